@@ -1,0 +1,104 @@
+"""Feed JAX programs: components by name, pipelines by config, exact resume.
+
+Importing this package imports neither JAX nor numpy; each name below does when it is first used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from penstock.assemble import build, load
+    from penstock.component import Component, hookimpl
+    from penstock.config import SamplerConfig, StructuralConfig
+    from penstock.errors import (
+        AmbiguousNameError,
+        BrokenPluginError,
+        ConfigError,
+        DataError,
+        DisabledError,
+        IncompatiblePluginError,
+        NotInstalledError,
+        PenstockError,
+        PluginWarning,
+        StateError,
+        UnknownComponentError,
+    )
+    from penstock.module import BatcherModule, Module, StructuralModule
+    from penstock.pipeline import Pipeline
+    from penstock.placement import prefetch_to_device
+    from penstock.plan import Step
+    from penstock.registry import available, create, refresh, register, unregister
+    from penstock.sampler import SamplerModule
+    from penstock.source import SourceModule
+
+_HOMES = {
+    "assemble": ("build", "load"),
+    "component": ("Component", "hookimpl"),
+    "config": ("SamplerConfig", "StructuralConfig"),
+    "errors": (
+        "AmbiguousNameError",
+        "BrokenPluginError",
+        "ConfigError",
+        "DataError",
+        "DisabledError",
+        "IncompatiblePluginError",
+        "NotInstalledError",
+        "PenstockError",
+        "PluginWarning",
+        "StateError",
+        "UnknownComponentError",
+    ),
+    "module": ("BatcherModule", "Module", "StructuralModule"),
+    "pipeline": ("Pipeline",),
+    "placement": ("prefetch_to_device",),
+    "plan": ("Step",),
+    "registry": ("available", "create", "refresh", "register", "unregister"),
+    "sampler": ("SamplerModule",),
+    "source": ("SourceModule",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "AmbiguousNameError",
+    "BatcherModule",
+    "BrokenPluginError",
+    "Component",
+    "ConfigError",
+    "DataError",
+    "DisabledError",
+    "IncompatiblePluginError",
+    "Module",
+    "NotInstalledError",
+    "PenstockError",
+    "Pipeline",
+    "PluginWarning",
+    "SamplerConfig",
+    "SamplerModule",
+    "SourceModule",
+    "StateError",
+    "Step",
+    "StructuralConfig",
+    "StructuralModule",
+    "UnknownComponentError",
+    "available",
+    "build",
+    "create",
+    "hookimpl",
+    "load",
+    "prefetch_to_device",
+    "refresh",
+    "register",
+    "unregister",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'penstock' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"penstock.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

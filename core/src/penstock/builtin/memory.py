@@ -1,0 +1,124 @@
+"""Sources whose records are arrays in memory."""
+
+import hashlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from penstock import specs
+from penstock.builtin.config import MemorySourceConfig
+from penstock.config import StructuralConfig
+from penstock.errors import DataError
+from penstock.source import SourceModule
+
+
+class ArraySource(SourceModule):
+    """A source over a dict of arrays on the device; subclasses give `load`, `length` and a spec.
+
+    The arrays are loaded when they are first needed, once.
+    """
+
+    def __init__(
+        self, config: StructuralConfig, *, rngs: nnx.Rngs | None = None, name: str | None = None
+    ) -> None:
+        super().__init__(config, rngs=rngs, name=name)
+        self._data: dict[str, Any] | None = nnx.data(None)
+
+    def load(self) -> dict[str, Any]:
+        """Return the records as a dict of arrays, numpy or JAX ones, with one leading axis."""
+        raise NotImplementedError(f"{type(self).__name__} must define load")
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The records: JAX arrays, and numpy arrays of objects for what stays on the host.
+
+        Raises `DataError` where an integer does not fit the dtype that arrives on the device.
+        """
+        if self._data is None:
+            with jax.ensure_compile_time_eval():  # the first need may be inside a traced function
+                arrays = {key: _as_array(key, value) for key, value in self.load().items()}
+            self._data = nnx.data(arrays)
+        loaded: dict[str, Any] = self._data
+        return loaded
+
+    def fetch(self, indices: Any) -> dict[str, Any]:
+        numbers = np.asarray(indices)
+        if numbers.size and not (numbers.min() >= 0 and numbers.max() < self.length):
+            wrong = numbers[(numbers < 0) | (numbers >= self.length)][0]
+            raise DataError(f"there is no record {wrong}; records go from 0 to {self.length - 1}")
+        device = {key: value for key, value in self.data.items() if isinstance(value, jax.Array)}
+        gathered = _gather(device, numbers.astype(np.int32))
+        return {
+            key: gathered[key] if key in gathered else value[numbers]
+            for key, value in self.data.items()
+        }
+
+    def get_batch_at(self, start: Any, size: int, key: Any | None = None) -> dict[str, Any]:
+        """Return `size` records from position `start` on, wrapping around at the end.
+
+        start: int or traced int32 scalar, below 2**31. size: a Python int.
+        key: PRNG key that chooses the permutation; required in random order, ignored otherwise.
+
+        Nothing is kept or moved, so that it can be traced under `jax.jit` and `jax.lax.scan`; the
+        permutation is computed for these positions alone. Fields that stay on the host are left
+        out. Raises `ValueError` where random order has no key.
+        """
+        if self.is_random_order:
+            if key is None:
+                raise ValueError("get_batch_at needs a key while the source is in random order")
+            order = self._keyed_order(start, size, key)
+        else:
+            order = (start + jnp.arange(size, dtype=jnp.int32)) % self.length
+        device = {name: value for name, value in self.data.items() if isinstance(value, jax.Array)}
+        batch: dict[str, Any] = _gather(device, order)
+        return batch
+
+
+class MemorySource(ArraySource):
+    """The records of `config.data`, held on the device; strings stay on the host.
+
+    Raises `DataError` where there are no records or fields differ in length.
+    """
+
+    def __init__(
+        self, config: MemorySourceConfig, *, rngs: nnx.Rngs | None = None, name: str | None = None
+    ) -> None:
+        super().__init__(config, rngs=rngs, name=name)
+        if not config.data:
+            raise DataError("a memory source has no fields; data needs at least one array")
+        self.length = specs.count_records(self.data)
+        if self.length < 1:
+            raise DataError("a memory source has no records; its arrays need at least 1")
+
+    def load(self) -> dict[str, Any]:
+        data: dict[str, Any] = self.config.data
+        return data
+
+    def element_spec(self) -> Any:
+        return specs.spec_of(self.data)
+
+    def identity(self) -> str:
+        """Return a digest of the records, for the state's fingerprint."""
+        digest = hashlib.blake2b(digest_size=8)
+        for key, value in sorted(self.data.items()):
+            host = np.asarray(value)
+            digest.update(f"{key}{host.shape}{host.dtype}".encode())
+            digest.update(repr(host.tolist()).encode() if host.dtype == object else host.tobytes())
+        return digest.hexdigest()
+
+
+@jax.jit
+def _gather(data: dict[str, Any], indices: Any) -> dict[str, Any]:
+    return {key: jnp.take(value, indices, axis=0, mode="clip") for key, value in data.items()}
+
+
+def _as_array(name: str, value: Any) -> Any:
+    array = value if hasattr(value, "dtype") else np.asarray(value)
+    if array.dtype.kind in "US":
+        array = array.astype(object)
+    if array.dtype == object:
+        return array
+    return jnp.asarray(specs.canonical(name, array))

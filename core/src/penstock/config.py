@@ -1,0 +1,254 @@
+"""Config classes, and the way from a mapping to one with all its problems told at once."""
+
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from penstock.errors import ConfigError, Problem, did_you_mean, join
+
+Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
+ParseComponent = Callable[[str, Any, str], Any]
+
+COMPONENT = "penstock_component"
+IDENTITY = "penstock_identity"
+
+
+def integer(
+    minimum: int | None = None, maximum: int | None = None, *, optional: bool = False
+) -> Validator:
+    """Return an attrs validator for an int (no bool) from `minimum` to `maximum`, both included."""
+    rule = "an int"
+    if minimum is not None and maximum is not None:
+        rule += f" from {minimum} to {maximum}"
+    elif minimum is not None:
+        rule += f" of {minimum} or more"
+
+    def validate(instance: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+        if optional and value is None:
+            return
+        if (
+            not isinstance(value, int)
+            or isinstance(value, bool)
+            or (minimum is not None and value < minimum)
+            or (maximum is not None and value > maximum)
+        ):
+            raise ConfigError([Problem(attribute.name, f"{value!r} is not {rule}")])
+
+    return validate
+
+
+def boolean(instance: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+    """Check, as an attrs validator, for True or False and nothing that merely counts as one."""
+    if not isinstance(value, bool):
+        raise ConfigError([Problem(attribute.name, f"{value!r} is neither true nor false")])
+
+
+def one_of(*choices: str) -> Validator:
+    """Return an attrs validator for one of the given strings."""
+
+    def validate(instance: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+        if value not in choices:
+            hint = did_you_mean(str(value), choices)
+            raise ConfigError(
+                [Problem(attribute.name, f"{value!r} is none of {', '.join(choices)}{hint}")]
+            )
+
+    return validate
+
+
+@attrs.frozen(kw_only=True)
+class StructuralConfig:
+    """Fields that every structural module understands; frozen, and checked when it is made.
+
+    cacheable: keep what a call gives for equal hashable arguments, until `reset_cache`.
+    batch_stats_fn: function of some data to a dict of statistics, for `compute_statistics`.
+    precomputed_stats: statistics known beforehand.
+    stochastic: the module draws random numbers, from the stream `stream_name` of its `rngs`.
+
+    Raises `ConfigError` where exactly one of `stochastic` and `stream_name` is set.
+    """
+
+    cacheable: bool = attrs.field(default=False, validator=boolean, metadata={IDENTITY: False})
+    batch_stats_fn: Any = attrs.field(default=None, metadata={IDENTITY: False})
+    precomputed_stats: dict[str, Any] | None = attrs.field(
+        default=None, eq=False, metadata={IDENTITY: False}
+    )
+    stochastic: bool = attrs.field(default=False, validator=boolean)
+    stream_name: str | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if self.stochastic and self.stream_name is None:
+            raise ConfigError([Problem("stream_name", "missing; stochastic = true needs it")])
+        if self.stream_name is not None and not self.stochastic:
+            raise ConfigError(
+                [Problem("stream_name", f"{self.stream_name!r} is given, but stochastic is false")]
+            )
+
+
+@attrs.frozen(kw_only=True)
+class SamplerConfig(StructuralConfig):
+    """A structural config with the number of records, 1 or more; None takes the source's."""
+
+    num_records: int | None = attrs.field(default=None, validator=integer(1, optional=True))
+
+
+def component_field(kind: str, *, default: Any = attrs.NOTHING) -> Any:
+    """Return an attrs field that holds a component, or a sequence of them.
+
+    In a mapping it is written `{use = "name", ...}`; from Python a live object may stand there.
+    """
+    return attrs.field(default=default, metadata={COMPONENT: kind})
+
+
+def structure(
+    cls: type, mapping: Any, *, path: str = "", parse_component: ParseComponent | None = None
+) -> Any:
+    """Return an instance of the attrs class `cls` made from `mapping`.
+
+    Values are converted strictly: no int from a string, no bool for an int. `parse_component` is
+    called with (kind, value, path) for fields that hold components. Raises `ConfigError` with
+    every unknown key, missing key, wrong type and broken rule, each with its path.
+    """
+    if not isinstance(mapping, Mapping):
+        raise ConfigError([Problem(path, f"{mapping!r} is not a table of keys and values")])
+    attrs.resolve_types(cls)
+    fields = {field.name: field for field in attrs.fields(cls) if field.init}
+    problems: list[Problem] = []
+    values: dict[str, Any] = {}
+    for key in mapping:
+        if key not in fields:
+            known = ", ".join(sorted(fields)) or "none"
+            hint = did_you_mean(str(key), list(fields)) or f"; known keys: {known}"
+            problems.append(Problem(join(path, str(key)), f"unknown key{hint}"))
+    for key, field in fields.items():
+        where = join(path, key)
+        if key not in mapping:
+            if field.default is attrs.NOTHING:
+                problems.append(Problem(where, "missing; it is required"))
+            continue
+        try:
+            values[key] = _field_value(mapping[key], field, where, parse_component)
+        except ConfigError as error:
+            problems.extend(error.problems)
+    if not problems:
+        try:
+            return cls(**values)
+        except ConfigError as error:
+            problems.extend(error.at(path))
+    raise ConfigError(problems)
+
+
+def _field_value(
+    value: Any, field: "attrs.Attribute[Any]", path: str, parse_component: ParseComponent | None
+) -> Any:
+    kind = field.metadata.get(COMPONENT)
+    if kind is not None and parse_component is not None:
+        if isinstance(value, list | tuple):
+            return tuple(_each(value, path, lambda v, p: parse_component(kind, v, p)))
+        return None if value is None else parse_component(kind, value, path)
+    nested = _nested_class(field.type)
+    if nested is not None:
+        if isinstance(value, list | tuple):
+            return tuple(
+                _each(
+                    value,
+                    path,
+                    lambda v, p: structure(nested, v, path=p, parse_component=parse_component),
+                )
+            )
+        return structure(nested, value, path=path, parse_component=parse_component)
+    converted = _convert(value, field.type, path)
+    if field.validator is not None:
+        try:
+            field.validator(None, field, converted)
+        except ConfigError as error:
+            parent = path[: -len(field.name)].removesuffix(".")
+            raise ConfigError(error.at(parent)) from None
+    return converted
+
+
+def _each(values: Sequence[Any], path: str, make: Callable[[Any, str], Any]) -> list[Any]:
+    made: list[Any] = []
+    problems: list[Problem] = []
+    for i, value in enumerate(values):
+        try:
+            made.append(make(value, f"{path}[{i}]"))
+        except ConfigError as error:
+            problems.extend(error.problems)
+    if problems:
+        raise ConfigError(problems)
+    return made
+
+
+def _nested_class(annotation: Any) -> Any:
+    """Return the attrs class in `X`, `X | None` or `tuple[X, ...]`, or None."""
+    if isinstance(annotation, type) and attrs.has(annotation):
+        return annotation
+    if typing.get_origin(annotation) in (tuple, typing.Union, types.UnionType):
+        classes = [arg for arg in typing.get_args(annotation) if attrs.has(arg)]
+        return classes[0] if classes else None
+    return None
+
+
+def _convert(value: Any, annotation: Any, path: str) -> Any:
+    import msgspec  # only configs need it, listing and resolving names do not
+
+    if isinstance(value, set):
+        value = sorted(value)
+    try:
+        return msgspec.convert(value, annotation)
+    except msgspec.ValidationError as error:
+        reason = str(error)
+        at = reason.partition(" - at `$")[2].rstrip("`")
+        reason = reason.partition(" - at")[0].replace("Expected", "expected").replace("`", "'")
+        raise ConfigError(
+            [Problem(path + at, f"{reason} ({value!r})".replace("null", "none"))]
+        ) from None
+
+
+def unstructure(
+    config: Any, *, name_component: Callable[[str, Any], Any], identity_only: bool = False
+) -> dict[str, Any]:
+    """Return the fields of `config` that differ from their defaults, as plain values.
+
+    `name_component` is called with (kind, value) for components and gives their mapping.
+    `identity_only` leaves out fields that have no say in which records come, such as a folder.
+    """
+    mapping: dict[str, Any] = {}
+    for field in attrs.fields(type(config)):
+        if identity_only and not field.metadata.get(IDENTITY, True):
+            continue
+        value = getattr(config, field.name)
+        default = field.default
+        if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
+            default = default.factory()
+        if default is not attrs.NOTHING and (value is default or _same(value, default)):
+            continue
+        kind = field.metadata.get(COMPONENT)
+        if kind is not None:
+            named = [name_component(kind, v) for v in _as_tuple(value)]
+            mapping[field.name] = named if isinstance(value, tuple) else named[0]
+        else:
+            mapping[field.name] = _plain(value, name_component, identity_only)
+    return mapping
+
+
+def _plain(value: Any, name_component: Callable[[str, Any], Any], identity_only: bool) -> Any:
+    if attrs.has(type(value)):
+        return unstructure(value, name_component=name_component, identity_only=identity_only)
+    if isinstance(value, tuple | list):
+        return [_plain(v, name_component, identity_only) for v in value]
+    if isinstance(value, frozenset | set):
+        return sorted(value)
+    return value
+
+
+def _as_tuple(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _same(value: Any, default: Any) -> bool:
+    return type(value) is type(default) and bool(value == default)

@@ -1,0 +1,89 @@
+"""Every error Penstock raises on its own account: what was wrong, where, and how to mend it."""
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import NamedTuple
+
+
+class PenstockError(Exception):
+    """Base of all errors raised by Penstock itself."""
+
+
+class ComponentError(PenstockError):
+    """A component could not be had by its name."""
+
+
+class UnknownComponentError(ComponentError, LookupError):
+    """No installed or known plugin offers the name."""
+
+
+class NotInstalledError(ComponentError, LookupError):
+    """The name belongs to a known plugin that is not installed."""
+
+
+class DisabledError(ComponentError, LookupError):
+    """The name belongs to a plugin that the environment variables switch off."""
+
+
+class AmbiguousNameError(ComponentError, LookupError):
+    """Two plugins offer the name, so that only a qualified reference can tell them apart."""
+
+
+class BrokenPluginError(ComponentError):
+    """A plugin, or something it declares, could not be loaded; the cause is chained."""
+
+
+class IncompatiblePluginError(BrokenPluginError):
+    """A plugin was written for another level of the plugin API."""
+
+
+class StateError(PenstockError, ValueError):
+    """A state document does not fit what it should be restored into."""
+
+
+class DataError(PenstockError, ValueError):
+    """Records, batches or a dataset are not what their spec or config promises."""
+
+
+class Problem(NamedTuple):
+    """One thing wrong in a config: its path (`scheduler.callbacks[0].stream`) and a sentence."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+class ConfigError(PenstockError, ValueError):
+    """A config, or a config's field, breaks its rules; `problems` holds all of them."""
+
+    def __init__(self, problems: Sequence[Problem], origin: str = "") -> None:
+        self.problems = tuple(problems)
+        self.origin = origin
+        lines = [str(problem) for problem in self.problems]
+        if origin:
+            lines = [f"{origin}: {line}" for line in lines]
+        super().__init__("\n".join(lines))
+
+    def __reduce__(self) -> tuple[type["ConfigError"], tuple[tuple[Problem, ...], str]]:
+        return type(self), (self.problems, self.origin)
+
+    def at(self, path: str) -> list[Problem]:
+        """Return the problems with `path` put in front of each path."""
+        return [Problem(join(path, p.path), p.message) for p in self.problems]
+
+
+class PluginWarning(UserWarning):
+    """A plugin was left out; everything else works."""
+
+
+def join(path: str, key: str) -> str:
+    """Return the dotted path of `key` below `path`."""
+    return f"{path}.{key}" if path and key else path or key
+
+
+def did_you_mean(wrong: str, candidates: Sequence[str]) -> str:
+    """Return "; did you mean 'x'?" for the nearest candidate, or an empty string."""
+    near = get_close_matches(wrong, candidates, n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,339 @@
+"""The pipeline: plan -> source.fetch -> batcher -> device -> stages, readable top to bottom."""
+
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from typing import Any
+
+import attrs
+import jax
+import numpy as np
+from flax import nnx
+
+from penstock import registry, specs, state
+from penstock.builtin.single import SingleScheduler
+from penstock.errors import (
+    ConfigError,
+    DataError,
+    PenstockError,
+    Problem,
+    UnknownComponentError,
+)
+from penstock.placement import Prefetched, check_prefetch, to_device
+from penstock.plan import TRAIN, Step, StreamPlan, plan_stream
+from penstock.protocols import IndexedSource
+from penstock.source import split_records
+from penstock.stages import Stages, is_stochastic, stage_name
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class _Stream:
+    """The parts that make the batches of one stream."""
+
+    plan: StreamPlan
+    source: Any
+    sampler: Any
+    batcher: Any
+    stages: Stages
+
+    def batch(self, step: Step) -> dict[str, Any]:
+        """Return the batch of a step: read, grouped, moved to the device, and staged."""
+        records = self.source.fetch(step.indices)
+        count = specs.count_records(records)
+        if count != len(step.indices):
+            raise DataError(f"the source gave {count} records; {len(step.indices)} were asked for")
+        batch = _collate(self.batcher, records, self.plan.batch_size)
+        epoch, position = divmod(step.start, self.plan.records_per_epoch)
+        return self.stages(to_device(batch), epoch, position)
+
+    def batch_spec(self) -> dict[str, Any]:
+        """Return the spec of its batches, after all stages."""
+        element, size = self.source.element_spec(), self.plan.batch_size
+        if self.batcher is None:
+            return self.stages.spec(specs.batch_spec(element, batch_size=size))
+        return self.stages.spec(self.batcher.batch_spec(element, batch_size=size))
+
+
+class Pipeline:
+    """An iterable of batches on the device: dicts of arrays of static shape with a `valid_mask`.
+
+    source: gives records by number (`penstock.protocols.IndexedSource`).
+    stages: callables on a batch, jitted together.
+    batch_size: records in a batch; the last of an epoch is padded, or dropped with
+        `drop_remainder`.
+    rngs: `nnx.Rngs` whose default stream is the seed of stochastic stages.
+    sampler: orders the records; without one, a pass is one epoch in the source's own order.
+    batcher: groups records into batches; by default they are padded and masked as they come.
+    scheduler: orders the steps of several streams; by default there is the train stream alone.
+    prefetch: batches made ahead by a thread; 0 makes each when it is asked for.
+
+    Components may also be given as `{"use": name, ...}`. Raises `ConfigError` and `DataError`.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: Any,
+        batch_size: int,
+        stages: Sequence[Any] = (),
+        rngs: nnx.Rngs | None = None,
+        sampler: Any = None,
+        batcher: Any = None,
+        scheduler: Any = None,
+        drop_remainder: bool = False,
+        prefetch: int = 2,
+    ) -> None:
+        specs.check_batch_size(batch_size)
+        check_prefetch(prefetch, "prefetch", 0)
+        self._key: Any = None if rngs is None else rngs["default"].key.get_value()
+        self._rngs = rngs
+        self.drop_remainder = drop_remainder
+        self.prefetch = prefetch
+        self.scheduler = self._made("scheduler", scheduler) or SingleScheduler()
+        stages = [self._made("stage", stage, f"stages[{i}]") for i, stage in enumerate(stages)]
+        batcher = self._made("batcher", batcher)
+        train = self._stream(TRAIN, batch_size, source, sampler, batcher, stages)
+        self._streams = {TRAIN: train}
+        for i, callback in enumerate(getattr(self.scheduler, "callbacks", ())):
+            name, path = callback.stream, f"scheduler.callbacks[{i}]."
+            if name in self._streams:
+                raise ConfigError([Problem(f"{path}stream", f"{name!r} is taken already")])
+            own = callback.stages
+            self._streams[name] = self._stream(
+                name,
+                callback.batch_size or batch_size,
+                callback.source,
+                callback.sampler,
+                self._made("batcher", callback.batcher, f"{path}batcher") or batcher,
+                [stage for stage in stages if not is_stochastic(stage)]
+                if own is None
+                else [
+                    self._made("stage", stage, f"{path}stages[{j}]") for j, stage in enumerate(own)
+                ],
+                path,
+            )
+        self._counters: dict[str, int] = {"pass": 0}
+        self._iteration: object = None
+        self._fingerprint: dict[str, Any] | None = None
+
+    def _made(self, kind: str, value: Any, path: str = "", num_records: int | None = None) -> Any:
+        """Return the component that a mapping, a parsed config or a live object stands for."""
+        parsed = None if value is None else registry.parse(kind, value, path or kind)
+        return registry.instantiate(parsed, num_records=num_records, rngs=self._rngs)
+
+    def _stream(
+        self,
+        name: str,
+        batch_size: int,
+        source: Any,
+        sampler: Any,
+        batcher: Any,
+        stages: Sequence[Any],
+        path: str = "",
+    ) -> _Stream:
+        source = self._made("source", source, f"{path}source")
+        if not isinstance(source, IndexedSource):
+            raise ConfigError(
+                [
+                    Problem(
+                        f"{path}source",
+                        f"{type(source).__name__} cannot give records by number; "
+                        f"a pipeline's source needs fetch(indices), __len__ and element_spec",
+                    )
+                ]
+            )
+        sampler = self._made("sampler", sampler, f"{path}sampler", num_records=len(source))
+        order = sampler if sampler is not None else _own_order(source)
+        number = getattr(getattr(order, "config", None), "num_records", None)
+        if number is not None and number > len(source):
+            raise ConfigError(
+                [
+                    Problem(
+                        f"{path}sampler.num_records",
+                        f"{number} is more than the {len(source)} records of its source",
+                    )
+                ]
+            )
+        try:
+            plan = plan_stream(
+                name, order, batch_size=batch_size, drop_remainder=self.drop_remainder
+            )
+        except ConfigError as error:
+            raise ConfigError(error.at(path.removesuffix("."))) from None
+        return _Stream(
+            plan=plan,
+            source=source,
+            sampler=sampler,
+            batcher=batcher,
+            stages=Stages(stages, stream=name, key=self._key),
+        )
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Yield the batches that are left of the current pass, of all streams."""
+        with closing(self.steps()) as steps:
+            for step in steps:
+                yield step.batch
+
+    def steps(self) -> Generator[Step]:
+        """Yield the steps that are left of the current pass, each with its batch.
+
+        The pass after it is the next epoch or epochs. A newer iteration, or `set_state`, ends this
+        one with a `PenstockError`.
+        """
+        mine = self._iteration = object()
+        planned = self.scheduler.steps(self._counters, self.plans)
+        made = (self._with_batch(step) for step in planned)
+        with Prefetched(made, self.prefetch) if self.prefetch else closing(made) as steps:
+            for step in steps:
+                self._counters = dict(step.after)
+                yield step
+                if self._iteration is not mine:
+                    raise PenstockError(
+                        "this iteration is out of date: the pipeline was iterated anew or given "
+                        "a state since"
+                    )
+                self._tell_epoch(step)
+        self._counters = {"pass": self._counters["pass"] + 1}
+
+    def _with_batch(self, step: Step) -> Step:
+        try:
+            return attrs.evolve(step, batch=self._streams[step.stream].batch(step))
+        except Exception as error:
+            shown = ", ".join(map(str, step.indices[:8])) + (", ..." * (len(step.indices) > 8))
+            error.add_note(
+                f"while making the batch of stream {step.stream!r}, epoch {step.epoch}, "
+                f"update {step.update}, records [{shown}]"
+            )
+            raise
+
+    def _tell_epoch(self, step: Step) -> None:
+        stream = self._streams[step.stream]
+        told = getattr(stream.sampler, "epoch_completed", None)
+        if told is not None and stream.plan.ends_epoch(step.start):
+            told(step.start // stream.plan.records_per_epoch)
+
+    @property
+    def plans(self) -> Mapping[str, StreamPlan]:
+        """The plan of each stream: batches per epoch and pass, batch size, which records when."""
+        return {name: stream.plan for name, stream in self._streams.items()}
+
+    def batch_spec(self, stream: str = TRAIN) -> dict[str, Any]:
+        """Return the spec of a stream's batches: a dict of `jax.ShapeDtypeStruct`."""
+        return self._streams[stream].batch_spec()
+
+    def components(self) -> dict[str, tuple[str, Any]]:
+        """Return its parts by path (`source`, `stages[0]`, `test.source`), as (kind, object)."""
+        parts: dict[str, tuple[str, Any]] = {}
+        for name, stream in self._streams.items():
+            prefix = "" if name == TRAIN else f"{name}."
+            parts[f"{prefix}source"] = ("source", stream.source)
+            if stream.sampler is not None:
+                parts[f"{prefix}sampler"] = ("sampler", stream.sampler)
+            if stream.batcher is not None:
+                parts[f"{prefix}batcher"] = ("batcher", stream.batcher)
+            for i, stage in enumerate(stream.stages.stages):
+                parts[f"{prefix}stages[{i}]"] = ("stage", stage)
+        return {**parts, "scheduler": ("scheduler", self.scheduler)}
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """A mapping from which `penstock.build` makes an equal pipeline.
+
+        Raises `UnknownComponentError` where a part has no name.
+        """
+        train = self._streams[TRAIN]
+        config: dict[str, Any] = {} if self._key is None else {"seed": self._seed()}
+        config |= {
+            "batch_size": train.plan.batch_size,
+            "drop_remainder": self.drop_remainder,
+            "prefetch": self.prefetch,
+            "stages": [registry.describe("stage", stage) for stage in train.stages.stages],
+        }
+        for kind, part in (
+            ("source", train.source),
+            ("sampler", train.sampler),
+            ("batcher", train.batcher),
+            ("scheduler", self.scheduler),
+        ):
+            if part is not None:
+                config[kind] = registry.describe(kind, part)
+        return config
+
+    def _seed(self) -> int:
+        words = np.asarray(jax.random.key_data(self._key)).reshape(-1)
+        seed = int(words[0]) << 32 | int(words[-1])
+        if not (jax.random.key_data(jax.random.key(seed)) == words).all():
+            raise PenstockError("the key of the pipeline's rngs is not that of any seed")
+        return seed
+
+    def get_state(self) -> dict[str, Any]:
+        """Return where the pipeline stands, as a JSON document of less than 2 KB.
+
+        It names the batches that were handed out: what a thread made ahead does not count.
+        """
+        return state.document(self._counters, self._print())
+
+    def set_state(self, document: dict[str, Any], *, ignore_fingerprint: bool = False) -> None:
+        """Go to a state that `get_state` gave, here or in another process; nothing is read.
+
+        Raises `TypeError` for anything but a dict; `StateError` where it is cut, or of another
+        pipeline (saying what differs) unless `ignore_fingerprint`. Nothing is changed then.
+        """
+        counters = state.counters_of(document, self._print(), ignore_fingerprint=ignore_fingerprint)
+        self._iteration = object()
+        self._counters = counters
+
+    def reset(self) -> None:
+        """Go back to the first batch of epoch 0."""
+        self._iteration = object()
+        self._counters = {"pass": 0}
+
+    def _print(self) -> dict[str, Any]:
+        if self._fingerprint is None:
+            parts: dict[str, Any] = {
+                name: [stream.plan.batch_size, stream.plan.records_per_epoch]
+                for name, stream in self._streams.items()
+            }
+            parts["drop_remainder"] = self.drop_remainder
+            if self._key is not None:
+                parts["key"] = np.asarray(jax.random.key_data(self._key)).tolist()
+            for path, (kind, part) in self.components().items():
+                parts[path] = _identity(kind, part)
+            self._fingerprint = state.fingerprint(parts)
+        return self._fingerprint
+
+
+def _identity(kind: str, part: Any) -> dict[str, Any]:
+    """Return what decides which records and values a part gives: name, version, config, data."""
+    identity: dict[str, Any] = {}
+    if hasattr(part, "identity"):
+        identity["data"] = part.identity()
+    try:
+        component = registry.component_of(kind, part)
+    except UnknownComponentError:
+        return {"use": stage_name(part), "config": repr(getattr(part, "config", "")), **identity}
+    described = registry.describe(kind, part, identity_only=True)
+    version = {"version": component.version} if component.version else {}
+    return {**described, **version, **identity}
+
+
+def _own_order(source: Any) -> Any:
+    """Return the source itself where it orders its records, else their stored order."""
+    if hasattr(source, "indices"):
+        return source
+    return registry.create("sampler", "sequential", num_records=len(source))
+
+
+def _collate(batcher: Any, records: dict[str, Any], batch_size: int) -> dict[str, Any]:
+    if batcher is None:
+        return specs.pad_batch(records, batch_size=batch_size)
+    if hasattr(batcher, "collate"):
+        whole: dict[str, Any] = batcher.collate(records, batch_size=batch_size)
+        return whole
+    batches = list(batcher.process(list(split_records(records)), batch_size=batch_size))
+    if len(batches) != 1:
+        raise DataError(
+            f"{type(batcher).__name__} made {len(batches)} batches of the records of one; "
+            f"a pipeline's batcher makes 1 batch of up to batch_size records"
+        )
+    made: dict[str, Any] = batches[0]
+    return made

@@ -1,0 +1,144 @@
+"""Getting batches onto devices, ahead of the program that consumes them."""
+
+import threading
+import weakref
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Any, Self
+
+import jax
+import numpy as np
+
+from penstock.errors import ConfigError, Problem
+from penstock.specs import canonical, is_host_dtype
+
+
+def to_device(batch: Any, sharding: Any = None) -> Any:
+    """Return the pytree with its arrays on a device; strings and objects stay on the host.
+
+    sharding: a device, a `jax.sharding.Sharding`, or a pytree of them like `batch`; None takes
+        JAX's default device.
+
+    Raises `DataError` where an integer does not fit the dtype that arrives.
+    """
+    leaves, structure = jax.tree_util.tree_flatten_with_path(batch)
+    moving, places = [], []
+    for i, (path, leaf) in enumerate(leaves):
+        if isinstance(leaf, jax.Array) or not is_host_dtype(np.asarray(leaf).dtype):
+            moving.append(canonical(jax.tree_util.keystr(path, simple=True), leaf))
+            places.append(i)
+    if sharding is not None and not isinstance(sharding, jax.sharding.Sharding | jax.Device):
+        spread = jax.tree.leaves(sharding)
+        sharding = [spread[i] for i in places]
+    values = [leaf for _, leaf in leaves]
+    for i, value in zip(places, jax.device_put(moving, sharding), strict=True):
+        values[i] = value
+    return jax.tree.unflatten(structure, values)
+
+
+class Prefetched:
+    """An iterator whose items a thread makes ahead, at most `size` of them, in order.
+
+    An error of the underlying iterator is raised where its item would have come. The thread ends,
+    and the underlying iterator is closed in it, when the items end, on `close()`, at the end of a
+    `with` block, and when the iterator is garbage collected.
+    """
+
+    def __init__(self, items: Iterable[Any], size: int) -> None:
+        self._buffer = _Buffer(size)
+        thread = threading.Thread(
+            target=_fill, args=(iter(items), self._buffer), name="penstock-prefetch", daemon=True
+        )
+        self._finalizer = weakref.finalize(self, _stop, self._buffer, thread)
+        thread.start()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Any:
+        item, error = self._buffer.get()
+        if error is None:
+            return item
+        self.close()
+        raise error
+
+    def close(self) -> None:
+        """Stop the thread and wait for it; a second call does nothing."""
+        self._finalizer()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+
+class _Buffer:
+    """A bounded first-in first-out buffer of (item, error) that can be closed from either end."""
+
+    def __init__(self, size: int) -> None:
+        self._items: deque[tuple[Any, BaseException | None]] = deque()
+        self._size = size
+        self._changed = threading.Condition()
+        self.closed = False
+
+    def put(self, item: Any, error: BaseException | None = None) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self.closed or len(self._items) < self._size)
+            if not self.closed:
+                self._items.append((item, error))
+                self._changed.notify_all()
+
+    def get(self) -> tuple[Any, BaseException | None]:
+        with self._changed:
+            self._changed.wait_for(lambda: self.closed or self._items)
+            if not self._items:
+                return None, StopIteration()
+            item = self._items.popleft()
+            self._changed.notify_all()
+            return item
+
+    def close(self) -> None:
+        with self._changed:
+            self.closed = True
+            self._items.clear()
+            self._changed.notify_all()
+
+
+def _fill(items: Iterator[Any], buffer: _Buffer) -> None:
+    """Move items into the buffer; it holds no reference to the consumer, so that can be freed."""
+    try:
+        for item in items:
+            buffer.put(item)
+            if buffer.closed:
+                break
+            del item
+        buffer.put(None, StopIteration())
+    except BaseException as error:  # noqa: BLE001 (handed to the consumer, at its place)
+        buffer.put(None, error)
+    finally:
+        close = getattr(items, "close", None)
+        if close is not None:
+            close()
+
+
+def _stop(buffer: _Buffer, thread: threading.Thread) -> None:
+    buffer.close()
+    if thread is not threading.current_thread() and thread.ident is not None:
+        thread.join()
+
+
+def check_prefetch(size: Any, field: str, minimum: int) -> None:
+    """Raise `ConfigError` where `size` is not an int of `minimum` or more."""
+    if not isinstance(size, int) or isinstance(size, bool) or size < minimum:
+        raise ConfigError([Problem(field, f"{size!r} is not an int of {minimum} or more")])
+
+
+def prefetch_to_device(iterable: Iterable[Any], size: int = 2, sharding: Any = None) -> Prefetched:
+    """Return an iterator of the same pytrees, on the device, up to `size` of them made ahead.
+
+    sharding: as for `to_device`. Close it, or use it in a `with` block, to stop early.
+    Raises `ConfigError` for a size below 1.
+    """
+    check_prefetch(size, "size", 1)
+    return Prefetched((to_device(item, sharding) for item in iterable), size)

@@ -1,0 +1,155 @@
+"""Which records make up a batch: pure functions of the config and the batch's number."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import numpy as np
+
+from penstock.config import integer
+from penstock.errors import ConfigError, DataError, Problem
+
+TRAIN = "train"
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Step:
+    """One batch's place in a run, and the batch itself once it is read.
+
+    stream: "train" or a callback's name.
+    epoch, update, sample: training epochs, updates and records completed before this step; for a
+        train step, the epoch it lies in and the updates and records with it included.
+    indices: int64 record numbers of the batch, padding excluded.
+    start: absolute position, in its stream, of the first of them.
+    first, last: whether it opens or closes an epoch (train) or one evaluation (callbacks).
+    after: the scheduler's state once this step is done.
+    batch: dict of arrays with leading axis `batch_size`.
+    """
+
+    stream: str
+    epoch: int
+    update: int
+    sample: int
+    indices: Any
+    start: int
+    first: bool
+    last: bool
+    after: Mapping[str, int]
+    batch: Any = None
+
+
+@attrs.frozen(kw_only=True)
+class StreamPlan:
+    """How the records of one stream fall into batches; no batch crosses an epoch's end.
+
+    sampler: gives `indices(start, stop)` for absolute positions.
+    records_per_epoch: positions in one epoch of the sampler.
+    epochs: epochs in one pass, None where the sampler is endless.
+
+    Raises `ConfigError` for a batch size below 1, or one that leaves no batch; `DataError` where
+    there is no record.
+    """
+
+    name: str
+    sampler: Any
+    batch_size: int = attrs.field(validator=integer(1))
+    drop_remainder: bool
+    records_per_epoch: int
+    epochs: int | None
+
+    def __attrs_post_init__(self) -> None:
+        if self.records_per_epoch < 1:
+            raise DataError(f"stream {self.name!r} has no records; every stream needs at least 1")
+        if self.batches_per_epoch < 1:
+            raise ConfigError(
+                [
+                    Problem(
+                        "batch_size",
+                        f"{self.batch_size} leaves no batch of the {self.records_per_epoch} "
+                        f"records of stream {self.name!r} while drop_remainder is true",
+                    )
+                ]
+            )
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Number of batches in one epoch."""
+        if self.drop_remainder:
+            return self.records_per_epoch // self.batch_size
+        return -(-self.records_per_epoch // self.batch_size)
+
+    @property
+    def batches_per_pass(self) -> int | None:
+        """Number of batches in one pass, None where it is endless."""
+        return None if self.epochs is None else self.epochs * self.batches_per_epoch
+
+    @property
+    def samples_per_epoch(self) -> int:
+        """Number of records served in one epoch; fewer than all where the remainder is dropped."""
+        if self.drop_remainder:
+            return self.batches_per_epoch * self.batch_size
+        return self.records_per_epoch
+
+    def positions(self, batch: int) -> tuple[int, int]:
+        """Return the absolute positions [start, stop) of batch number `batch`, from 0, for ever."""
+        epoch, within = divmod(batch, self.batches_per_epoch)
+        offset = within * self.batch_size
+        stop = min(offset + self.batch_size, self.records_per_epoch)
+        base = epoch * self.records_per_epoch
+        return base + offset, base + stop
+
+    def samples(self, batches: int) -> int:
+        """Return the number of records in the first `batches` batches."""
+        epochs, within = divmod(batches, self.batches_per_epoch)
+        return epochs * self.samples_per_epoch + within * self.batch_size
+
+    def ends_epoch(self, start: int) -> bool:
+        """Return whether the batch that begins at absolute position `start` is its epoch's last."""
+        within = start % self.records_per_epoch // self.batch_size
+        return within == self.batches_per_epoch - 1
+
+    def step(self, batch: int, **fields: Any) -> Step:
+        """Return the step for batch number `batch`; `fields` are those of `Step` not known here."""
+        start, stop = self.positions(batch)
+        indices = np.asarray(self.sampler.indices(start, stop), dtype=np.int64)
+        return Step(stream=self.name, indices=indices, start=start, **fields)
+
+
+def plan_stream(name: str, sampler: Any, *, batch_size: int, drop_remainder: bool) -> StreamPlan:
+    """Return the plan of a stream whose records `sampler` orders.
+
+    An epoch is the sampler's `records_per_epoch` where it has one, else its whole length.
+    """
+    try:
+        length: int | None = len(sampler)
+    except TypeError:  # an endless sampler says so in this way
+        length = None
+    per_epoch = getattr(sampler, "records_per_epoch", None)
+    if per_epoch is None:
+        if length is None:
+            raise DataError(
+                f"the sampler of stream {name!r} has neither a length nor records_per_epoch"
+            )
+        per_epoch = length
+    return StreamPlan(
+        name=name,
+        sampler=sampler,
+        batch_size=batch_size,
+        drop_remainder=drop_remainder,
+        records_per_epoch=per_epoch,
+        epochs=None if length is None else length // max(per_epoch, 1),
+    )
+
+
+def train_step(plan: StreamPlan, update: int, after: Mapping[str, int]) -> Step:
+    """Return the step that makes update number `update` of the train stream, from 0."""
+    epoch, within = divmod(update, plan.batches_per_epoch)
+    return plan.step(
+        update,
+        epoch=epoch,
+        update=update + 1,
+        sample=plan.samples(update + 1),
+        first=within == 0,
+        last=within == plan.batches_per_epoch - 1,
+        after=after,
+    )

@@ -1,0 +1,78 @@
+"""What the pipeline asks of its parts: one to four methods each, no base class needed.
+
+Arrays are numpy or JAX arrays; a spec is a pytree of `jax.ShapeDtypeStruct`. Indices are int64
+numpy arrays of record numbers; positions count records from the start of epoch 0, on and on.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol, runtime_checkable
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """Can say in a small JSON-able dict where it stands, and go back there."""
+
+    def get_state(self) -> dict[str, Any]: ...
+
+    def set_state(self, state: dict[str, Any]) -> None: ...
+
+
+@runtime_checkable
+class Sampler(Protocol):
+    """Says which record stands at every position, as a pure function."""
+
+    def indices(self, start: int, stop: int) -> Any: ...
+
+    def __len__(self) -> int: ...
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Yields records, as dicts of arrays, one after another."""
+
+    length: int | None
+
+    def element_spec(self) -> Any: ...
+
+    def __iter__(self) -> Iterator[dict[str, Any]]: ...
+
+    def reset(self) -> None: ...
+
+
+@runtime_checkable
+class IndexedSource(Protocol):
+    """Gives any records by number: a dict of arrays with leading axis `len(indices)`."""
+
+    def element_spec(self) -> Any: ...
+
+    def __len__(self) -> int: ...
+
+    def fetch(self, indices: Any) -> dict[str, Any]: ...
+
+
+@runtime_checkable
+class Batcher(Protocol):
+    """Groups records into batches of static shape with a `valid_mask`."""
+
+    def process(self, elements: Any, *, batch_size: int, drop_remainder: bool = False) -> Any: ...
+
+    def batch_spec(self, element_spec: Any, *, batch_size: int) -> dict[str, Any]: ...
+
+
+@runtime_checkable
+class Scheduler(Protocol):
+    """Orders the steps of one or several streams.
+
+    `steps(state, plans)` yields the `penstock.plan.Step`s that are left of the pass that `state`
+    is in. `state` is a dict of ints with the key `pass`; each step carries in `after` the state
+    that follows it. `plans` maps stream names to `penstock.plan.StreamPlan`s.
+    """
+
+    def steps(self, state: Mapping[str, int], plans: Mapping[str, Any]) -> Iterator[Any]: ...
+
+
+@runtime_checkable
+class Stage(Protocol):
+    """Maps a batch to a batch; where `stochastic` is true, also given one PRNG key a record."""
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]: ...

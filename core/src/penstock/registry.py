@@ -1,0 +1,371 @@
+"""Find the components that installed plugins offer, and have them by name."""
+
+import os
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from types import ModuleType
+from typing import Any, cast
+
+import attrs
+import pluggy
+
+from penstock import hookspecs
+from penstock.component import API_LEVEL, KINDS, Component
+from penstock.config import structure, unstructure
+from penstock.errors import (
+    AmbiguousNameError,
+    BrokenPluginError,
+    ComponentError,
+    ConfigError,
+    DisabledError,
+    IncompatiblePluginError,
+    NotInstalledError,
+    PluginWarning,
+    Problem,
+    UnknownComponentError,
+    did_you_mean,
+)
+
+ENTRY_POINT_GROUP = "penstock"
+BUILTIN = "builtin"
+CODE = "code"
+
+# First-party names by extra, known even when their plugin is not installed.
+FIRST_PARTY: Mapping[str, tuple[str, ...]] = {
+    "samplers": (
+        "sampler/epoch-aware",
+        "sampler/shuffle",
+        "sampler/range",
+        "sampler/sliding-window",
+        "sampler/mixture",
+        "sampler/block-shuffle",
+    ),
+    "batchers": ("batcher/default", "batcher/bucket", "batcher/pack", "batcher/multi-rate"),
+    "tfds": ("source/tfds-eager", "source/tfds-streaming"),
+    "interleave": ("scheduler/interleaved",),
+}
+
+
+@attrs.define
+class _Registry:
+    """What one scan of the installed plugins found."""
+
+    components: list[Component] = attrs.Factory(list)
+    broken: dict[str, BrokenPluginError] = attrs.Factory(dict)
+    disabled: set[str] = attrs.Factory(set)
+
+
+@attrs.frozen
+class Use:
+    """A component chosen by name, its config parsed and checked, nothing created yet."""
+
+    component: Component
+    config: Any
+
+
+_scanned: _Registry | None = None
+_registered: list[Component] = []
+
+
+def refresh() -> None:
+    """Forget the last scan, so that the next look-up sees newly installed plugins."""
+    global _scanned
+    _scanned = None
+
+
+def register(
+    kind: str, name: str, target: Any, *, config: Any = None, summary: str = ""
+) -> Component:
+    """Offer a component under a name in this process only, before all installed ones.
+
+    `target` and `config` may be objects or `"module:attribute"` strings. Raises `ConfigError`
+    where the declaration is wrong or the name is registered already.
+    """
+    component = Component(
+        kind=kind, name=name, target=target, config=config, summary=summary, namespace=CODE
+    )
+    if any((c.kind, c.name) == (kind, name) for c in _registered):
+        raise ConfigError([Problem("name", f"{kind} {name!r} is registered already")])
+    _registered.append(component)
+    return component
+
+
+def unregister(component: Component) -> None:
+    """Take back what `register` did."""
+    _registered.remove(component)
+
+
+def available(kind: str | None = None) -> list[Component]:
+    """Return the components of one kind, or of all, sorted by kind and name.
+
+    Plugins that could not be loaded are left out with one `PluginWarning` a process.
+    """
+    if kind is not None:
+        _check_kind(kind)
+    found = [*_registered, *_scan().components]
+    wanted = [c for c in found if kind in (None, c.kind)]
+    return sorted(wanted, key=lambda c: (KINDS.index(c.kind), c.name, c.namespace))
+
+
+def broken_plugins() -> Mapping[str, BrokenPluginError]:
+    """Return the plugins that were left out, by namespace, with the reason."""
+    return dict(_scan().broken)
+
+
+def resolve(kind: str, reference: str) -> Component:
+    """Return the component of `kind` that `reference` names, `name` or `namespace/name`.
+
+    Components registered in code come first, then built-ins, then plugins. Raises
+    `UnknownComponentError`, `NotInstalledError`, `DisabledError`, `AmbiguousNameError` or
+    `BrokenPluginError`, each with its cure. Nothing of the component is imported.
+    """
+    _check_kind(kind)
+    if not isinstance(reference, str):
+        raise UnknownComponentError(f"a {kind} is named by a string, not by {reference!r}")
+    registry = _scan()
+    namespace, _, name = reference.rpartition("/")
+    offered = [c for c in [*_registered, *registry.components] if c.kind == kind]
+    matches = [c for c in offered if c.name == name and namespace in ("", c.namespace)]
+    for owner in (CODE, BUILTIN):
+        matches = [c for c in matches if c.namespace == owner] or matches
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        owners = " and ".join(f"{c.dist} ({c.reference})" for c in matches)
+        raise AmbiguousNameError(
+            f"{kind} {name!r} is offered by {owners}; write the qualified name to choose one"
+        )
+    raise _not_found(kind, reference, namespace, name, offered, registry)
+
+
+def _not_found(
+    kind: str,
+    reference: str,
+    namespace: str,
+    name: str,
+    offered: list[Component],
+    registry: _Registry,
+) -> ComponentError:
+    extra = next((e for e, names in FIRST_PARTY.items() if f"{kind}/{name}" in names), None)
+    owner = namespace or extra or ""
+    if owner in registry.broken:
+        cause = registry.broken[owner]
+        error: ComponentError = BrokenPluginError(f"{kind} {reference!r} cannot be had: {cause}")
+        error.__cause__ = cause
+        return error
+    if owner in registry.disabled:
+        return DisabledError(
+            f"{kind} {reference!r} belongs to the plugin {owner!r}, which PENSTOCK_PLUGINS or "
+            f"PENSTOCK_PLUGINS_DISABLE switches off; change the variable to use it"
+        )
+    installed = any(c.namespace == extra for c in registry.components)
+    if extra is not None and namespace in ("", extra) and not installed:
+        return NotInstalledError(
+            f"{kind} {reference!r} comes with a plugin that is not installed: "
+            f"pip install 'penstock[{extra}]'"
+        )
+    known = {c.name for c in offered} | {c.reference for c in offered}
+    first_party = {ref.partition("/")[2] for refs in FIRST_PARTY.values() for ref in refs
+                   if ref.startswith(f"{kind}/")}  # fmt: skip
+    hint = did_you_mean(reference, sorted(known | first_party))
+    names = ", ".join(sorted({c.name for c in offered})) or "none"
+    message = f"no {kind} is called {reference!r}{hint or f'; available: {names}'}"
+    if registry.broken:
+        message += f" (plugins left out as broken: {', '.join(sorted(registry.broken))})"
+    return UnknownComponentError(message)
+
+
+def parse(kind: str, value: Any, path: str = "", defaults: Mapping[str, Any] | None = None) -> Any:
+    """Return a `Use` for `{"use": name, ...}`; a live object is returned as it is.
+
+    `defaults` fill fields of those names that the mapping leaves out. Raises `ConfigError` with
+    every problem and its path; a failed look-up is its `__cause__`.
+    """
+    if not isinstance(value, Mapping):
+        if isinstance(value, str):
+            raise ConfigError([Problem(path, f'{value!r} is not a table; write use = "{value}"')])
+        return value
+    if "use" not in value:
+        raise ConfigError([Problem(path, f'no component named; write use = "name" of a {kind}')])
+    given = {key: v for key, v in value.items() if key != "use"}
+    try:
+        component = resolve(kind, value["use"])
+        config_class = component.load_config()
+    except ComponentError as error:
+        raise ConfigError([Problem(f"{path}.use" if path else "use", str(error))]) from error
+    if config_class is None:
+        if given:
+            unknown = [Problem(f"{path}.{key}" if path else str(key), "unknown key; "
+                       f"{kind} {component.name!r} takes none") for key in given]  # fmt: skip
+            raise ConfigError(unknown)
+        return Use(component, None)
+    if not attrs.has(config_class):
+        raise BrokenPluginError(
+            f"{kind} {component.reference!r} of {component.dist}: its config class "
+            f"{config_class!r} is not an attrs class"
+        )
+    names = {field.name for field in attrs.fields(config_class)}
+    filled = {key: v for key, v in (defaults or {}).items() if key in names}
+
+    def parse_component(inner_kind: str, inner: Any, inner_path: str) -> Any:
+        return parse(inner_kind, inner, inner_path, defaults)
+
+    config = structure(
+        config_class, {**filled, **given}, path=path, parse_component=parse_component
+    )
+    return Use(component, config)
+
+
+def instantiate(use: Any, *, num_records: int | None = None, rngs: Any = None) -> Any:
+    """Create what a `Use` names; anything else is returned as it is.
+
+    `num_records` fills a config's field of that name that is None; `rngs` goes to components whose
+    config is stochastic.
+    """
+    if not isinstance(use, Use):
+        return use
+    target = use.component.load_target()
+    config = use.config
+    if config is None:
+        return target()
+    if num_records is not None and getattr(config, "num_records", 0) is None:
+        config = attrs.evolve(config, num_records=num_records)
+    if getattr(config, "stochastic", False):
+        return target(config, rngs=rngs)
+    return target(config)
+
+
+def create(kind: str, name: str, /, *, rngs: Any = None, **config: Any) -> Any:
+    """Create one component by name; `config` holds the fields of its config class.
+
+    Raises the errors of `resolve`, and `ConfigError` with every problem of the fields.
+    """
+    resolve(kind, name)
+    return instantiate(parse(kind, {**config, "use": name}), rngs=rngs)
+
+
+def component_of(kind: str, value: Any) -> Component:
+    """Return the component whose target made `value`; raises `UnknownComponentError`."""
+    if isinstance(value, Use):
+        return value.component
+    for component in available(kind):
+        if component.is_target(type(value)):
+            return component
+    raise UnknownComponentError(
+        f"the {kind} {value!r} was not made from a component with a name; "
+        f"penstock.register({kind!r}, name, ...) gives its class one"
+    )
+
+
+def describe(kind: str, value: Any, *, identity_only: bool = False) -> dict[str, Any]:
+    """Return the mapping `{"use": name, ...}` that creates an equal of `value`.
+
+    It holds the config's fields that differ from their defaults; `identity_only` as in
+    `penstock.config.unstructure`. Raises `UnknownComponentError` where `value` has no name.
+    """
+    component = component_of(kind, value)
+    shared = [c for c in available(kind) if c.name == component.name]
+    use = component.name if len(shared) == 1 else component.reference
+    config = getattr(value, "config", None)
+    if config is None:
+        return {"use": use}
+
+    def name_component(inner_kind: str, inner: Any) -> dict[str, Any]:
+        return describe(inner_kind, inner, identity_only=identity_only)
+
+    fields = unstructure(config, name_component=name_component, identity_only=identity_only)
+    return {"use": use, **fields}
+
+
+def _check_kind(kind: str) -> None:
+    if kind not in KINDS:
+        raise UnknownComponentError(
+            f"no kind of component is called {kind!r}{did_you_mean(str(kind), KINDS)}; "
+            f"kinds: {', '.join(KINDS)}"
+        )
+
+
+def _scan() -> _Registry:
+    global _scanned
+    if _scanned is None:
+        _scanned = _discover()
+    return _scanned
+
+
+def _discover() -> _Registry:
+    import importlib.metadata as metadata
+
+    from penstock.builtin import plugin as builtin
+
+    registry = _Registry()
+    manager = pluggy.PluginManager("penstock")
+    manager.add_hookspecs(hookspecs)
+    dist = metadata.distribution("penstock")
+    _add(manager, registry, builtin, BUILTIN, "penstock", dist.version)
+    for entry in sorted(metadata.entry_points(group=ENTRY_POINT_GROUP), key=lambda e: e.name):
+        name, version = (entry.dist.name, entry.dist.version) if entry.dist else ("?", "?")
+        if not _allowed(entry.name):
+            registry.disabled.add(entry.name)
+            continue
+        try:
+            if entry.name in (BUILTIN, CODE) or manager.has_plugin(entry.name):
+                raise BrokenPluginError("its namespace is taken already")
+            _add(manager, registry, entry.load(), entry.name, name, version)
+        except Exception as error:  # noqa: BLE001 (a plugin's fault stays its own; chained)
+            kind = BrokenPluginError
+            if isinstance(error, IncompatiblePluginError):
+                kind = IncompatiblePluginError
+            failure = kind(
+                f"plugin {entry.name!r} of {name} {version} ({entry.value}): "
+                f"{type(error).__name__}: {error}"
+            )
+            failure.__cause__ = error
+            registry.broken[entry.name] = failure
+            warnings.warn(f"left out: {failure}", PluginWarning, stacklevel=4)
+    return registry
+
+
+def _add(
+    manager: pluggy.PluginManager,
+    registry: _Registry,
+    module: ModuleType,
+    namespace: str,
+    dist: str,
+    version: str,
+) -> None:
+    """Add what one plugin declares, all of it or nothing."""
+    level = getattr(module, "PENSTOCK_API", None)
+    if level != API_LEVEL:
+        raise IncompatiblePluginError(
+            f"it declares PENSTOCK_API = {level!r}, and this penstock speaks level {API_LEVEL}; "
+            f"install versions of penstock and {dist} that agree"
+        )
+    manager.register(module, name=namespace)
+    try:
+        manager.check_pending()
+        declared = list(_declared(manager, module))
+        names = [(c.kind, c.name) for c in declared]
+        twice = sorted({n for n in names if names.count(n) > 1})
+        if twice:
+            raise BrokenPluginError(f"it declares twice: {twice}")
+    except BaseException:
+        manager.unregister(module)
+        raise
+    registry.components.extend(
+        attrs.evolve(c, namespace=namespace, dist=dist, version=version) for c in declared
+    )
+
+
+def _declared(manager: pluggy.PluginManager, module: ModuleType) -> Iterator[Component]:
+    for implementation in manager.hook.penstock_components.get_hookimpls():
+        if implementation.plugin is module:
+            yield from cast(Iterable[Component], implementation.function())
+
+
+def _allowed(namespace: str) -> bool:
+    def names(variable: str) -> set[str] | None:
+        text = os.environ.get(variable)
+        return None if text is None else {n.strip() for n in text.split(",") if n.strip()}
+
+    allow, deny = names("PENSTOCK_PLUGINS"), names("PENSTOCK_PLUGINS_DISABLE")
+    return (allow is None or namespace in allow) and namespace not in (deny or set())

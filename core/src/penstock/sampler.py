@@ -1,0 +1,144 @@
+"""The base class of samplers: iteration, state and the rest, derived from `indices`."""
+
+import itertools
+import operator
+from collections.abc import Iterator
+from typing import Any, Self
+
+import attrs
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from penstock.config import StructuralConfig
+from penstock.errors import ConfigError, PenstockError, Problem
+from penstock.module import StructuralModule
+
+_CHUNK = 8192
+
+
+class SamplerModule(StructuralModule):
+    """A sampler that orders records as a pure function of position; subclasses give `indices`.
+
+    Iteration goes from the current position to the end of the pass, which is `len(self)` records
+    long. A pass that ran to its end leaves the sampler at the start of the next.
+    """
+
+    def __init__(
+        self, config: StructuralConfig, *, rngs: nnx.Rngs | None = None, name: str | None = None
+    ) -> None:
+        super().__init__(config, rngs=rngs, name=name)
+        self._position = nnx.Variable(0)
+        self._pass_start = nnx.Variable(0)
+        self._chunk: Any = nnx.static(None)
+        if hasattr(config, "seed"):
+            self.seed = nnx.Variable(config.seed)
+
+    def indices(self, start: int, stop: int) -> Any:
+        """Return the record numbers at absolute positions [start, stop), int64."""
+        raise NotImplementedError(f"{type(self).__name__} must define indices(start, stop)")
+
+    @property
+    def records_per_epoch(self) -> int:
+        """Number of positions in one epoch: the config's `num_records`."""
+        number = getattr(self.config, "num_records", None)
+        if number is None:
+            raise ConfigError(
+                [
+                    Problem(
+                        "num_records", f"missing; {type(self).__name__} needs the number of records"
+                    )
+                ]
+            )
+        return int(number)
+
+    def __len__(self) -> int:
+        """Return the number of records in one pass; raises `TypeError` for an endless sampler."""
+        epochs = getattr(self.config, "num_epochs", 1)
+        if epochs == -1:
+            raise TypeError(f"{type(self).__name__} with num_epochs = -1 is endless and has no len")
+        return self.records_per_epoch * int(epochs)
+
+    @property
+    def position(self) -> int:
+        """Number of records handed out since the start of epoch 0."""
+        if self._chunk is not None:
+            stop, values = self._chunk
+            return int(stop - operator.length_hint(values))
+        return int(self._position.get_value())
+
+    def __iter__(self) -> Iterator[Any]:
+        # The list iterators inside run at C speed, and how much is left of one tells the position.
+        return itertools.chain.from_iterable(self._chunks())
+
+    def _chunks(self) -> Iterator[Iterator[Any]]:
+        self._settle()
+        per_epoch = self.records_per_epoch
+        try:
+            end: float = self._pass_start.get_value() + len(self)
+        except TypeError:
+            end = float("inf")
+        while (start := self.position) < end:
+            epoch_end = (start // per_epoch + 1) * per_epoch
+            stop = int(min(start + _CHUNK, epoch_end, end))
+            mine = (stop, iter(self.indices(start, stop).tolist()))
+            self._chunk = nnx.static(mine)
+            yield mine[1]
+            if self._chunk is not mine:
+                raise PenstockError(
+                    f"this iterator of {type(self).__name__} is out of date: the sampler was "
+                    f"iterated anew, reset or given a state since"
+                )
+            self._settle()
+            if stop == end:
+                self._pass_start.set_value(stop)
+            if stop == epoch_end:
+                self.epoch_completed(start // per_epoch)
+        if self.position == end:
+            self._pass_start.set_value(int(end))
+
+    def epoch_completed(self, epoch: int) -> None:
+        """Be told that `epoch` was handed out whole; called by iteration and by pipelines."""
+
+    def sample(self, n: int) -> list[Any]:
+        """Return the next `n` indices, fewer where the pass ends; the position moves along."""
+        return list(itertools.islice(self, n))
+
+    def process(self, n: int) -> list[Any]:
+        """Return `sample(n)`."""
+        return self.sample(n)
+
+    def index_spec(self) -> Any:
+        """Return the spec of one emitted index: an int32 scalar."""
+        return jax.ShapeDtypeStruct((), jnp.int32)
+
+    def reset(self, seed: int | None = None) -> None:
+        """Go back to epoch 0, with another seed where one is given.
+
+        Raises `ConfigError` for a seed out of range, or one given to a sampler that has none.
+        """
+        if seed is not None:
+            if not hasattr(self, "seed"):
+                raise ConfigError([Problem("seed", f"{type(self).__name__} has no seed to set")])
+            self.config = nnx.static(attrs.evolve(self.config, seed=seed))
+            self.seed.set_value(seed)
+        self._chunk = nnx.static(None)
+        self._position.set_value(0)
+        self._pass_start.set_value(0)
+
+    def get_state(self) -> dict[str, Any]:
+        return {**super().get_state(), "_position": self.position}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        super().set_state(state)
+        self._chunk = nnx.static(None)
+
+    def clone(self) -> Self:
+        twin = super().clone()
+        twin._chunk = nnx.static(None)
+        twin._position.set_value(self.position)
+        return twin
+
+    def _settle(self) -> None:
+        self._position.set_value(self.position)
+        self._chunk = nnx.static(None)

@@ -1,0 +1,125 @@
+"""The state document: counters and a fingerprint, as JSON of under 2 KB."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from penstock.errors import StateError
+
+FORMAT = 1
+MAX_BYTES = 2048
+_ENTRY_BYTES = 160
+
+
+def fingerprint(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `parts` with long values replaced by digests: small, and as readable as can be.
+
+    parts: name (`"source"`, `"stages[0]"`) to a JSON-able description.
+    """
+    short: dict[str, Any] = {}
+    for name, part in parts.items():
+        text = json.dumps(part, sort_keys=True, default=repr)
+        short[name] = json.loads(text) if len(text) <= _ENTRY_BYTES else _digest(text)
+    text = json.dumps(short)
+    if len(text) <= MAX_BYTES - 512:
+        return short
+    return {"all": _digest(text)}
+
+
+def document(counters: Mapping[str, int], print_: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the state document of a pipeline at these counters."""
+    return {"format": FORMAT, "counters": dict(counters), "fingerprint": dict(print_)}
+
+
+def counters_of(
+    state: Any, print_: Mapping[str, Any], *, ignore_fingerprint: bool = False
+) -> dict[str, int]:
+    """Return the counters in a state document, after checking that it is one of this pipeline.
+
+    Raises `TypeError` for anything but a dict; `StateError` for a document that is incomplete, of
+    a newer format, or of another pipeline (saying what differs) unless `ignore_fingerprint`.
+    """
+    if not isinstance(state, dict):
+        raise TypeError(f"a pipeline's state is a dict, not {type(state).__name__}")
+    missing = sorted({"format", "counters", "fingerprint"} - state.keys())
+    if missing:
+        raise StateError(f"the state document lacks {', '.join(missing)}; it was cut or is another")
+    if state["format"] != FORMAT:
+        raise StateError(
+            f"the state document has format {state['format']!r}; this penstock reads {FORMAT}"
+        )
+    counters = state["counters"]
+    good = isinstance(counters, dict) and all(
+        isinstance(v, int) and not isinstance(v, bool) and v >= 0 for v in counters.values()
+    )
+    if not good or "pass" not in counters:
+        raise StateError(
+            f"the state's counters are {counters!r}; they need to be ints of 0 or more, with 'pass'"
+        )
+    if not ignore_fingerprint:
+        differences = diff(state["fingerprint"], print_)
+        if differences:
+            raise StateError(
+                "the state is of another pipeline; this differs (saved -> here):\n  "
+                + "\n  ".join(differences)
+                + "\npass ignore_fingerprint=True to restore it all the same"
+            )
+    return dict(counters)
+
+
+def diff(saved: Any, here: Any, path: str = "") -> list[str]:
+    """Return one line for each place where two JSON values differ."""
+    if isinstance(saved, Mapping) and isinstance(here, Mapping):
+        lines = []
+        for key in sorted(saved.keys() | here.keys()):
+            where = f"{path}.{key}" if path else str(key)
+            lines += diff(saved.get(key, _ABSENT), here.get(key, _ABSENT), where)
+        return lines
+    return [] if saved == here else [f"{path}: {_show(saved)} -> {_show(here)}"]
+
+
+def save(path: str | os.PathLike[str], state: Mapping[str, Any]) -> None:
+    """Write a state document so that the file holds either the old one or the new one, whole."""
+    target = Path(path)
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def load(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the state document in a file; raises `StateError` where it is cut or another."""
+    text = Path(path).read_text(encoding="utf-8")
+    try:
+        state = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise StateError(f"{os.fspath(path)} is not a whole state document: {error}") from error
+    if not isinstance(state, dict):
+        raise StateError(f"{os.fspath(path)} holds {type(state).__name__}, not a state document")
+    return state
+
+
+class _Absent:
+    def __repr__(self) -> str:
+        return "absent"
+
+
+_ABSENT = _Absent()
+
+
+def _show(value: Any) -> str:
+    return repr(value) if isinstance(value, _Absent) else json.dumps(value)
+
+
+def _digest(text: str) -> str:
+    return "blake2:" + hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

@@ -1,0 +1,125 @@
+"""Train a digit classifier from `digits.toml`; after a kill, `--resume` goes on where it was saved.
+
+python train.py [--config FILE] [--checkpoints DIR] [--resume] [--log FILE]
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import optax
+import orbax.checkpoint as ocp
+from flax import nnx
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+import penstock
+
+HERE = Path(__file__).parent
+
+
+class Classifier(nnx.Module):
+    """A small convolutional network: images of shape (batch, 8, 8, 1) to 10 logits."""
+
+    def __init__(self, rngs: nnx.Rngs) -> None:
+        self.conv1 = nnx.Conv(1, 32, (3, 3), rngs=rngs)
+        self.conv2 = nnx.Conv(32, 64, (3, 3), strides=2, rngs=rngs)
+        self.out = nnx.Linear(4 * 4 * 64, 10, rngs=rngs)
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        hidden = nnx.relu(self.conv2(nnx.relu(self.conv1(images))))
+        return self.out(hidden.reshape(hidden.shape[0], -1))
+
+
+def measure(model: Classifier, batch: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    """Return the mean loss and the number of right answers; padding counts for neither."""
+    logits, valid = model(batch["image"]), batch["valid_mask"]
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
+    right = (logits.argmax(-1) == batch["label"]) & valid
+    return jnp.where(valid, losses, 0).sum() / valid.sum(), right.sum()
+
+
+@nnx.jit
+def train_step(model, optimizer, batch):
+    (loss, right), gradients = nnx.value_and_grad(measure, has_aux=True)(model, batch)
+    optimizer.update(model, gradients)
+    return loss, right
+
+
+evaluate = nnx.jit(measure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config", default=HERE / "digits.toml")
+    parser.add_argument("--checkpoints", default="digits-checkpoints", help="folder for them")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    parser.add_argument(
+        "--log", type=Path, help="append the record ids of each step, as JSON lines"
+    )
+    options = parser.parse_args()
+
+    pipeline = penstock.load(options.config)
+    model = Classifier(nnx.Rngs(0))
+    optimizer = nnx.Optimizer(model, optax.adam(2e-3), wrt=nnx.Param)
+    folder = Path(options.checkpoints).absolute()
+    if not options.resume and folder.is_dir() and any(folder.iterdir()):
+        parser.error(f"{folder} holds an earlier run: --resume goes on with it; or name another")
+    with ocp.CheckpointManager(
+        folder, options=ocp.CheckpointManagerOptions(max_to_keep=2)
+    ) as saved:
+        if options.resume and saved.latest_step() is not None:
+            restore(saved, model, optimizer, pipeline)
+        train(pipeline, model, optimizer, saved, options.log)
+
+
+def restore(saved, model, optimizer, pipeline) -> None:
+    """Put model, optimizer and pipeline where the last checkpoint has them."""
+    state = nnx.state((model, optimizer))
+    items = saved.restore(
+        saved.latest_step(),
+        args=ocp.args.Composite(model=ocp.args.StandardRestore(state), data=ocp.args.JsonRestore()),
+    )
+    nnx.update((model, optimizer), items.model)
+    pipeline.set_state(items.data)
+
+
+def train(pipeline, model, optimizer, saved, log: Path | None) -> None:
+    """Run the pipeline to its end, saving after each evaluation."""
+    text = "epoch {task.fields[epoch]}  loss {task.fields[loss]:.3f}  "
+    text += "test accuracy {task.fields[accuracy]:.3f}"
+    speed = "{task.fields[speed]:,.0f} records/s"
+    plan = pipeline.plans["train"]
+    columns = BarColumn(), TextColumn(text), TextColumn(speed), TimeElapsedColumn()
+    with Progress(*columns) as progress:
+        start = {"epoch": 0, "loss": float("nan"), "accuracy": float("nan"), "speed": 0.0}
+        bar = progress.add_task("train", total=plan.batches_per_pass, **start)
+        right = seen = records = 0
+        began, accuracy = time.perf_counter(), float("nan")
+        for step in pipeline.steps():
+            if log is not None:
+                with log.open("a") as file:
+                    ids = [step.stream, step.update, step.indices.tolist()]
+                    file.write(json.dumps(ids) + "\n")
+            if step.stream == "train":
+                loss, _ = train_step(model, optimizer, step.batch)
+                records += len(step.indices)
+                speed_now = records / (time.perf_counter() - began)
+                progress.update(bar, completed=step.update, epoch=step.epoch + 1, loss=float(loss),
+                                speed=speed_now)  # fmt: skip
+                continue
+            right += int(evaluate(model, step.batch)[1])
+            seen += len(step.indices)
+            if step.last:
+                accuracy, right, seen = right / seen, 0, 0
+                progress.update(bar, accuracy=accuracy)
+                state = ocp.args.StandardSave(nnx.state((model, optimizer)))
+                data = ocp.args.JsonSave(pipeline.get_state())
+                saved.save(step.update, args=ocp.args.Composite(model=state, data=data))
+    print(f"test accuracy: {accuracy:.4f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""Find a dataset on disk, or have TFDS prepare it there."""
+
+import contextlib
+import importlib.util
+import os
+import sys
+from typing import Any
+
+import tensorflow_datasets as tfds
+
+from penstock import DataError
+from penstock.errors import did_you_mean
+from penstock_tfds.config import TFDSConfig
+
+
+def prepared_builder(config: TFDSConfig) -> Any:
+    """Return a TFDS builder of the prepared dataset, preparing it first where that is needed.
+
+    Finding a prepared dataset needs no TensorFlow; preparing one does. Raises `DataError` for an
+    unknown dataset, and for one that is not prepared and may not or cannot be.
+    """
+    name = str(config.name)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up log is not ours
+    try:
+        return tfds.core.read_only_builder.builder_from_files(name, **_where(config))
+    except tfds.core.DatasetNotFoundError as error:
+        folders = tfds.core.utils.file_utils.list_data_dirs(config.data_dir)
+        if config.local_files_only:
+            raise DataError(
+                f"dataset {name!r} is not prepared in {', '.join(map(str, folders))}, and "
+                f"local_files_only forbids to prepare it"
+            ) from error
+    _check_tensorflow(name)
+    builder = _code_builder(config, name)
+    with contextlib.redirect_stdout(sys.stderr):  # TFDS prints; stdout is the program's own
+        print(f"penstock: preparing {builder.info.full_name} in {builder.data_dir}", flush=True)
+        builder.download_and_prepare(**_prepare_arguments(config))
+    return tfds.builder_from_directory(builder.data_dir)
+
+
+def _where(config: TFDSConfig) -> dict[str, Any]:
+    return {} if config.data_dir is None else {"data_dir": config.data_dir}
+
+
+def _check_tensorflow(name: str) -> None:
+    if importlib.util.find_spec("tensorflow") is None:
+        raise DataError(
+            f"dataset {name!r} is not prepared yet, and TFDS needs TensorFlow to prepare it: "
+            f"pip install 'penstock[tfds]'"
+        )
+    import tensorflow as tf
+
+    for kind in ("GPU", "TPU"):  # the accelerators are JAX's; TensorFlow would take their memory
+        tf.config.set_visible_devices([], kind)
+
+
+def _code_builder(config: TFDSConfig, name: str) -> Any:
+    if name.partition("/")[0].partition(":")[0] == "penstock_digits":
+        from penstock_tfds import digits  # noqa: F401 (importing it tells TFDS of the dataset)
+    try:
+        return tfds.builder(name, try_gcs=config.try_gcs, **_where(config))
+    except tfds.core.DatasetNotFoundError as error:
+        known = [*tfds.list_builders(with_community_datasets=False), "penstock_digits"]
+        raise DataError(
+            f"TFDS knows no dataset {name!r}{did_you_mean(name, known)}; "
+            f"tfds.list_builders() lists those it knows"
+        ) from error
+
+
+def _prepare_arguments(config: TFDSConfig) -> dict[str, Any]:
+    arguments = dict(config.download_and_prepare_kwargs or {})
+    if config.beam_num_workers is not None:
+        try:
+            from apache_beam.options.pipeline_options import PipelineOptions
+        except ImportError as error:
+            raise DataError(
+                "beam_num_workers is given, and Apache Beam is not installed: "
+                "pip install apache-beam"
+            ) from error
+        download_config = arguments.get("download_config") or tfds.download.DownloadConfig()
+        arguments["download_config"] = download_config.replace(
+            beam_options=PipelineOptions(
+                direct_num_workers=config.beam_num_workers, direct_running_mode="multi_threading"
+            )
+        )
+    return arguments

@@ -1,0 +1,41 @@
+"""One split of a prepared dataset: its records by number, decoded."""
+
+import hashlib
+import os
+from typing import Any
+
+import attrs
+
+from penstock_tfds.config import TFDSConfig
+from penstock_tfds.decode import Decoder, make_decoder
+from penstock_tfds.prepare import prepared_builder
+from penstock_tfds.records import Records, open_records
+
+
+@attrs.frozen(eq=False)
+class Split:
+    """A split that is open for reading; nothing is read until `fetch`."""
+
+    info: Any
+    records: Records
+    decoder: Decoder
+
+    def fetch(self, indices: Any) -> dict[str, Any]:
+        """Return the records of these numbers as a dict of numpy arrays."""
+        return self.decoder.decode(self.records.read(indices))
+
+    def identity(self) -> str:
+        """Return the dataset's name and version, with a digest of its files' names and sizes."""
+        digest = hashlib.blake2b(digest_size=8)
+        for path, skip, take in self.records.parts:
+            digest.update(
+                f"{os.path.basename(path)} {os.path.getsize(path)} {skip} {take}".encode()
+            )
+        return f"{self.info.full_name} {digest.hexdigest()}"
+
+
+def open_split(config: TFDSConfig) -> Split:
+    """Return the split that the config names, prepared first where that is needed."""
+    builder = prepared_builder(config)
+    records = open_records(builder, str(config.split))
+    return Split(builder.info, records, make_decoder(builder, config))

@@ -1,0 +1,96 @@
+"""The source that reads records from disk as they are asked for."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from flax import nnx
+
+from penstock import SourceModule
+from penstock.placement import Prefetched
+from penstock.shuffle import permute, round_keys
+from penstock.source import split_records
+from penstock_tfds.config import TFDSStreamingConfig
+from penstock_tfds.split import open_split
+
+_BLOCK = 256
+
+
+class TFDSStreamingSource(SourceModule):
+    """A TFDS split of any size, read and decoded by record number; nothing is kept in memory.
+
+    Every record has a number, so that any order is as resumable as the stored one: its own order is
+    a function of seed, epoch and position.
+
+    Raises `DataError` for a dataset or split that cannot be had, `ConfigError` for unknown keys.
+    """
+
+    def __init__(
+        self, config: TFDSStreamingConfig, *, rngs: nnx.Rngs | None = None, name: str | None = None
+    ) -> None:
+        default_name = f"TFDSStreamingSource({config.name}:{config.split})"
+        super().__init__(config, rngs=rngs, name=name or default_name)
+        self._split = nnx.static(open_split(config))
+        self.dataset_name = config.name
+        self.split_name = config.split
+        self.as_supervised = config.as_supervised
+        self.include_keys = nnx.static(config.include_keys)
+        self.exclude_keys = nnx.static(config.exclude_keys)
+        self.length = len(self._split.records)
+
+    def fetch(self, indices: Any) -> dict[str, Any]:
+        """Return the records of these numbers, as a dict of numpy arrays."""
+        numbers = np.asarray(indices, np.int64)
+        if not self.config.cacheable:
+            return self._split.fetch(numbers)
+        missing = [int(n) for n in numbers if int(n) not in self._cache]
+        decoded = self._split.fetch(missing) if missing else {}
+        self._cache.update(zip(missing, split_records(decoded), strict=False))
+        decoder = self._split.decoder
+        batch = decoder.empty(len(numbers))
+        for slot, number in enumerate(numbers.tolist()):
+            decoder.store(batch, slot, self._cache[number])
+        return batch
+
+    def indices(self, start: int, stop: int) -> Any:
+        """Return the record numbers at absolute positions [start, stop) of its own order."""
+        if not self.is_random_order or self.config.shuffle_mode == "global":
+            return super().indices(start, stop)
+        parts = []
+        while start < stop:
+            epoch, offset = divmod(start, self.length)
+            window, within = divmod(offset, self.config.shuffle_buffer_size)
+            base = window * self.config.shuffle_buffer_size
+            size = min(self.config.shuffle_buffer_size, self.length - base)
+            count = min(stop - start, size - within)
+            positions = np.arange(within, within + count, dtype=np.int64)
+            keys = round_keys(self.seed.get_value(), epoch, window + 1)
+            parts.append(base + permute(positions, size, keys))
+            start += count
+        return np.concatenate(parts) if parts else np.empty(0, np.int64)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Yield the records that are left of this epoch, one dict each, then start the next."""
+        base = self.epoch.get_value() * self.length
+        starts = range(self.index.get_value(), self.length, _BLOCK)
+        blocks = (
+            self.fetch(self.indices(base + s, base + min(s + _BLOCK, self.length))) for s in starts
+        )
+        with Prefetched(blocks, self.config.prefetch_buffer) as ahead:
+            for block in ahead:
+                for element in split_records(block):
+                    self.index.set_value(self.index.get_value() + 1)
+                    yield element
+        self.index.set_value(0)
+        self.epoch.set_value(self.epoch.get_value() + 1)
+
+    def element_spec(self) -> Any:
+        return self._split.decoder.element_spec()
+
+    def get_dataset_info(self) -> Any:
+        """Return TFDS's `DatasetInfo`: description, features, splits, citation."""
+        return self._split.info
+
+    def identity(self) -> str:
+        """Return what tells this data from other data, for the state's fingerprint."""
+        return self._split.identity()

@@ -125,4 +125,5 @@ def _parse_text(text: str, suffix: str) -> Any:
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:  # says line and column too
-        raise ConfigError([Problem("", f"does not parse: {error}")]) from error
+        reason = " ".join(str(error).split())
+        raise ConfigError([Problem("", f"does not parse: {reason}")]) from error

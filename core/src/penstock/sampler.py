@@ -17,6 +17,14 @@ from penstock.module import StructuralModule
 _CHUNK = 8192
 
 
+@attrs.frozen(eq=False)
+class _Chunk:
+    """The indices that are being handed out, up to position `stop`."""
+
+    stop: int
+    values: Iterator[Any]
+
+
 class SamplerModule(StructuralModule):
     """A sampler that orders records as a pure function of position; subclasses give `indices`.
 
@@ -63,8 +71,7 @@ class SamplerModule(StructuralModule):
     def position(self) -> int:
         """Number of records handed out since the start of epoch 0."""
         if self._chunk is not None:
-            stop, values = self._chunk
-            return int(stop - operator.length_hint(values))
+            return int(self._chunk.stop - operator.length_hint(self._chunk.values))
         return int(self._position.get_value())
 
     def __iter__(self) -> Iterator[Any]:
@@ -81,9 +88,9 @@ class SamplerModule(StructuralModule):
         while (start := self.position) < end:
             epoch_end = (start // per_epoch + 1) * per_epoch
             stop = int(min(start + _CHUNK, epoch_end, end))
-            mine = (stop, iter(self.indices(start, stop).tolist()))
+            mine = _Chunk(stop, iter(self.indices(start, stop).tolist()))
             self._chunk = nnx.static(mine)
-            yield mine[1]
+            yield mine.values
             if self._chunk is not mine:
                 raise PenstockError(
                     f"this iterator of {type(self).__name__} is out of date: the sampler was "

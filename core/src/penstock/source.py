@@ -94,7 +94,7 @@ class SourceModule(StructuralModule):
         return batch
 
     def _keyed_order(self, start: Any, size: int, key: Any) -> Any:
-        """Return `size` record numbers from `start` on of the order that `key` chooses; traceable."""
+        """Return `size` record numbers from `start` on, in the order `key` chooses; traceable."""
         if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
             key = jax.random.key_data(key)
         words = key.reshape(-1)

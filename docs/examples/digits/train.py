@@ -67,9 +67,8 @@ def main() -> None:
     folder = Path(options.checkpoints).absolute()
     if not options.resume and folder.is_dir() and any(folder.iterdir()):
         parser.error(f"{folder} holds an earlier run: --resume goes on with it; or name another")
-    with ocp.CheckpointManager(
-        folder, options=ocp.CheckpointManagerOptions(max_to_keep=2)
-    ) as saved:
+    keep = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
+    with ocp.CheckpointManager(folder, options=keep) as saved:
         if options.resume and saved.latest_step() is not None:
             restore(saved, model, optimizer, pipeline)
         train(pipeline, model, optimizer, saved, options.log)

@@ -25,7 +25,7 @@ class ArraySource(SourceModule):
         self, config: StructuralConfig, *, rngs: nnx.Rngs | None = None, name: str | None = None
     ) -> None:
         super().__init__(config, rngs=rngs, name=name)
-        self._data: dict[str, Any] | None = nnx.data(None)
+        self._data: dict[str, Any] = nnx.data({})
 
     def load(self) -> dict[str, Any]:
         """Return the records as a dict of arrays, numpy or JAX ones, with one leading axis."""
@@ -37,12 +37,12 @@ class ArraySource(SourceModule):
 
         Raises `DataError` where an integer does not fit the dtype that arrives on the device.
         """
-        if self._data is None:
+        if not self._data:
             with jax.ensure_compile_time_eval():  # the first need may be inside a traced function
-                arrays = {key: _as_array(key, value) for key, value in self.load().items()}
-            self._data = nnx.data(arrays)
-        loaded: dict[str, Any] = self._data
-        return loaded
+                self._data.update(
+                    {key: _as_array(key, value) for key, value in self.load().items()}
+                )
+        return self._data
 
     def fetch(self, indices: Any) -> dict[str, Any]:
         numbers = np.asarray(indices)

@@ -1,0 +1,130 @@
+import json
+
+import pytest
+
+from penstock import ConfigError, NotInstalledError, UnknownComponentError, build, load, registry
+from penstock.assemble import parse_config
+
+GOOD = """
+seed = 3
+batch_size = 2
+
+[source]
+use = "memory"
+data = { x = [1.0, 2.0, 3.0], y = [0, 1, 0] }
+
+[sampler]
+use = "sequential"
+
+[[stages]]
+use = "rescale"
+field = "x"
+scale = 2
+"""
+
+
+def found(mapping):
+    with pytest.raises(ConfigError) as caught:
+        parse_config(mapping)
+    return {p.path: p.message for p in caught.value.problems}
+
+
+def test_toml_json_and_yaml_build_the_same_pipeline(tmp_path):
+    import tomllib
+
+    import yaml
+
+    mapping = tomllib.loads(GOOD)
+    (tmp_path / "c.toml").write_text(GOOD)
+    (tmp_path / "c.json").write_text(json.dumps(mapping))
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(mapping))
+    states = [load(tmp_path / f"c.{suffix}").get_state() for suffix in ("toml", "json", "yaml")]
+    assert states[0] == states[1] == states[2]
+    pipeline = load(tmp_path / "c.toml")
+    assert [b["x"].tolist() for b in pipeline] == [[2.0, 4.0], [6.0, 0.0]]
+
+
+def test_all_problems_of_a_config_come_in_one_error():
+    problems = found(
+        {
+            "batch_sise": 3,
+            "source": {"use": "memori"},
+            "sampler": {"use": "sequential", "num_epoch": 2, "num_records": "x"},
+            "stages": [
+                {"use": "rescale"},
+                {"field": "x"},
+                {"use": "cast", "field": 1, "dtype": "f"},
+            ],
+            "prefetch": -1,
+        }
+    )
+    assert sorted(problems) == [
+        "batch_sise",
+        "batch_size",
+        "prefetch",
+        "sampler.num_epoch",
+        "sampler.num_records",
+        "source.use",
+        "stages[0].field",
+        "stages[1]",
+        "stages[2].dtype",
+        "stages[2].field",
+    ]
+    assert "did you mean 'memory'" in problems["source.use"]
+    assert "did you mean 'num_epochs'" in problems["sampler.num_epoch"]
+
+
+def test_a_failed_look_up_is_the_cause():
+    with pytest.raises(ConfigError) as caught:
+        build({"batch_size": 1, "source": {"use": "memori"}})
+    assert isinstance(caught.value.__cause__, UnknownComponentError)
+
+
+def test_a_component_that_is_not_installed_gives_the_pip_line(monkeypatch):
+    import importlib.metadata
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: [])
+    registry.refresh()
+    try:
+        with pytest.raises(ConfigError, match=r"pip install 'penstock\[tfds\]'") as caught:
+            build({"batch_size": 1, "source": {"use": "tfds-eager"}})
+        assert isinstance(caught.value.__cause__, NotInstalledError)
+    finally:
+        registry.refresh()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("c.toml", "batch_size = \n", r"c\.toml: does not parse: .*line 1, column 14"),
+        ("c.json", '{"batch_size": 1,}', r"c\.json: does not parse: .*line 1 column 18"),
+        ("c.yaml", "a: [1,\n", r"c\.yaml: does not parse: .*line 2, column 1"),
+        ("c.json", "[1]", r"c\.json: holds list, not a table"),
+        ("c.ini", "a = 1", r"'\.ini' is none of \.toml, \.json"),
+        ("c.toml", 'batch_size = 0\n[source]\nuse = "memory"\ndata = {x = [1]}\n',
+         r"c\.toml: batch_size: 0 is not an int of 1 or more"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_wrong_is_named(tmp_path, name, text, said):
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=said):
+        load(path)
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path):
+    path = tmp_path / "c.toml"
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        load(path)
+
+
+def test_the_top_level_seed_is_that_of_components_that_give_none():
+    config = parse_config(
+        {"batch_size": 1, "seed": 9, "source": {"use": "memory", "data": {"x": [1]}}}
+    )
+    assert config.source.config.seed == 9
+    own = {"use": "memory", "data": {"x": [1]}, "seed": 4}
+    config = parse_config({"batch_size": 1, "seed": 9, "source": own})
+    assert config.source.config.seed == 4
+    assert found({"batch_size": 1, "seed": -1, "source": own}) != {}

@@ -1,0 +1,135 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from penstock import ConfigError, DataError, create
+
+IMAGES = np.arange(7 * 4, dtype=np.uint8).reshape(7, 2, 2)
+LABELS = np.arange(7, dtype=np.int64)
+
+
+def source(**config):
+    return create("source", "memory", data={"image": IMAGES, "label": LABELS}, **config)
+
+
+def test_specs_say_what_arrives():
+    made = source()
+    spec = made.element_spec()
+    assert (spec["image"].shape, spec["image"].dtype) == ((2, 2), np.uint8)
+    assert (spec["label"].shape, spec["label"].dtype) == ((), np.int32)
+    batch = made.fetch([3, 0])
+    assert isinstance(batch["image"], jax.Array)
+    assert (batch["image"] == IMAGES[[3, 0]]).all()
+    assert batch["label"].dtype == np.int32
+    assert batch["label"].tolist() == [3, 0]
+    assert made.length == len(made) == 7
+
+
+def test_iteration_is_one_epoch_and_resumes():
+    made = source()
+    elements = iter(made)
+    assert [int(next(elements)["label"]) for _ in range(3)] == [0, 1, 2]
+    twin = source()
+    twin.set_state(made.get_state())
+    elements.close()
+    assert [int(e["label"]) for e in twin] == [3, 4, 5, 6]
+    assert twin.epoch.get_value() == 1
+    assert [int(e["label"]) for e in twin] == list(range(7))
+
+
+def test_shuffle_is_a_new_permutation_each_epoch():
+    made = source(shuffle=True, seed=3)
+    first, second = ([int(e["label"]) for e in made] for _ in range(2))
+    assert sorted(first) == sorted(second) == list(range(7))
+    assert first != second
+    made.reset()
+    assert [int(e["label"]) for e in made] == first
+    made.reset(seed=4)
+    assert [int(e["label"]) for e in made] != first
+    made.set_random_order(False)
+    assert not made.is_random_order
+    assert [int(e["label"]) for e in made] == list(range(7))
+
+
+def test_get_batch_goes_on_into_the_next_epoch():
+    made = source(shuffle=True)
+    batches = [made.get_batch(5)["label"] for _ in range(7)]
+    labels = np.concatenate(batches).reshape(5, 7)
+    assert (np.sort(labels) == np.arange(7)).all()
+    assert (made.epoch.get_value(), made.index.get_value()) == (5, 0)
+
+
+def test_get_batch_with_a_key_moves_nothing():
+    made = source()
+    key = jax.random.key(0)
+    drawn = made.get_batch(7, key=key)["label"]
+    assert sorted(drawn.tolist()) == list(range(7))
+    assert (drawn == made.get_batch(7, key=key)["label"]).all()
+    assert made.index.get_value() == 0
+
+
+def test_get_batch_at_is_traceable_and_permutes_whole():
+    made = source(shuffle=True)
+    key = jax.random.key(1)
+    jitted = jax.jit(lambda start: made.get_batch_at(start, 3, key)["label"])
+    order = np.concatenate([jitted(jnp.int32(s)) for s in (0, 3)] + [jitted(jnp.int32(6))[:1]])
+    assert sorted(order.tolist()) == list(range(7))
+
+    def body(start, _):
+        return start + 3, made.get_batch_at(start, 3, key)["label"]
+
+    _, scanned = jax.lax.scan(body, jnp.int32(0), length=2)
+    assert scanned.reshape(-1).tolist() == order[:6].tolist()
+    with pytest.raises(ValueError, match="needs a key"):
+        made.get_batch_at(0, 3)
+
+
+def test_get_batch_at_wraps_in_sequential_order():
+    assert source().get_batch_at(5, 4)["label"].tolist() == [5, 6, 0, 1]
+
+
+def test_strings_stay_on_the_host():
+    made = create("source", "memory", data={"text": np.array(["a", "b"]), "x": np.zeros(2)})
+    batch = made.fetch([1, 0])
+    assert batch["text"].tolist() == ["b", "a"]
+    assert batch["text"].dtype == object
+    assert batch["x"].dtype == np.float32
+
+
+def test_an_integer_that_does_not_fit_is_refused():
+    with pytest.raises(DataError, match=f"'label' holds {2**40 + 5}, which does not fit int32"):
+        create("source", "memory", data={"label": np.array([0, 2**40 + 5])})
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ({}, "no fields"),
+        ({"x": np.zeros((0, 3))}, "no records"),
+        ({"x": np.zeros(3), "y": np.zeros(4)}, "one leading axis"),
+        ({"x": np.float32(3)}, "one leading axis"),
+    ],
+)
+def test_data_that_is_no_table_of_records_is_refused(data, said):
+    with pytest.raises(DataError, match=said):
+        create("source", "memory", data=data)
+
+
+def test_a_record_that_does_not_exist_is_named():
+    with pytest.raises(DataError, match="no record 7; records go from 0 to 6"):
+        source().fetch([0, 7])
+
+
+def test_a_batch_size_of_zero_is_refused():
+    with pytest.raises(ConfigError, match="batch_size"):
+        source().get_batch(0)
+
+
+def test_a_clone_is_independent():
+    made = source()
+    made.get_batch(3)
+    twin = made.clone()
+    twin.get_batch(2)
+    assert (made.index.get_value(), twin.index.get_value()) == (3, 5)
+    assert made.copy().index.get_value() == 3

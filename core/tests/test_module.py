@@ -1,0 +1,158 @@
+import attrs
+import jax
+import jax.numpy as jnp
+import pytest
+from flax import nnx
+
+from penstock import ConfigError, StateError, StructuralConfig, StructuralModule
+
+
+class Doubler(StructuralModule):
+    def __init__(self, config, *, rngs=None, name=None):
+        super().__init__(config, rngs=rngs, name=name)
+        self.calls = nnx.Variable(0)
+
+    def process(self, value):
+        self.calls.set_value(self.calls.get_value() + 1)
+        return value * 2
+
+
+def random_words(module):
+    return jax.random.key_data(module.rngs.augment())
+
+
+@attrs.frozen(kw_only=True)
+class Seeded(StructuralConfig):
+    scale: float = 1.0
+
+
+def test_config_rngs_and_name_are_kept():
+    rngs = nnx.Rngs(0)
+    config = StructuralConfig(stochastic=True, stream_name="augment")
+    module = Doubler(config, rngs=rngs, name="twice")
+    assert (module.config, module.rngs, module.name) == (config, rngs, "twice")
+    assert (module.stochastic, module.stream_name) == (True, "augment")
+    assert module.requires_rng_streams() == ["augment"]
+    assert Doubler(StructuralConfig()).requires_rng_streams() is None
+
+
+def test_a_stochastic_module_needs_its_stream():
+    config = StructuralConfig(stochastic=True, stream_name="augment")
+    with pytest.raises(ValueError, match="needs rngs"):
+        Doubler(config)
+    with pytest.raises(ValueError, match=r"needs the RNG streams \['augment'\]"):
+        Doubler(config, rngs=nnx.Rngs(params=0))
+    with pytest.raises(ConfigError, match="stream_name"):
+        StructuralConfig(stochastic=True)
+    with pytest.raises(ConfigError, match="stochastic is false"):
+        StructuralConfig(stream_name="augment")
+
+
+def test_operation_stats_count_calls_and_can_be_reset():
+    module = Doubler(StructuralConfig())
+    assert [module(1), module(2)] == [2, 4]
+    assert module.get_operation_stats() == {"applied_count": 2, "skipped_count": 0}
+    module.reset_operation_stats()
+    assert module.get_operation_stats() == {"applied_count": 0, "skipped_count": 0}
+
+
+def test_a_cacheable_module_answers_an_equal_call_from_memory():
+    module = Doubler(StructuralConfig(cacheable=True))
+    assert [module(3), module(3), module(value=3)] == [6, 6, 6]
+    assert module.calls.get_value() == 2
+    assert module([1]) == module([1]) == [1, 1]  # not hashable, so not kept
+    assert module.calls.get_value() == 4
+    module.reset_cache()
+    module(3)
+    assert module.calls.get_value() == 5
+
+
+def test_without_cacheable_every_call_is_processed():
+    module = Doubler(StructuralConfig())
+    module(3)
+    module(3)
+    assert module.calls.get_value() == 2
+
+
+def test_statistics_are_computed_set_and_reset():
+    module = Doubler(StructuralConfig(batch_stats_fn=lambda data: {"mean": data.mean()}))
+    assert module.get_statistics() is None
+    computed = module.compute_statistics(jnp.arange(3.0))
+    assert float(computed["mean"]) == float(module.get_statistics()["mean"]) == 1.0
+    module.set_statistics({"mean": 5.0})
+    assert module.get_statistics() == {"mean": 5.0}
+    module.reset_statistics()
+    assert module.get_statistics() is None
+    assert Doubler(StructuralConfig()).compute_statistics(jnp.arange(3.0)) is None
+
+
+def test_precomputed_statistics_hold_until_reset():
+    module = Doubler(StructuralConfig(precomputed_stats={"mean": 7.0}))
+    assert module.get_statistics() == {"mean": 7.0}
+    module.reset_statistics()
+    assert module.get_statistics() is None
+
+
+def test_state_goes_through_json_and_back():
+    import json
+
+    config = StructuralConfig(stochastic=True, stream_name="augment")
+    module, twin = (Doubler(config, rngs=nnx.Rngs(augment=seed)) for seed in (1, 2))
+    module(1)
+    module.rngs.augment()
+    twin.set_state(json.loads(json.dumps(module.get_state())))
+    assert twin.get_state() == module.get_state()
+    assert twin.calls.get_value() == 1
+    assert (random_words(twin) == random_words(module)).all()
+
+
+@pytest.mark.parametrize("wrong", [None, [], "state", 3])
+def test_a_state_that_is_no_dict_is_a_type_error(wrong):
+    with pytest.raises(TypeError, match="is a dict"):
+        Doubler(StructuralConfig()).set_state(wrong)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: state.pop("calls"),
+        lambda state: state.update(more=1),
+        lambda state: state.update(calls="three"),
+        lambda state: state.update(calls=[1]),
+    ],
+)
+def test_a_state_of_another_structure_is_a_value_error_and_changes_nothing(change):
+    module = Doubler(StructuralConfig())
+    module(1)
+    before = module.get_state()
+    wrong = dict(before, _applied_count=99)
+    change(wrong)
+    with pytest.raises(ValueError, match="state"):
+        module.set_state(wrong)
+    with pytest.raises(StateError):
+        module.set_state(wrong)
+    assert module.get_state() == before
+
+
+def test_clone_and_copy_are_independent():
+    module = Doubler(StructuralConfig(cacheable=True), name="first")
+    module(1)
+    for twin in (module.clone(), module.copy()):
+        assert twin.get_state() == module.get_state()
+        assert twin.name == "first"
+        twin(2)
+        assert twin.calls.get_value() == 2
+    assert module.calls.get_value() == 1
+
+
+def test_copy_takes_another_config_rngs_or_name():
+    module = Doubler(Seeded(scale=2.0), name="first")
+    other = module.copy(config=Seeded(scale=3.0), rngs=nnx.Rngs(5), name="second")
+    assert (other.config.scale, other.name) == (3.0, "second")
+    assert other.rngs is not None
+    assert module.config.scale == 2.0
+
+
+def test_a_module_without_process_says_so():
+    with pytest.raises(NotImplementedError, match="must define process"):
+        StructuralModule(StructuralConfig())(1)

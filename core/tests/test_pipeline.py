@@ -1,0 +1,382 @@
+import gc
+import json
+import threading
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from penstock import (
+    ConfigError,
+    DataError,
+    PenstockError,
+    Pipeline,
+    StateError,
+    build,
+    create,
+)
+
+N = 10
+
+
+def config(**changes):
+    return {
+        "batch_size": 4,
+        "source": {"use": "memory", "data": {"x": np.arange(N, dtype=np.float32)}, "shuffle": True},
+        "sampler": {"use": "sequential", "num_epochs": 2},
+        **changes,
+    }
+
+
+def ids(steps):
+    return [step.indices.tolist() for step in steps]
+
+
+@pytest.fixture(params=[0, 2], ids=["prefetch=0", "prefetch=2"])
+def prefetch(request):
+    return request.param
+
+
+@pytest.fixture(autouse=True)
+def no_thread_left():
+    yield
+    gc.collect()
+    assert [t for t in threading.enumerate() if t.name == "penstock-prefetch"] == []
+
+
+def test_batches_have_static_shapes_and_true_masks(prefetch):
+    pipeline = build(config(prefetch=prefetch))
+    spec = pipeline.batch_spec()
+    seen = []
+    for batch in pipeline:
+        assert {k: (v.shape, v.dtype) for k, v in batch.items()} == {
+            k: (v.shape, v.dtype) for k, v in spec.items()
+        }
+        assert all(isinstance(v, jax.Array) for v in batch.values())
+        assert not batch["x"][~batch["valid_mask"]].any()
+        seen += batch["x"][batch["valid_mask"]].tolist()
+    assert seen == [*range(N), *range(N)]
+
+
+def test_drop_remainder_drops_the_short_batch_of_each_epoch():
+    steps = list(build(config(drop_remainder=True)).steps())
+    assert ids(steps) == [[0, 1, 2, 3], [4, 5, 6, 7]] * 2
+
+
+def test_without_a_sampler_each_pass_is_one_newly_shuffled_epoch(prefetch):
+    pipeline = build(config(sampler=None, prefetch=prefetch))
+    passes = [sum(ids(pipeline.steps()), []) for _ in range(3)]
+    assert all(sorted(p) == list(range(N)) for p in passes)
+    assert len(set(map(tuple, passes))) == 3
+
+
+def test_steps_say_where_they_stand():
+    steps = list(build(config()).steps())
+    assert [s.stream for s in steps] == ["train"] * 6
+    assert [s.epoch for s in steps] == [0, 0, 0, 1, 1, 1]
+    assert [s.update for s in steps] == [1, 2, 3, 4, 5, 6]
+    assert [s.sample for s in steps] == [4, 8, 10, 14, 18, 20]
+    assert [s.first for s in steps] == [True, False, False] * 2
+    assert [s.last for s in steps] == [False, False, True] * 2
+
+
+@pytest.mark.parametrize("sampler", [None, {"use": "sequential", "num_epochs": 2}])
+def test_state_at_every_step_continues_exactly(prefetch, sampler):
+    unbroken = build(config(sampler=sampler, prefetch=prefetch))
+    passes = [ids(unbroken.steps()) for _ in range(3)]
+    for p, expected in enumerate(passes):
+        for taken in range(len(expected) + 1):
+            first = build(config(sampler=sampler, prefetch=prefetch))
+            for _ in range(p):
+                list(first)
+            steps = first.steps()
+            for _ in range(taken):
+                next(steps)
+            document = json.dumps(first.get_state())
+            steps.close()
+            assert len(document) < 2048
+            second = build(config(sampler=sampler, prefetch=prefetch))
+            second.set_state(json.loads(document))
+            assert ids(second.steps()) == expected[taken:], (p, taken)
+            if p + 1 < len(passes):
+                assert ids(second.steps()) == passes[p + 1]
+
+
+def test_breaking_off_and_going_on_loses_and_repeats_nothing(prefetch):
+    pipeline = build(config(prefetch=prefetch))
+    seen = []
+    for _ in range(6):
+        for batch in pipeline:
+            seen += batch["x"][batch["valid_mask"]].tolist()
+            break
+    assert seen == [*range(N), *range(N)]
+    assert list(pipeline) == []  # the pass is over
+    assert len(list(pipeline)) == 6  # and the next begins
+
+
+def test_state_does_not_depend_on_what_was_made_ahead():
+    states = []
+    for ahead in (0, 1, 5):
+        pipeline = build(config(prefetch=ahead))
+        steps = pipeline.steps()
+        next(steps)
+        states.append(pipeline.get_state())
+        steps.close()
+    assert states[0] == states[1] == states[2]
+
+
+def test_a_newer_iteration_ends_the_older():
+    pipeline = build(config())
+    old = pipeline.steps()
+    next(old)
+    new = pipeline.steps()
+    assert next(new).update == 2
+    with pytest.raises(PenstockError, match="out of date"):
+        next(old)
+    new.close()
+
+
+def test_a_state_of_another_pipeline_is_refused_and_changes_nothing():
+    other = build(config(batch_size=5))
+    next(iter(other))
+    pipeline = build(config())
+    before = pipeline.get_state()
+    with pytest.raises(StateError, match=r"train: \[5, 10\] -> \[4, 10\]"):
+        pipeline.set_state(other.get_state())
+    assert pipeline.get_state() == before
+    pipeline.set_state(other.get_state(), ignore_fingerprint=True)
+    assert pipeline.get_state()["counters"]["update"] == 1
+
+
+def test_other_data_is_another_pipeline():
+    changed = config()
+    changed["source"] = {**changed["source"], "data": {"x": np.zeros(N, np.float32)}}
+    with pytest.raises(StateError, match=r"source\.data"):
+        build(changed).set_state(build(config()).get_state())
+
+
+def test_config_builds_an_equal_pipeline():
+    given = config(
+        seed=5,
+        drop_remainder=True,
+        stages=[{"use": "rescale", "field": "x", "scale": 0.5}, {"use": "select", "fields": ["x"]}],
+    )
+    pipeline = build(given)
+    again = build(pipeline.config)
+    assert again.config == pipeline.config
+    assert again.get_state() == pipeline.get_state()
+    assert ids(again.steps()) == ids(pipeline.steps())
+
+
+def test_a_part_without_a_name_cannot_be_in_a_config():
+    pipeline = Pipeline(source=create("source", "memory", data={"x": np.zeros(3)}), batch_size=2,
+                        stages=[lambda batch: batch])  # fmt: skip
+    with pytest.raises(PenstockError, match="penstock.register"):
+        _ = pipeline.config
+
+
+def test_built_in_stages_do_what_they_say():
+    data = {"x": np.array([[1, 2], [3, 4]], np.uint8), "y": np.array([0, 2])}
+    pipeline = build(
+        {
+            "batch_size": 2,
+            "source": {"use": "memory", "data": data},
+            "stages": [
+                {"use": "one-hot", "field": "y", "num_classes": 3},
+                {"use": "cast", "field": "x", "dtype": "int32"},
+                {"use": "rescale", "field": "x", "scale": 2.0, "offset": 1.0},
+            ],
+        }
+    )
+    [batch] = list(pipeline)
+    assert batch["x"].tolist() == [[3.0, 5.0], [7.0, 9.0]]
+    assert batch["y"].tolist() == [[1, 0, 0], [0, 0, 1]]
+    assert pipeline.batch_spec()["x"].dtype == np.float32
+
+
+def flipped(batch_size, start=0):
+    data = {"x": np.arange(40, dtype=np.float32).reshape(20, 2)}
+    pipeline = build(
+        {
+            "seed": 3,
+            "batch_size": batch_size,
+            "source": {"use": "memory", "data": data, "shuffle": True},
+            "stages": [{"use": "flip", "field": "x", "axis": 0}],
+        }
+    )
+    rows = []
+    for _ in range(2):
+        for step in pipeline.steps():
+            values = np.asarray(step.batch["x"])[: len(step.indices)]
+            rows += [(int(i), float(v[0])) for i, v in zip(step.indices, values, strict=True)]
+    return rows
+
+
+def test_a_record_is_augmented_alike_whatever_the_batch_size():
+    rows = flipped(20)
+    assert rows == flipped(3) == flipped(7)
+    first, second = dict(rows[:20]), dict(rows[20:])
+    turned = [first[i] != 2 * i for i in range(20)]
+    assert 2 < sum(turned) < 18
+    assert turned != [second[i] != 2 * i for i in range(20)]
+
+
+def test_a_stochastic_stage_needs_a_seed():
+    with pytest.raises(ConfigError, match=r"stages.*no rngs \(seed\)"):
+        build(config(stages=[{"use": "flip", "field": "x", "axis": 0}]))
+
+
+class Scale(nnx.Module):
+    def __init__(self, factor):
+        self.factor = nnx.Param(jnp.float32(factor))
+
+    def __call__(self, batch):
+        return {**batch, "x": batch["x"] * self.factor[...]}
+
+
+def test_a_module_may_be_a_stage_and_its_parameters_show_when_they_change():
+    stage = Scale(2.0)
+    source = create("source", "memory", data={"x": np.ones(4, np.float32)})
+    pipeline = Pipeline(source=source, batch_size=2, stages=[stage], prefetch=0)
+    batches = iter(pipeline)
+    assert next(batches)["x"].tolist() == [2.0, 2.0]
+    stage.factor.set_value(jnp.float32(5.0))
+    assert next(batches)["x"].tolist() == [5.0, 5.0]
+    assert list(batches) == []
+
+
+def test_strings_pass_by_the_stages():
+    data = {"x": np.zeros(3, np.float32), "name": np.array(["a", "b", "c"])}
+    pipeline = build(
+        {
+            "batch_size": 2,
+            "source": {"use": "memory", "data": data},
+            "stages": [{"use": "rescale", "field": "x", "offset": 1.0}],
+        }
+    )
+    batches = list(pipeline)
+    assert [b["name"].tolist() for b in batches] == [["a", "b"], ["c", None]]
+    assert batches[1]["x"].tolist() == [1.0, 1.0]
+    assert pipeline.batch_spec()["name"].dtype == object
+
+
+@pytest.mark.parametrize(
+    ("stage", "said"),
+    [
+        (lambda batch: None, "returned NoneType"),
+        (lambda batch: {"x": batch["x"][:1]}, r"leading axis 4"),
+        (create("stage", "rescale", field="z"), r"no field 'z'; the batch has valid_mask, x"),
+    ],
+)
+def test_a_stage_that_returns_something_else_is_named(stage, said, prefetch):
+    source = create("source", "memory", data={"x": np.zeros(8)})
+    pipeline = Pipeline(source=source, batch_size=4, stages=[stage], prefetch=prefetch)
+    with pytest.raises(DataError, match=said) as caught:
+        list(pipeline)
+    assert "update 1, records [0, 1, 2, 3]" in "".join(caught.value.__notes__)
+
+
+class Counting:
+    """An indexed source without a base class, that fails or falls short where it is told to."""
+
+    def __init__(self, n, fail_at=None, short_at=None):
+        self.n, self.fail_at, self.short_at = n, fail_at, short_at
+
+    def __len__(self):
+        return self.n
+
+    def element_spec(self):
+        return {"x": jax.ShapeDtypeStruct((), np.int32)}
+
+    def fetch(self, indices):
+        if self.fail_at in indices:
+            raise OSError("bad disk")
+        if self.short_at in indices:
+            indices = indices[:-1]
+        return {"x": np.asarray(indices, np.int32)}
+
+
+def test_a_protocol_is_enough_for_a_source(prefetch):
+    pipeline = Pipeline(source=Counting(5), batch_size=2, prefetch=prefetch)
+    assert [b["x"].tolist() for b in pipeline] == [[0, 1], [2, 3], [4, 0]]
+
+
+def test_an_error_comes_at_its_step_with_the_records(prefetch):
+    pipeline = Pipeline(source=Counting(9, fail_at=5), batch_size=2, prefetch=prefetch)
+    steps = pipeline.steps()
+    assert [next(steps).update, next(steps).update] == [1, 2]
+    with pytest.raises(OSError, match="bad disk") as caught:
+        next(steps)
+    assert "stream 'train', epoch 0, update 3, records [4, 5]" in caught.value.__notes__[0]
+    assert pipeline.get_state()["counters"]["update"] == 2
+
+
+def test_a_source_that_falls_short_is_refused():
+    pipeline = Pipeline(source=Counting(4, short_at=3), batch_size=4)
+    with pytest.raises(DataError, match="gave 3 records; 4 were asked for"):
+        list(pipeline)
+
+
+class Wrapper:
+    """A batcher without a base class and without `collate`."""
+
+    def process(self, elements, *, batch_size, drop_remainder=False):
+        rows = np.array([e["x"] for e in elements] + [-1] * (batch_size - len(elements)))
+        yield {"x": rows.astype(np.int32), "valid_mask": rows >= 0}
+
+    def batch_spec(self, element_spec, *, batch_size):
+        return {}
+
+
+def test_a_protocol_is_enough_for_a_batcher():
+    pipeline = Pipeline(source=Counting(3), batcher=Wrapper(), batch_size=2)
+    assert [b["x"].tolist() for b in pipeline] == [[0, 1], [2, -1]]
+
+
+def test_what_cannot_be_a_source_is_refused():
+    with pytest.raises(ConfigError, match="list cannot give records by number"):
+        Pipeline(source=[1, 2], batch_size=2)
+
+
+def test_a_sampler_of_more_records_than_the_source_has_is_refused():
+    with pytest.raises(ConfigError, match=r"sampler\.num_records: 11 is more than the 10"):
+        build(config(sampler={"use": "sequential", "num_records": 11}))
+
+
+def test_a_sampler_is_told_of_each_epoch_once():
+    from penstock import SamplerConfig, SamplerModule
+
+    told = []
+
+    class Telling(SamplerModule):
+        def indices(self, start, stop):
+            return np.arange(start, stop) % self.records_per_epoch
+
+        def epoch_completed(self, epoch):
+            told.append(epoch)
+
+    sampler = Telling(SamplerConfig(num_records=5))
+    pipeline = Pipeline(source=Counting(5), sampler=sampler, batch_size=2, drop_remainder=True)
+    list(pipeline)
+    list(pipeline)
+    assert told == [0, 1]
+
+
+def test_leaving_the_loop_in_any_way_leaves_no_thread():
+    for _ in range(20):
+        pipeline = build(config())
+        for _ in pipeline:
+            break
+        with pytest.raises(ZeroDivisionError):
+            for _ in pipeline:
+                1 / 0  # noqa: B018
+        next(iter(pipeline))
+
+
+def test_reset_goes_back_to_the_first_batch():
+    pipeline = build(config())
+    list(pipeline)
+    pipeline.reset()
+    assert ids(pipeline.steps())[0] == [0, 1, 2, 3]

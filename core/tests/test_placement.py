@@ -1,0 +1,109 @@
+import gc
+import threading
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from penstock import ConfigError, DataError, prefetch_to_device
+from penstock.placement import Prefetched, to_device
+
+
+def prefetch_threads():
+    return [t for t in threading.enumerate() if t.name == "penstock-prefetch"]
+
+
+@pytest.fixture(autouse=True)
+def no_thread_left():
+    yield
+    gc.collect()
+    assert prefetch_threads() == []
+
+
+def test_items_come_in_order_on_the_device():
+    batches = ({"x": np.full(3, i)} for i in range(20))
+    got = list(prefetch_to_device(batches, size=3))
+    assert [int(b["x"][0]) for b in got] == list(range(20))
+    assert all(isinstance(b["x"], jax.Array) for b in got)
+
+
+def test_at_most_size_items_are_made_ahead():
+    made = []
+
+    def items():
+        for i in range(100):
+            made.append(i)
+            yield i
+
+    with Prefetched(items(), 2) as ahead:
+        assert next(ahead) == 0
+        deadline = time.monotonic() + 5
+        while len(made) < 4 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.05)
+        assert len(made) == 4  # one taken, two in the buffer, one in the thread's hands
+
+
+def test_an_error_is_raised_at_its_place():
+    def items():
+        yield 1
+        yield 2
+        raise KeyError("third")
+
+    ahead = Prefetched(items(), 2)
+    assert [next(ahead), next(ahead)] == [1, 2]
+    with pytest.raises(KeyError, match="third"):
+        next(ahead)
+    with pytest.raises(StopIteration):
+        next(ahead)
+
+
+def test_leaving_early_closes_the_underlying_iterator():
+    closed = []
+
+    def items():
+        try:
+            yield from range(1000)
+        finally:
+            closed.append(threading.current_thread().name)
+
+    with Prefetched(items(), 2) as ahead:
+        next(ahead)
+    assert closed == ["penstock-prefetch"]
+
+
+def test_a_dropped_iterator_leaves_no_thread():
+    for _ in range(50):
+        next(Prefetched(iter(range(1000)), 2))
+    gc.collect()
+    assert prefetch_threads() == []
+
+
+def test_closing_twice_and_reading_after_is_harmless():
+    ahead = Prefetched(range(3), 1)
+    ahead.close()
+    ahead.close()
+    assert list(ahead) == []
+
+
+@pytest.mark.parametrize("size", [0, -1, 1.5, True])
+def test_a_size_below_one_is_refused(size):
+    with pytest.raises(ConfigError, match="size"):
+        prefetch_to_device([], size=size)
+
+
+def test_strings_stay_and_large_integers_are_refused():
+    batch = to_device({"a": {"n": np.array([1])}, "s": np.array(["x"], object), "f": 1.5})
+    assert isinstance(batch["a"]["n"], jax.Array)
+    assert isinstance(batch["f"], jax.Array)
+    assert isinstance(batch["s"], np.ndarray)
+    with pytest.raises(DataError, match=r"field 'a.*n' holds 1099511627781"):
+        to_device({"a": {"n": np.array([2**40 + 5])}})
+
+
+def test_a_sharding_pytree_places_each_leaf():
+    place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    batch = {"x": np.zeros(2), "s": np.array(["a", "b"], object)}
+    placed = to_device(batch, {"x": place, "s": place})
+    assert placed["x"].sharding == place

@@ -1,0 +1,208 @@
+"""Discovery, tested with real dist-info folders on a path."""
+
+import importlib
+import sys
+
+import pytest
+
+from penstock import (
+    AmbiguousNameError,
+    BrokenPluginError,
+    Component,
+    ConfigError,
+    DisabledError,
+    IncompatiblePluginError,
+    NotInstalledError,
+    PluginWarning,
+    UnknownComponentError,
+    registry,
+)
+
+GOOD = """
+from penstock import Component, hookimpl
+PENSTOCK_API = {api}
+
+@hookimpl
+def penstock_components():
+    yield Component(kind="sampler", name="{name}", target="{module}:Thing", summary="A thing.")
+
+class Thing:
+    pass
+"""
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """A folder on sys.path into which `install` puts plugins."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = set(sys.modules)
+
+    def install(namespace, code, *, dist=None, version="1.0"):
+        module = f"plugin_{namespace.replace('-', '_')}_{dist or ''}".strip("_").replace("-", "_")
+        (tmp_path / f"{module}.py").write_text(code.replace("{module}", module))
+        info = tmp_path / f"{(dist or namespace).replace('-', '_')}-{version}.dist-info"
+        info.mkdir()
+        name = dist or namespace
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        (info / "entry_points.txt").write_text(f"[penstock]\n{namespace} = {module}\n")
+        importlib.invalidate_caches()
+        registry.refresh()
+        return module
+
+    yield install
+    registry.refresh()
+    for name in set(sys.modules) - before:
+        if name.startswith("plugin_"):
+            del sys.modules[name]
+
+
+def good(name, api=1):
+    return GOOD.replace("{name}", name).replace("{api}", str(api))
+
+
+def test_an_installed_plugin_is_found_with_its_provenance(site):
+    module = site("extra", good("odd-one"), dist="extra-dist", version="2.5")
+    found = registry.resolve("sampler", "odd-one")
+    assert (found.dist, found.version, found.reference) == ("extra-dist", "2.5", "extra/odd-one")
+    assert registry.resolve("sampler", "extra/odd-one") == found
+    assert type(registry.create("sampler", "odd-one")).__module__ == module
+
+
+def test_nothing_new_is_seen_before_refresh(site):
+    site("one", good("first"))
+    registry.available()
+    site("two", good("second"))
+    assert {"first", "second"} <= {c.name for c in registry.available("sampler")}
+
+
+def test_two_claimants_make_an_unqualified_name_ambiguous(site):
+    site("one", good("same"), dist="dist-one")
+    site("two", good("same"), dist="dist-two")
+    with pytest.raises(AmbiguousNameError, match=r"dist-one \(one/same\) and dist-two \(two/same"):
+        registry.resolve("sampler", "same")
+    assert registry.resolve("sampler", "two/same").dist == "dist-two"
+
+
+def test_a_built_in_is_not_replaced_by_a_plugin(site):
+    site("one", good("sequential"))
+    assert registry.resolve("sampler", "sequential").dist == "penstock"
+    assert registry.resolve("sampler", "one/sequential").dist == "one"
+
+
+def test_a_plugin_that_fails_to_import_is_reported_once_and_breaks_nothing(site):
+    site("bad", "raise OSError('no such library')", version="3.1")
+    site("fine", good("fine-one"))
+    with pytest.warns(PluginWarning, match=r"bad 3\.1.*OSError: no such library") as warned:
+        registry.available()
+        registry.available()
+    assert len(warned) == 1
+    assert registry.resolve("sampler", "fine-one")
+    with pytest.raises(BrokenPluginError) as caught:
+        registry.resolve("sampler", "bad/any")
+    causes = caught.value.__cause__
+    assert isinstance(causes.__cause__, OSError)
+
+
+def test_another_api_level_is_refused_before_anything_is_used(site):
+    site("later", good("later-one", api=2))
+    with pytest.warns(PluginWarning, match="PENSTOCK_API = 2"):
+        registry.available()
+    assert isinstance(registry.broken_plugins()["later"], IncompatiblePluginError)
+
+
+@pytest.mark.parametrize(
+    ("code", "cause"),
+    [
+        (good("Capital"), "kebab-case"),
+        (good("x").replace('"sampler"', '"sampel"'), "sampel"),
+        (good("x").replace("{module}:Thing", "no target"), "package.module:attribute"),
+        (good("x").replace("def penstock_components", "def penstock_component"), "penstock_comp"),
+    ],
+)
+def test_a_wrong_declaration_leaves_the_whole_plugin_out(site, code, cause):
+    site("wrong", code)
+    with pytest.warns(PluginWarning, match=cause):
+        registry.available()
+    assert "wrong" in registry.broken_plugins()
+    assert not [c for c in registry.available() if c.namespace == "wrong"]
+
+
+def test_a_target_that_is_missing_names_dist_and_cause(site):
+    site("hollow", good("hollow-one").replace(":Thing", ":Thong"), version="0.2")
+    with pytest.raises(BrokenPluginError, match=r"hollow 0\.2.*AttributeError.*Thong"):
+        registry.create("sampler", "hollow-one")
+
+
+def test_environment_variables_act_before_import(site, monkeypatch):
+    site("bad", "raise OSError('imported')")
+    monkeypatch.setenv("PENSTOCK_PLUGINS_DISABLE", "other, bad")
+    registry.refresh()
+    registry.available()
+    assert registry.broken_plugins() == {}
+    with pytest.raises(DisabledError, match="PENSTOCK_PLUGINS_DISABLE"):
+        registry.resolve("sampler", "bad/any")
+
+
+def test_the_allow_list_leaves_out_all_others(site, monkeypatch):
+    site("one", good("first"))
+    site("two", good("second"))
+    monkeypatch.setenv("PENSTOCK_PLUGINS", "two")
+    registry.refresh()
+    names = {c.name for c in registry.available("sampler")}
+    assert names == {"sequential", "second"}
+
+
+def test_a_known_name_that_is_not_installed_gives_the_pip_line(monkeypatch):
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: [])
+    registry.refresh()
+    try:
+        with pytest.raises(NotInstalledError, match=r"pip install 'penstock\[tfds\]'"):
+            registry.resolve("source", "tfds-eager")
+        with pytest.raises(NotInstalledError, match=r"pip install 'penstock\[interleave\]'"):
+            registry.resolve("scheduler", "interleave/interleaved")
+    finally:
+        registry.refresh()
+
+
+def test_an_unknown_name_gets_a_suggestion():
+    with pytest.raises(UnknownComponentError, match="did you mean 'sequential'"):
+        registry.resolve("sampler", "sequentail")
+    with pytest.raises(UnknownComponentError, match="did you mean 'sampler'"):
+        registry.resolve("sampeler", "sequential")
+    with pytest.raises(UnknownComponentError, match="available: .*rescale"):
+        registry.resolve("stage", "zzz")
+
+
+def test_register_offers_a_component_in_this_process():
+    class Mine:
+        pass
+
+    component = registry.register("sampler", "sequential-of-mine", Mine, summary="Mine.")
+    try:
+        made = registry.create("sampler", "sequential-of-mine")
+        assert isinstance(made, Mine)
+        assert registry.describe("sampler", made) == {"use": "sequential-of-mine"}
+        with pytest.raises(ConfigError, match="registered already"):
+            registry.register("sampler", "sequential-of-mine", Mine)
+    finally:
+        registry.unregister(component)
+    with pytest.raises(UnknownComponentError):
+        registry.resolve("sampler", "sequential-of-mine")
+
+
+def test_a_component_without_config_takes_no_keys():
+    with pytest.raises(ConfigError, match="every: unknown key; scheduler 'single' takes none"):
+        registry.create("scheduler", "single", every=3)
+
+
+def test_a_config_names_components_not_paths():
+    with pytest.raises(ConfigError, match="use"):
+        registry.parse("sampler", {"use": "os:system"})
+    with pytest.raises(ConfigError, match='write use = "sequential"'):
+        registry.parse("sampler", "sequential")
+
+
+def test_a_component_record_shows_where_it_comes_from():
+    memory = next(c for c in registry.available("source") if c.name == "memory")
+    assert isinstance(memory, Component)
+    assert (memory.kind, memory.dist, memory.summary != "") == ("source", "penstock", True)

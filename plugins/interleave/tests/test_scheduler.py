@@ -1,0 +1,230 @@
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock import ConfigError, build, create
+from penstock.plan import plan_stream
+from penstock_interleave import CallbackConfig, InterleavedScheduler, InterleavedSchedulerConfig
+
+
+def config(**changes):
+    def source(n):
+        return {"use": "memory", "data": {"x": np.arange(n)}}
+
+    return {
+        "batch_size": 4,
+        "source": source(10),
+        "sampler": {"use": "sequential", "num_epochs": 2},
+        "scheduler": {
+            "use": "interleaved",
+            "callbacks": [
+                {"stream": "test", "every_n_epochs": 1, "source": source(5)},
+                {"stream": "probe", "every_n_updates": 2, "batch_size": 3, "source": source(3)},
+            ],
+            **changes,
+        },
+    }
+
+
+def told(steps):
+    return [(s.stream, s.update, s.indices.tolist()) for s in steps]
+
+
+def test_evaluations_come_when_they_are_due_in_their_order():
+    steps = told(build(config()).steps())
+    assert [(stream, update) for stream, update, _ in steps] == [
+        ("train", 1),
+        ("train", 2),
+        ("probe", 2),
+        ("train", 3),
+        ("test", 3),
+        ("test", 3),
+        ("train", 4),
+        ("probe", 4),
+        ("train", 5),
+        ("train", 6),
+        ("test", 6),
+        ("test", 6),
+        ("probe", 6),
+    ]
+    assert steps[4][2] == [0, 1, 2, 3]
+    assert steps[5][2] == [4]
+
+
+def test_evaluation_steps_say_where_they_begin_and_end():
+    steps = [s for s in build(config()).steps() if s.stream == "test"]
+    assert [(s.epoch, s.sample, s.first, s.last) for s in steps] == [
+        (1, 10, True, False),
+        (1, 10, False, True),
+        (2, 20, True, False),
+        (2, 20, False, True),
+    ]
+    assert [s.batch["valid_mask"].tolist() for s in steps][1] == [True, False, False, False]
+
+
+def test_state_at_every_step_continues_exactly_in_evaluations_too():
+    unbroken = build(config())
+    passes = [told(unbroken.steps()) for _ in range(2)]
+    for p, expected in enumerate(passes):
+        for taken in range(len(expected) + 1):
+            first = build(config())
+            for _ in range(p):
+                list(first)
+            steps = first.steps()
+            list(itertools.islice(steps, taken))
+            second = build(config())
+            second.set_state(json.loads(json.dumps(first.get_state())))
+            steps.close()
+            assert told(second.steps()) == expected[taken:], (p, taken)
+
+
+@pytest.mark.parametrize(
+    ("limits", "updates"),
+    [
+        ({"max_epochs": 1}, 3),
+        ({"max_updates": 5}, 5),
+        ({"max_samples": 11}, 4),
+        ({"max_samples": 10}, 3),
+        ({"max_epochs": 9, "max_updates": 7, "max_samples": 1000}, 7),
+    ],
+)
+def test_a_pass_ends_at_the_first_limit_and_the_next_goes_on(limits, updates):
+    pipeline = build(config(**limits))
+    for p in range(2):
+        trained = [s.update for s in pipeline.steps() if s.stream == "train"]
+        assert trained == list(range(p * updates + 1, (p + 1) * updates + 1))
+
+
+def test_an_endless_sampler_needs_a_limit():
+    endless = config()
+    endless["sampler"]["num_epochs"] = -1
+    with pytest.raises(ConfigError, match="nothing ends a pass"):
+        list(build(endless).steps())
+    endless["scheduler"]["max_updates"] = 2
+    assert len(list(build(endless).steps())) == 3
+
+
+def test_an_evaluation_without_end_is_refused():
+    wrong = config()
+    wrong["scheduler"]["callbacks"][0]["sampler"] = {"use": "sequential", "num_epochs": -1}
+    with pytest.raises(ConfigError, match=r"scheduler\.callbacks\[0\]\.sampler: is endless"):
+        list(build(wrong).steps())
+
+
+def test_evaluation_leaves_out_stochastic_stages_unless_it_has_its_own():
+    given = config()
+    given["seed"] = 1
+    given["source"]["data"] = {"x": np.arange(20.0).reshape(10, 2)}
+    for callback in given["scheduler"]["callbacks"]:
+        callback["source"]["data"] = {"x": np.arange(6.0).reshape(3, 2)}
+    scale = {"use": "rescale", "field": "x", "scale": 2.0}
+    given["stages"] = [{"use": "flip", "field": "x", "axis": 0}, scale]
+    given["scheduler"]["callbacks"][1]["stages"] = []
+    parts = build(given).components()
+    assert [type(parts[p][1]).__name__ for p in parts if "stages" in p] == [
+        "Flip",
+        "Rescale",
+        "Rescale",
+    ]
+    assert "test.stages[0]" in parts
+
+
+def test_the_config_round_trips():
+    pipeline = build(config())
+    again = build(pipeline.config)
+    assert again.get_state() == pipeline.get_state()
+    assert told(again.steps()) == told(pipeline.steps())
+
+
+@pytest.mark.parametrize(
+    ("changes", "path"),
+    [
+        ({"every_n_updates": 2}, "callbacks[0]: exactly one of"),
+        ({"every_n_epochs": None}, "callbacks[0]: exactly one of"),
+        ({"every_n_epochs": 0}, "callbacks[0].every_n_epochs: 0 is not an int of 1 or more"),
+        ({"every_n_epochs": None, "every_n_samples": 5}, "callbacks[0].batch_size: missing"),
+        ({"batch_size": -1}, "callbacks[0].batch_size: -1"),
+        ({"source": {"use": "memori"}}, "callbacks[0].source.use: no source is called 'memori'"),
+        ({"stream": "probe"}, "callbacks[1].stream: 'probe' is taken already"),
+        ({"stream": "train"}, "callbacks[0].stream: 'train' is taken already"),
+        ({"every": 3}, "callbacks[0].every: unknown key"),
+    ],
+)
+def test_a_wrong_callback_is_named_with_its_path(changes, path):
+    wrong = config()
+    wrong["scheduler"]["callbacks"][0].update(changes)
+    with pytest.raises(ConfigError) as caught:
+        build(wrong)
+    assert f"scheduler.{path}" in str(caught.value)
+
+
+@pytest.mark.parametrize("limit", ["max_epochs", "max_updates", "max_samples"])
+def test_a_limit_below_one_is_refused(limit):
+    with pytest.raises(ConfigError, match=f"{limit}: 0"):
+        InterleavedSchedulerConfig(**{limit: 0})
+
+
+def stream(name, records, size, *, epochs=1, drop=False):
+    sampler = create("sampler", "sequential", num_records=records, num_epochs=epochs)
+    return plan_stream(name, sampler, batch_size=size, drop_remainder=drop)
+
+
+def schedule(callbacks, limits, lengths, size, drop):
+    plans = {"train": stream("train", lengths[0], size, drop=drop)}
+    made = []
+    for i, (callback, length) in enumerate(zip(callbacks, lengths[1:], strict=True)):
+        plans[f"c{i}"] = stream(f"c{i}", length, callback.get("batch_size") or size)
+        made.append(CallbackConfig(stream=f"c{i}", source=None, **callback))
+    config = InterleavedSchedulerConfig(callbacks=tuple(made), **limits)
+    return InterleavedScheduler(config), plans
+
+
+@given(
+    lengths=st.tuples(st.integers(1, 12), st.integers(1, 7), st.integers(1, 7)),
+    size=st.integers(1, 5),
+    everies=st.tuples(st.integers(1, 3), st.integers(1, 5), st.integers(1, 9)),
+    updates=st.integers(1, 20),
+    drop=st.booleans(),
+)
+def test_every_state_of_a_random_schedule_continues_exactly(lengths, size, everies, updates, drop):
+    if drop and size > lengths[0]:
+        return
+    callbacks = [{"every_n_epochs": everies[0]}, {"every_n_samples": everies[2], "batch_size": 2}]
+    scheduler, plans = schedule(callbacks, {"max_updates": updates}, lengths, size, drop)
+    steps = list(scheduler.steps({"pass": 0}, plans))
+    for taken, step in enumerate(steps, 1):
+        rest = list(scheduler.steps(step.after, plans))
+        assert told(rest) == told(steps[taken:])
+    for name, plan in plans.items():
+        if name != "train":
+            batches = sum(s.stream == name for s in steps)
+            assert batches % plan.batches_per_epoch == 0
+
+
+def test_schedules_equal_the_recorded_runs_of_the_reference():
+    """240 runs of the public implementation; those that start late or only evaluate, whose limit is
+    0, or whose batch is larger than all records are not schedules of this component."""
+    compared = 0
+    for run in json.loads(Path(__file__).with_name("recorded_runs.json").read_text()):
+        given = dict(run["config"])
+        size, drop = given.pop("batch_size"), given.pop("drop_last")
+        if given.keys() & {"start_epoch", "evaluation"} or 0 in given.values():
+            continue
+        if drop and size > run["train_length"]:
+            continue
+        lengths = [run["train_length"], *(c.pop("length") for c in run["callbacks"])]
+        scheduler, plans = schedule(run["callbacks"], given, lengths, size, drop)
+        offsets = dict(zip(plans, np.cumsum([0, *lengths[:-1]]).tolist(), strict=True))
+        pairs = []
+        for step in scheduler.steps({"pass": 0}, plans):
+            rows = [[0, int(i) + offsets[step.stream]] for i in step.indices]
+            rows[-1][0] = 1
+            pairs += rows
+        assert pairs == run["expected"], run
+        compared += 1
+    assert compared == 145

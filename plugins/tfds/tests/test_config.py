@@ -1,0 +1,51 @@
+import pytest
+
+from penstock import ConfigError, create
+from penstock_tfds import TFDSEagerConfig, TFDSStreamingConfig
+
+BOTH = {"name": "d", "split": "train"}
+
+
+def test_defaults_are_those_of_the_interface():
+    eager, streaming = TFDSEagerConfig(**BOTH), TFDSStreamingConfig(**BOTH)
+    for config in (eager, streaming):
+        assert (config.data_dir, config.include_keys, config.exclude_keys) == (None, None, None)
+        assert not any([config.try_gcs, config.shuffle, config.as_supervised])
+        assert (config.download_and_prepare_kwargs, config.beam_num_workers) == (None, None)
+        assert config.local_files_only is False
+    assert eager.seed == 42
+    assert (streaming.shuffle_buffer_size, streaming.prefetch_buffer) == (1000, 2)
+
+
+@pytest.mark.parametrize("name", ["tfds-eager", "tfds-streaming"])
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"split": "train"}, "name: missing"),
+        ({"name": "d"}, "split: missing"),
+        ({**BOTH, "include_keys": ["a"], "exclude_keys": ["b"]}, "exclude_keys: given with"),
+        ({**BOTH, "try_gcs": True, "data_dir": "x"}, "try_gcs: given with data_dir"),
+        ({**BOTH, "shufle": True}, "did you mean 'shuffle'"),
+        ({**BOTH, "as_supervised": "yes"}, "as_supervised: expected 'bool'"),
+        ({**BOTH, "beam_num_workers": 0}, "beam_num_workers: 0"),
+    ],
+)
+def test_a_wrong_field_is_named(name, fields, said):
+    with pytest.raises(ConfigError, match=said):
+        create("source", name, **fields)
+
+
+def test_streaming_fields_have_their_rules():
+    for field, wrong in [
+        ("shuffle_mode", "locall"),
+        ("shuffle_buffer_size", 0),
+        ("prefetch_buffer", 0),
+    ]:
+        with pytest.raises(ConfigError, match=field):
+            TFDSStreamingConfig(**BOTH, **{field: wrong})
+
+
+def test_key_sets_may_be_written_as_lists_and_configs_are_hashable():
+    config = TFDSEagerConfig(**BOTH, include_keys=["b", "a"])
+    assert config.include_keys == frozenset("ab")
+    assert hash(config) == hash(TFDSEagerConfig(**BOTH, include_keys={"a", "b"}))

@@ -1,0 +1,226 @@
+import gc
+import shutil
+import sys
+import threading
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from penstock import ConfigError, DataError, create
+
+NAMES = ("tfds-eager", "tfds-streaming")
+TRAIN, TEST = 1437, 360
+
+
+def source(kind, data_dir, split="test", **fields):
+    return create("source", kind, name="penstock_digits", split=split, data_dir=data_dir, **fields)
+
+
+@pytest.fixture(scope="module")
+def expected():
+    from sklearn.datasets import load_digits
+
+    return load_digits()
+
+
+@pytest.mark.parametrize("kind", NAMES)
+@pytest.mark.parametrize(("split", "count"), [("train", TRAIN), ("test", TEST)])
+def test_every_record_is_read_with_its_values(kind, data_dir, split, count, expected):
+    made = source(kind, data_dir, split)
+    assert len(made) == made.length == count
+    batch = made.fetch(np.arange(count))
+    index = np.asarray(batch["index"])
+    of_test = index % 5 == 0
+    assert of_test.all() if split == "test" else not of_test.any()
+    assert len(set(index.tolist())) == count
+    assert (np.asarray(batch["image"])[..., 0] == expected.images[index]).all()
+    assert (np.asarray(batch["label"]) == expected.target[index]).all()
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_the_spec_says_what_arrives(kind, data_dir):
+    made = source(kind, data_dir)
+    spec = made.element_spec()
+    assert {k: (v.shape, str(v.dtype)) for k, v in spec.items()} == {
+        "image": ((8, 8, 1), "uint8"),
+        "index": ((), "int32"),
+        "label": ((), "int32"),
+    }
+    from penstock.placement import to_device
+
+    batch = to_device(made.fetch([3, 1]))
+    assert {k: v.dtype for k, v in batch.items()} == {k: v.dtype for k, v in spec.items()}
+    element = next(iter(made))
+    assert {k: v.shape for k, v in element.items()} == {k: v.shape for k, v in spec.items()}
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_keys_are_filtered(kind, data_dir):
+    def keys(**fields):
+        return sorted(source(kind, data_dir, **fields).fetch([0]))
+
+    assert keys(as_supervised=True) == ["image", "label"]
+    assert keys(include_keys=["index"]) == ["index"]
+    assert keys(exclude_keys=["image"]) == ["index", "label"]
+    with pytest.raises(ConfigError, match="no feature 'lable'; did you mean 'label'"):
+        keys(include_keys=["lable"])
+    with pytest.raises(ConfigError, match="no feature is left"):
+        keys(exclude_keys=["image", "index", "label"])
+
+
+def test_sub_splits_are_parts_of_the_whole(data_dir):
+    whole = source("tfds-streaming", data_dir, "train").fetch(np.arange(TRAIN))["index"]
+    first = source("tfds-streaming", data_dir, "train[:80%]")
+    rest = source("tfds-streaming", data_dir, "train[80%:]")
+    both = [s.fetch(np.arange(len(s)))["index"] for s in (first, rest)]
+    assert (np.concatenate(both) == whole).all()
+    mixed = source("tfds-streaming", data_dir, "test+train[:10]")
+    assert len(mixed) == TEST + 10
+    assert (mixed.fetch([TEST + 3, 0])["index"][0]) == whole[3]
+
+
+def test_both_formats_hold_the_same_records(digits):
+    tables = []
+    for folder in digits.values():
+        made = source("tfds-streaming", folder).fetch(np.arange(TEST))
+        tables.append({int(i): int(v) for i, v in zip(made["index"], made["label"], strict=True)})
+    assert tables[0] == tables[1]
+
+
+@pytest.mark.parametrize("kind", NAMES)
+@pytest.mark.parametrize("fields", [{}, {"shuffle": True}])
+def test_iteration_serves_each_record_once_and_resumes(kind, data_dir, fields):
+    made = source(kind, data_dir, **fields, include_keys=["index"])
+    elements = iter(made)
+    first = [int(next(elements)["index"]) for _ in range(100)]
+    twin = source(kind, data_dir, **fields, include_keys=["index"])
+    twin.set_state(made.get_state())
+    elements.close()
+    rest = [int(e["index"]) for e in twin]
+    assert sorted(first + rest) == list(range(0, 1797, 5))
+    assert twin.epoch.get_value() == 1
+    second = [int(e["index"]) for e in twin]
+    assert (second != first + rest) == bool(fields)
+
+
+def test_buffer_mode_shuffles_within_windows(data_dir):
+    made = source("tfds-streaming", data_dir, shuffle=True, shuffle_mode="buffer",
+                  shuffle_buffer_size=100)  # fmt: skip
+    order = made.indices(TEST, 3 * TEST)
+    for epoch in order.reshape(2, TEST):
+        for window in range(0, TEST, 100):
+            part = epoch[window : window + 100]
+            assert sorted(part) == list(range(window, min(window + 100, TEST)))
+        assert (epoch != np.arange(TEST)).any()
+    assert (order[:TEST] != order[TEST:]).any()
+    assert (made.indices(TEST + 77, TEST + 205) == order[77:205]).all()
+    assert made.indices(5, 5).shape == (0,)
+
+
+def test_cacheable_streaming_reads_each_record_once(data_dir, monkeypatch):
+    made = source("tfds-streaming", data_dir, cacheable=True)
+    reads = []
+    decode = type(made._split).fetch
+    monkeypatch.setattr(
+        type(made._split), "fetch", lambda self, i: (reads.extend(i), decode(self, i))[1]
+    )
+    first = made.fetch([3, 1, 2])
+    second = made.fetch([2, 3, 5])
+    assert reads == [3, 1, 2, 5]
+    assert second["index"][:2].tolist() == first["index"][[2, 0]].tolist()
+    made.reset_cache()
+    made.fetch([3])
+    assert reads[-1] == 3
+
+
+def test_eager_get_batch_at_is_traceable_before_anything_was_read(data_dir):
+    made = source("tfds-eager", data_dir, shuffle=True)
+    order = jax.jit(lambda s, k: made.get_batch_at(s, 90, k)["index"])
+    key = jax.random.key(0)
+    seen = np.concatenate([order(jnp.int32(s), key) for s in range(0, TEST, 90)])
+    assert sorted(seen.tolist()) == list(range(0, 1797, 5))
+    assert made.get_batch(4)["image"].shape == (4, 8, 8, 1)
+
+
+def test_info_and_names_are_those_of_the_dataset(data_dir):
+    made = source("tfds-eager", data_dir)
+    assert made.name == "TFDSEagerSource(penstock_digits:test)"
+    assert made.get_dataset_info().splits["train"].num_examples == TRAIN
+    assert made.identity().startswith("penstock_digits/1.0.0 ")
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_a_split_that_does_not_exist_is_told_with_those_that_do(kind, data_dir):
+    with pytest.raises(DataError, match=r"no split 'valid'.*it has test, train"):
+        source(kind, data_dir, "valid")
+    with pytest.raises(DataError, match="no records"):
+        source(kind, data_dir, "train[:0]")
+
+
+def test_an_unknown_dataset_gets_a_suggestion(tmp_path):
+    with pytest.raises(DataError, match="did you mean 'penstock_digits'"):
+        create("source", "tfds-eager", name="penstock_digit", split="train", data_dir=str(tmp_path))
+    with pytest.raises(DataError, match="no dataset 'mnis'; did you mean 'mnist'"):
+        create("source", "tfds-eager", name="mnis", split="train", data_dir=str(tmp_path))
+
+
+def test_local_files_only_writes_nothing(tmp_path):
+    with pytest.raises(DataError, match="local_files_only forbids"):
+        source("tfds-eager", str(tmp_path), local_files_only=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def damaged(data_dir, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(data_dir, folder)
+    return folder, next(folder.glob("penstock_digits/*/*test.*record-*"))
+
+
+def test_a_missing_file_is_named(data_dir, tmp_path):
+    folder, shard = damaged(data_dir, tmp_path)
+    shard.unlink()
+    made = source("tfds-streaming", str(folder))
+    with pytest.raises(DataError, match=f"{shard.name} is missing"):
+        made.fetch([0])
+
+
+def test_a_tfrecord_file_cut_short_is_named(digits, tmp_path):
+    folder, shard = damaged(digits["tfrecord"], tmp_path)
+    whole = shard.read_bytes()
+    for length in (len(whole) - 1, len(whole) // 2, 5):
+        shard.write_bytes(whole[:length])
+        with pytest.raises(DataError, match=f"{shard.name} is cut short"):
+            source("tfds-streaming", str(folder)).fetch([0])
+
+
+def test_a_record_that_does_not_exist_is_named(data_dir):
+    for kind in NAMES:
+        with pytest.raises(DataError, match="no record 360; records go from 0 to 359"):
+            source(kind, data_dir).fetch([360])
+
+
+def test_iterators_leave_no_thread(data_dir):
+    made = source("tfds-streaming", data_dir)
+    for _ in range(5):
+        next(iter(made))
+    gc.collect()
+    assert [t for t in threading.enumerate() if t.name == "penstock-prefetch"] == []
+
+
+def test_reading_imports_no_tensorflow(data_dir, tmp_path):
+    import subprocess
+
+    program = tmp_path / "read.py"
+    program.write_text(
+        "import sys, penstock\n"
+        "made = penstock.create('source', 'tfds-streaming', name='penstock_digits', split='test',\n"
+        f"                       data_dir={data_dir!r})\n"
+        "assert made.fetch([0, 5])['image'].shape == (2, 8, 8, 1)\n"
+        "assert 'tensorflow' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, str(program)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert Path(data_dir).exists()

@@ -1,0 +1,76 @@
+"""The built wheels, installed by one line in a fresh environment."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.wheels
+
+
+def run(*arguments, **options):
+    done = subprocess.run(
+        [str(a) for a in arguments], capture_output=True, text=True, timeout=900, **options
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def wheels(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dist")
+    for package in [ROOT / "core", *sorted((ROOT / "plugins").iterdir())]:
+        run(sys.executable, "-m", "build", "--wheel", "--installer", "uv", "--outdir", folder,
+            package)  # fmt: skip
+    return folder
+
+
+@pytest.fixture(scope="session")
+def python(wheels, tmp_path_factory):
+    """The interpreter of an environment in which `penstock[all]` was installed from the wheels."""
+    folder = tmp_path_factory.mktemp("fresh") / "venv"
+    run(sys.executable, "-m", "uv", "venv", "--python", sys.executable, folder)
+    python = folder / "bin/python"
+    constraints = ["--constraint", ROOT / "constraints.txt"]
+    run(sys.executable, "-m", "uv", "pip", "install", "--python", python, "--find-links", wheels,
+        *constraints, "penstock[all]")  # fmt: skip
+    return python
+
+
+def test_every_wheel_is_typed_licensed_and_of_one_version(wheels):
+    import zipfile
+
+    made = sorted(wheels.glob("*.whl"))
+    assert len(made) == 5
+    assert len({wheel.name.split("-")[1] for wheel in made}) == 1
+    for wheel in made:
+        names = zipfile.ZipFile(wheel).namelist()
+        assert any(name.endswith("/py.typed") for name in names), wheel
+        assert any(name.endswith("licenses/LICENSE") for name in names), wheel
+
+
+def test_all_names_are_listed_from_five_dists(python):
+    penstock = python.parent / "penstock"
+    rows = json.loads(run(penstock, "plugins", "list", "--json", cwd="/"))["components"]
+    names = {f"{row['kind']}/{row['name']}" for row in rows}
+    assert {
+        "source/memory",
+        "source/tfds-eager",
+        "source/tfds-streaming",
+        "sampler/epoch-aware",
+        "batcher/default",
+        "scheduler/interleaved",
+    } <= names
+    assert len({row["dist"] for row in rows}) == 5
+
+
+def test_the_digits_config_runs(python, tmp_path):
+    config = ROOT / "docs/examples/digits/digits.toml"
+    out = run(python.parent / "penstock", "run", config, "--json", cwd=tmp_path,
+              env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"})  # fmt: skip
+    streams = json.loads(out.splitlines()[-1])["streams"]
+    assert (streams["train"]["records"], streams["test"]["records"]) == (14370, 3600)
+    assert (tmp_path / "tensorflow_datasets/penstock_digits").is_dir()

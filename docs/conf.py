@@ -1,13 +1,28 @@
 """Settings of the documentation site."""
 
 import importlib.metadata
+import re
 
 project = "Penstock"
 author = "The Penstock developers"
 version = release = importlib.metadata.version("penstock")
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_parser", "sphinx.ext.autodoc"]
 exclude_patterns = ["_build", "examples"]
 html_theme = "furo"
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 nitpicky = False
+
+_FIELD = re.compile(r"^([a-z_]\w*(?:, [a-z_]\w*)*): ")
+_CODE = re.compile(r"`([^`]+)`(\w*)")
+
+
+def as_rest(app, what, name, obj, options, lines):
+    """Turn the docstrings' plain fields and code marks into those of reStructuredText."""
+    for i, line in enumerate(lines):
+        marked = _CODE.sub(lambda m: f"``{m[1]}``" + (f"\\ {m[2]}" if m[2] else ""), line)
+        lines[i] = _FIELD.sub(r":\1: ", marked)
+
+
+def setup(app):
+    app.connect("autodoc-process-docstring", as_rest)

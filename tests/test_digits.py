@@ -1,5 +1,6 @@
 """The main job: a classifier trained from a TOML file, killed and resumed."""
 
+import itertools
 import json
 import os
 import re
@@ -41,6 +42,10 @@ def lines(log):
     return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
 
+def flat(lists):
+    return list(itertools.chain.from_iterable(lists))
+
+
 def run(arguments):
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
@@ -61,10 +66,10 @@ def test_it_learns_to_read_digits(unbroken):
     trained = [ids for stream, _, ids in steps if stream == "train"]
     assert len(trained) == 5 * 23
     for epoch in range(5):
-        ids = sum(trained[epoch * 23 : (epoch + 1) * 23], [])
+        ids = flat(trained[epoch * 23 : (epoch + 1) * 23])
         assert sorted(ids) == list(range(1437))
     tested = [ids for stream, _, ids in steps if stream == "test"]
-    assert sum(tested, []) == [*range(360)] * 5
+    assert flat(tested) == [*range(360)] * 5
 
 
 @pytest.mark.parametrize("after", [40, 95])

@@ -1,4 +1,5 @@
 import gc
+import itertools
 import json
 import threading
 
@@ -28,6 +29,10 @@ def config(**changes):
         "sampler": {"use": "sequential", "num_epochs": 2},
         **changes,
     }
+
+
+def flat(lists):
+    return list(itertools.chain.from_iterable(lists))
 
 
 def ids(steps):
@@ -67,7 +72,7 @@ def test_drop_remainder_drops_the_short_batch_of_each_epoch():
 
 def test_without_a_sampler_each_pass_is_one_newly_shuffled_epoch(prefetch):
     pipeline = build(config(sampler=None, prefetch=prefetch))
-    passes = [sum(ids(pipeline.steps()), []) for _ in range(3)]
+    passes = [flat(ids(pipeline.steps())) for _ in range(3)]
     assert all(sorted(p) == list(range(N)) for p in passes)
     assert len(set(map(tuple, passes))) == 3
 
@@ -173,7 +178,7 @@ def test_config_builds_an_equal_pipeline():
 def test_a_part_without_a_name_cannot_be_in_a_config():
     pipeline = Pipeline(source=create("source", "memory", data={"x": np.zeros(3)}), batch_size=2,
                         stages=[lambda batch: batch])  # fmt: skip
-    with pytest.raises(PenstockError, match="penstock.register"):
+    with pytest.raises(PenstockError, match=r"penstock\.register"):
         _ = pipeline.config
 
 

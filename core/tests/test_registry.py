@@ -169,7 +169,7 @@ def test_an_unknown_name_gets_a_suggestion():
         registry.resolve("sampler", "sequentail")
     with pytest.raises(UnknownComponentError, match="did you mean 'sampler'"):
         registry.resolve("sampeler", "sequential")
-    with pytest.raises(UnknownComponentError, match="available: .*rescale"):
+    with pytest.raises(UnknownComponentError, match=r"available: .*rescale"):
         registry.resolve("stage", "zzz")
 
 

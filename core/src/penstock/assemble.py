@@ -59,8 +59,10 @@ def parse_config(mapping: Mapping[str, Any], origin: str = "") -> PipelineConfig
 def build(mapping: Mapping[str, Any], *, origin: str = "") -> Pipeline:
     """Return the pipeline that a mapping of names describes.
 
-    origin: where the mapping came from, for error messages. Raises `ConfigError` with every problem
-    and its path, before any data is read; whatever the components raise when they are made.
+    origin: where the mapping came from, for error messages.
+
+    Raises `ConfigError` with every problem and its path, before any data is read; whatever the
+    components raise when they are made.
     """
     config = parse_config(mapping, origin)
     rngs = None

@@ -137,8 +137,9 @@ def check_prefetch(size: Any, field: str, minimum: int) -> None:
 def prefetch_to_device(iterable: Iterable[Any], size: int = 2, sharding: Any = None) -> Prefetched:
     """Return an iterator of the same pytrees, on the device, up to `size` of them made ahead.
 
-    sharding: as for `to_device`. Close it, or use it in a `with` block, to stop early.
-    Raises `ConfigError` for a size below 1.
+    sharding: as for `to_device`.
+
+    Close it, or use it in a `with` block, to stop early. Raises `ConfigError` for a size below 1.
     """
     check_prefetch(size, "size", 1)
     return Prefetched((to_device(item, sharding) for item in iterable), size)

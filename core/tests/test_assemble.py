@@ -74,6 +74,25 @@ def test_all_problems_of_a_config_come_in_one_error():
     assert "did you mean 'num_epochs'" in problems["sampler.num_epoch"]
 
 
+def test_rules_across_fields_are_told_beside_unknown_keys():
+    problems = found(
+        {
+            "batch_size": 1,
+            "source": {"use": "memory", "data": {"x": [1]}},
+            "sampler": {"use": "sequential", "num_epochs": 0, "seeed": 1},
+            "stages": {"use": "rescale"},
+        }
+    )
+    assert sorted(problems) == ["sampler.num_epochs", "sampler.seeed", "stages"]
+    assert "[[stages]]" in problems["stages"]
+
+
+def test_what_a_component_finds_wrong_carries_its_path():
+    wrong = {"use": "sequential", "stochastic": True, "stream_name": "a"}
+    with pytest.raises(ConfigError, match=r"sampler\.stochastic: .*give a seed"):
+        build({"batch_size": 1, "source": {"use": "memory", "data": {"x": [1]}}, "sampler": wrong})
+
+
 def test_a_failed_look_up_is_the_cause():
     with pytest.raises(ConfigError) as caught:
         build({"batch_size": 1, "source": {"use": "memori"}})
@@ -99,6 +118,7 @@ def test_a_component_that_is_not_installed_gives_the_pip_line(monkeypatch):
         ("c.toml", "batch_size = \n", r"c\.toml: does not parse: .*line 1, column 14"),
         ("c.json", '{"batch_size": 1,}', r"c\.json: does not parse: .*line 1 column 18"),
         ("c.yaml", "a: [1,\n", r"c\.yaml: does not parse: .*line 2, column 1"),
+        ("c.json", '{"batch_size": 1, "batch_size": 2}', "the key 'batch_size' stands twice"),
         ("c.json", "[1]", r"c\.json: holds list, not a table"),
         ("c.ini", "a = 1", r"'\.ini' is none of \.toml, \.json"),
         ("c.toml", 'batch_size = 0\n[source]\nuse = "memory"\ndata = {x = [1]}\n',
@@ -127,4 +147,4 @@ def test_the_top_level_seed_is_that_of_components_that_give_none():
     own = {"use": "memory", "data": {"x": [1]}, "seed": 4}
     config = parse_config({"batch_size": 1, "seed": 9, "source": own})
     assert config.source.config.seed == 4
-    assert found({"batch_size": 1, "seed": -1, "source": own}) != {}
+    assert list(found({"batch_size": 1, "seed": "x", "source": own})) == ["seed"]

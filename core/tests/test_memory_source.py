@@ -2,8 +2,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
-from penstock import ConfigError, DataError, create
+from penstock import ConfigError, DataError, StateError, create
 
 IMAGES = np.arange(7 * 4, dtype=np.uint8).reshape(7, 2, 2)
 LABELS = np.arange(7, dtype=np.int64)
@@ -85,6 +86,26 @@ def test_get_batch_at_is_traceable_and_permutes_whole():
         made.get_batch_at(0, 3)
 
 
+def test_a_source_may_be_an_argument_of_a_traced_function():
+    made = create("source", "memory", data={"x": [5, 6, 7], "s": ["a", "b", "c"]})
+    batch = nnx.jit(lambda module, start: module.get_batch_at(start, 2))(made, 1)
+    assert batch["x"].tolist() == [6, 7]
+    made.set_random_order(True)
+    assert len({int(e["x"]) for e in made}) == 3
+
+
+def test_a_state_of_no_place_is_refused():
+    made = source()
+    for change in ({"index": 8}, {"epoch": -1}, {"random_order": 1}):
+        with pytest.raises(StateError):
+            made.set_state({**made.get_state(), **change})
+    with pytest.raises(TypeError, match="is a dict"):
+        made.set_state([])
+    twin = source()
+    twin.set_state({**made.get_state(), "random_order": True, "seed": 9})
+    assert (twin.config.shuffle, twin.config.seed) == (True, 9)
+
+
 def test_get_batch_at_wraps_in_sequential_order():
     assert source().get_batch_at(5, 4)["label"].tolist() == [5, 6, 0, 1]
 
@@ -108,7 +129,11 @@ def test_an_integer_that_does_not_fit_is_refused():
         ({}, "no fields"),
         ({"x": np.zeros((0, 3))}, "no records"),
         ({"x": np.zeros(3), "y": np.zeros(4)}, "one leading axis"),
-        ({"x": np.float32(3)}, "one leading axis"),
+        ({"x": np.float32(3)}, "'x' is a single value"),
+        ({"x": [[1], [1, 2]]}, "'x' is no array"),
+        ({"x": {"y": [1]}}, "'x' is a single value"),
+        ({"x": [2**70]}, r"neither a number that fits nor a string"),
+        ({"x": np.array(["2020-01-01"], "M8[D]")}, "datetime64"),
     ],
 )
 def test_data_that_is_no_table_of_records_is_refused(data, said):

@@ -1,3 +1,4 @@
+import contextlib
 import gc
 import itertools
 import json
@@ -37,6 +38,26 @@ def flat(lists):
 
 def ids(steps):
     return [step.indices.tolist() for step in steps]
+
+
+class Counting:
+    """An indexed source without a base class, that fails or falls short where it is told to."""
+
+    def __init__(self, n, fail_at=None, short_at=None):
+        self.n, self.fail_at, self.short_at = n, fail_at, short_at
+
+    def __len__(self):
+        return self.n
+
+    def element_spec(self):
+        return {"x": jax.ShapeDtypeStruct((), np.int32)}
+
+    def fetch(self, indices):
+        if self.fail_at in indices:
+            raise OSError("bad disk")
+        if self.short_at in indices:
+            indices = indices[:-1]
+        return {"x": np.asarray(indices, np.int32)}
 
 
 @pytest.fixture(params=[0, 2], ids=["prefetch=0", "prefetch=2"])
@@ -112,13 +133,22 @@ def test_state_at_every_step_continues_exactly(prefetch, sampler):
 def test_breaking_off_and_going_on_loses_and_repeats_nothing(prefetch):
     pipeline = build(config(prefetch=prefetch))
     seen = []
-    for _ in range(6):
+    for _ in range(9):
         for batch in pipeline:
             seen += batch["x"][batch["valid_mask"]].tolist()
             break
-    assert seen == [*range(N), *range(N)]
-    assert list(pipeline) == []  # the pass is over
-    assert len(list(pipeline)) == 6  # and the next begins
+    assert seen == [*range(N)] * 3
+    assert len(list(pipeline)) == 3  # what is left of the second pass
+
+
+@pytest.mark.parametrize("sampler", [None, {"use": "sequential", "num_epochs": 2}])
+def test_stopping_on_the_last_step_of_a_pass_leads_to_the_next(prefetch, sampler):
+    pipeline = build(config(sampler=sampler, prefetch=prefetch))
+    whole = build(config(sampler=sampler))
+    length = whole.plans["train"].batches_per_pass
+    for _ in range(3):
+        with contextlib.closing(pipeline.steps()) as steps:
+            assert ids(itertools.islice(steps, length)) == ids(whole.steps())
 
 
 def test_state_does_not_depend_on_what_was_made_ahead():
@@ -229,7 +259,9 @@ def test_a_record_is_augmented_alike_whatever_the_batch_size():
 
 
 def test_a_stochastic_stage_needs_a_seed():
-    with pytest.raises(ConfigError, match=r"stages.*no rngs \(seed\)"):
+    with pytest.raises(
+        ConfigError, match=r"stages\[0\]: .*Flip is stochastic, but the pipeline has no seed"
+    ):
         build(config(stages=[{"use": "flip", "field": "x", "axis": 0}]))
 
 
@@ -267,6 +299,22 @@ def test_strings_pass_by_the_stages():
     assert pipeline.batch_spec()["name"].dtype == object
 
 
+def test_select_keeps_and_drops_strings_too():
+    data = {"x": np.zeros(3, np.float32), "name": np.array(["a", "b", "c"])}
+    for fields in (["x"], ["name", "x"]):
+        pipeline = build(
+            {
+                "batch_size": 2,
+                "source": {"use": "memory", "data": data},
+                "stages": [{"use": "select", "fields": fields}],
+            }
+        )
+        [first, _] = list(pipeline)
+        assert sorted(first) == sorted(pipeline.batch_spec()) == sorted([*fields, "valid_mask"])
+    with pytest.raises(DataError, match="field 'name' is no array on the device"):
+        list(build({**pipeline.config, "stages": [{"use": "rescale", "field": "name"}]}))
+
+
 @pytest.mark.parametrize(
     ("stage", "said"),
     [
@@ -281,26 +329,6 @@ def test_a_stage_that_returns_something_else_is_named(stage, said, prefetch):
     with pytest.raises(DataError, match=said) as caught:
         list(pipeline)
     assert "update 1, records [0, 1, 2, 3]" in "".join(caught.value.__notes__)
-
-
-class Counting:
-    """An indexed source without a base class, that fails or falls short where it is told to."""
-
-    def __init__(self, n, fail_at=None, short_at=None):
-        self.n, self.fail_at, self.short_at = n, fail_at, short_at
-
-    def __len__(self):
-        return self.n
-
-    def element_spec(self):
-        return {"x": jax.ShapeDtypeStruct((), np.int32)}
-
-    def fetch(self, indices):
-        if self.fail_at in indices:
-            raise OSError("bad disk")
-        if self.short_at in indices:
-            indices = indices[:-1]
-        return {"x": np.asarray(indices, np.int32)}
 
 
 def test_a_protocol_is_enough_for_a_source(prefetch):
@@ -341,8 +369,93 @@ def test_a_protocol_is_enough_for_a_batcher():
 
 
 def test_what_cannot_be_a_source_is_refused():
-    with pytest.raises(ConfigError, match="list cannot give records by number"):
+    with pytest.raises(ConfigError, match=r"source: \[1, 2\] is not a source"):
         Pipeline(source=[1, 2], batch_size=2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"stages": 5}, "stages: is one int"),
+        ({"stages": {"use": "rescale", "field": "x"}}, "stages: is one dict"),
+        ({"stages": [5]}, r"stages\[0\]: 5 is not a stage"),
+        ({"sampler": object()}, "sampler: .* is no sampler; it lacks indices, __len__"),
+        ({"batcher": dict}, "batcher: .* is no batcher; it lacks process, batch_spec"),
+        ({"scheduler": object()}, "scheduler: .* is no scheduler; it lacks steps"),
+        ({"source": Counting}, "source: .* is no source"),
+        ({"rngs": 3}, "rngs: 3 is no"),
+        ({"rngs": nnx.Rngs(params=0)}, r"(?s)rngs: .* with a default stream"),
+        ({"drop_remainder": "yes"}, "drop_remainder: 'yes' is neither"),
+        ({"prefetch": -1}, "prefetch: -1 is not an int of 0 or more"),
+        ({"batch_size": 0}, "batch_size: 0 is not an int of 1 or more"),
+    ],
+)
+def test_a_wrong_part_is_named_with_its_path(changes, said):
+    with pytest.raises(ConfigError, match=said):
+        Pipeline(**{"source": Counting(5), "batch_size": 2, **changes})
+
+
+@pytest.mark.parametrize(
+    "counters",
+    [
+        {"pass": 0, "update": 10**9},
+        {"pass": 3, "update": 0},
+        {"pass": 0, "more": 1},
+        {"pass": 0, "callback": 0, "batch": 1},
+    ],
+)
+def test_counters_that_no_step_leads_to_are_refused(counters):
+    pipeline = build(config())
+    document = {**pipeline.get_state(), "counters": counters}
+    with pytest.raises(StateError, match="no place in a schedule of 6 updates"):
+        pipeline.set_state(document)
+    assert ids(pipeline.steps())[0] == [0, 1, 2, 3]
+
+
+def test_what_changes_the_order_changes_the_fingerprint():
+    pipeline = build(config(sampler=None))
+    document = pipeline.get_state()
+    source = pipeline.components()["source"][1]
+    source.set_random_order(False)
+    with pytest.raises(StateError, match=r"source\.shuffle: true -> absent"):
+        pipeline.set_state(document)
+    assert build(pipeline.config).components()["source"][1].is_random_order is False
+    source.set_random_order(True)
+    source.reset(seed=5)
+    with pytest.raises(StateError, match=r"source\.seed"):
+        pipeline.set_state(document)
+
+
+def test_the_state_of_parts_without_names_is_the_same_in_every_process():
+    class Config:
+        pass
+
+    class Own:
+        config = Config()
+
+        def indices(self, start, stop):
+            return np.arange(start, stop) % 5
+
+        def __len__(self):
+            return 5
+
+    def make():
+        return Pipeline(source=Counting(5), sampler=Own(), batch_size=2, stages=[lambda b: b])
+
+    text = json.dumps(make().get_state())
+    assert text == json.dumps(make().get_state())
+    assert " at 0x" not in text
+
+
+def test_a_factory_is_found_again_by_the_object_it_made():
+    from penstock import register, unregister
+
+    component = register("source", "counting", lambda: Counting(4))
+    try:
+        pipeline = build({"batch_size": 2, "source": {"use": "counting"}})
+        assert pipeline.config["source"] == {"use": "counting"}
+    finally:
+        unregister(component)
 
 
 def test_a_sampler_of_more_records_than_the_source_has_is_refused():

@@ -103,6 +103,26 @@ def test_a_plugin_that_fails_to_import_is_reported_once_and_breaks_nothing(site)
     assert isinstance(causes.__cause__, OSError)
 
 
+def test_a_plugin_that_exits_at_import_ends_nothing(site):
+    site("quits", "import sys; sys.exit(3)")
+    with pytest.warns(PluginWarning, match="SystemExit: 3"):
+        registry.available()
+
+
+def test_a_first_party_namespace_cannot_be_taken(site):
+    site("samplers", good("epoch-aware"), dist="a-foreign-dist")
+    with pytest.warns(PluginWarning, match="'samplers' belongs to penstock-samplers"):
+        found = registry.available("sampler")
+    assert "a-foreign-dist" not in {c.dist for c in found}
+
+
+def test_two_dists_with_one_namespace_are_both_named(site):
+    site("both", good("one"), dist="dist-one")
+    site("both", good("two"), dist="dist-two")
+    with pytest.warns(PluginWarning, match=r"of dist-\w+ .*'both' belongs to dist-\w+"):
+        assert len([c for c in registry.available() if c.namespace == "both"]) == 1
+
+
 def test_another_api_level_is_refused_before_anything_is_used(site):
     site("later", good("later-one", api=2))
     with pytest.warns(PluginWarning, match="PENSTOCK_API = 2"):

@@ -3,8 +3,9 @@ import json
 
 import numpy as np
 import pytest
+from flax import nnx
 
-from penstock import ConfigError, PenstockError, SamplerConfig, SamplerModule, create
+from penstock import ConfigError, PenstockError, SamplerConfig, SamplerModule, StateError, create
 from penstock.sampler import _CHUNK
 
 
@@ -55,6 +56,35 @@ def test_state_at_every_position_continues_exactly():
         second.set_state(json.loads(json.dumps(first.get_state())))
         assert list(second) == list(iterator) == everything[taken:]
         assert first.get_state() == second.get_state()
+
+
+def test_stopping_on_the_last_index_of_a_pass_leads_to_the_next():
+    made = sampler(5)
+    assert [made.sample(5) for _ in range(3)] == [list(range(5))] * 3
+    for _ in range(3):
+        assert list(itertools.islice(made, 5)) == list(range(5))
+
+
+@pytest.mark.parametrize("change", [{"_position": -3}, {"_pass_start": 4}, {"_position": 6}])
+def test_a_position_outside_the_pass_is_refused_and_changes_nothing(change):
+    made = sampler(5)
+    made.sample(2)
+    before = made.get_state()
+    with pytest.raises(StateError, match="is not one of this sampler"):
+        made.set_state({**before, **change})
+    assert made.get_state() == before
+
+
+def test_a_sampler_works_after_it_went_through_nnx_jit():
+    made = sampler(5)
+    made.sample(1)
+    assert nnx.jit(lambda module, x: x + 1)(made, 1) == 2
+    assert list(made) == [1, 2, 3, 4]
+
+
+def test_cacheable_does_not_hold_back_a_sampler():
+    made = create("sampler", "sequential", num_records=4, cacheable=True)
+    assert [made(2), made(2)] == [[0, 1], [2, 3]]
 
 
 def test_clones_do_not_share_a_position():

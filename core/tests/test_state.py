@@ -23,9 +23,12 @@ def test_another_fingerprint_is_refused_with_what_differs():
 
 
 def test_long_parts_become_digests_that_still_differ():
-    one, two = (fingerprint({"stage": {"text": "x" * 500 + end}}) for end in "ab")
-    assert one != two
-    assert len(json.dumps(one)) < 60
+    one, two = (
+        fingerprint({"long": {"text": "x" * 2000 + end}, "short": {"kept": 1}}) for end in "ab"
+    )
+    assert [line.split(":")[0] for line in diff(one, two)] == ["long"]
+    assert one["short"] == {"kept": 1}
+    assert len(json.dumps(one)) < 100
     many = fingerprint({f"stages[{i}]": {"k": "y" * 100} for i in range(100)})
     assert len(json.dumps(document({"pass": 10**15}, many))) < 2048
 
@@ -40,6 +43,7 @@ def test_long_parts_become_digests_that_still_differ():
         {"format": 1, "counters": {"pass": -1}, "fingerprint": PRINT},
         {"format": 1, "counters": {"pass": "0"}, "fingerprint": PRINT},
         {"format": 1, "counters": {"pass": True}, "fingerprint": PRINT},
+        {"format": 1, "counters": {"pass": 0}, "fingerprint": {1: 2}},
     ],
 )
 def test_a_document_that_is_cut_or_wrong_is_refused(wrong):

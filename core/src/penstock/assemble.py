@@ -9,7 +9,8 @@ from typing import Any
 
 import attrs
 
-from penstock.config import component_field, integer, structure
+from penstock.builtin.config import MAX_SEED
+from penstock.config import boolean, component_field, integer, structure
 from penstock.errors import ConfigError, Problem
 from penstock.pipeline import Pipeline
 from penstock.registry import parse
@@ -26,10 +27,10 @@ class PipelineConfig:
     source: Any = component_field("source")
     sampler: Any = component_field("sampler", default=None)
     batcher: Any = component_field("batcher", default=None)
-    stages: Any = component_field("stage", default=())
+    stages: Any = component_field("stage", default=(), many=True)
     scheduler: Any = component_field("scheduler", default=None)
-    seed: int | None = attrs.field(default=None, validator=integer(0, 2**63 - 1, optional=True))
-    drop_remainder: bool = False
+    seed: int | None = attrs.field(default=None, validator=integer(0, MAX_SEED, optional=True))
+    drop_remainder: bool = attrs.field(default=False, validator=boolean)
     prefetch: int = attrs.field(default=2, validator=integer(0))
 
 
@@ -39,7 +40,8 @@ def parse_config(mapping: Mapping[str, Any], origin: str = "") -> PipelineConfig
     Raises `ConfigError` with every problem of the mapping, each with its path.
     """
     seed = mapping.get("seed") if isinstance(mapping, Mapping) else None
-    defaults = {} if seed is None else {"seed": seed}
+    good = isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed <= MAX_SEED
+    defaults = {"seed": seed} if good else {}  # a wrong one is told once, at its own path
     causes: list[BaseException] = []
 
     def parse_component(kind: str, value: Any, path: str) -> Any:
@@ -98,12 +100,13 @@ def load(path: str | os.PathLike[str]) -> Pipeline:
 def read_mapping(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return the mapping in a TOML, JSON or YAML file, told apart by extension."""
     file, origin = Path(path), os.fspath(path)
-    if file.suffix not in (".toml", ".json", ".yaml", ".yml"):
+    suffix = file.suffix.lower()
+    if suffix not in (".toml", ".json", ".yaml", ".yml"):
         raise ConfigError(
             [Problem("", f"{file.suffix!r} is none of .toml, .json, .yaml, .yml")], origin=origin
         )
     try:
-        mapping = _parse_text(file.read_text(encoding="utf-8"), file.suffix)
+        mapping = _parse_text(file.read_text(encoding="utf-8-sig"), suffix)
     except ConfigError as error:
         raise ConfigError(error.problems, origin=origin) from error.__cause__
     except UnicodeDecodeError as error:
@@ -114,12 +117,21 @@ def read_mapping(path: str | os.PathLike[str]) -> dict[str, Any]:
     return mapping
 
 
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the pairs as a dict; JSON itself would let the last of equal keys win."""
+    keys = [key for key, _ in pairs]
+    twice = sorted({key for key in keys if keys.count(key) > 1})
+    if twice:
+        raise ValueError(f"the key {twice[0]!r} stands twice in one table")
+    return dict(pairs)
+
+
 def _parse_text(text: str, suffix: str) -> Any:
     try:
         if suffix == ".toml":
             return tomllib.loads(text)
         if suffix == ".json":
-            return json.loads(text)
+            return json.loads(text, object_pairs_hook=_unique)
     except ValueError as error:  # both parsers' errors say line and column
         raise ConfigError([Problem("", f"does not parse: {error}")]) from error
     import yaml

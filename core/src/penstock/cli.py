@@ -58,7 +58,7 @@ def run(config: str, steps: int | None, as_json: bool) -> None:
     pipeline = load(config)
     total = steps or _steps_in_pass(pipeline)
     report: dict[str, dict[str, Any]] = {}
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
                TimeElapsedColumn())  # fmt: skip
     with (
         Progress(*columns, console=Console(stderr=True), disable=as_json) as progress,

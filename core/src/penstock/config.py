@@ -1,8 +1,8 @@
 """Config classes, and the way from a mapping to one with all its problems told at once."""
 
-import types
+import math
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
@@ -13,6 +13,7 @@ Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 ParseComponent = Callable[[str, Any, str], Any]
 
 COMPONENT = "penstock_component"
+MANY = "penstock_many"
 IDENTITY = "penstock_identity"
 
 
@@ -46,6 +47,29 @@ def boolean(instance: Any, attribute: "attrs.Attribute[Any]", value: Any) -> Non
         raise ConfigError([Problem(attribute.name, f"{value!r} is neither true nor false")])
 
 
+def text(*, optional: bool = False) -> Validator:
+    """Return an attrs validator for a string that is not empty."""
+
+    def validate(instance: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+        if not (optional and value is None) and not (isinstance(value, str) and value):
+            raise ConfigError([Problem(attribute.name, f"{value!r} is not a non-empty string")])
+
+    return validate
+
+
+def number(minimum: float = -math.inf, maximum: float = math.inf) -> Validator:
+    """Return an attrs validator for a finite number from `minimum` to `maximum`."""
+    bounded = math.isfinite(minimum) or math.isfinite(maximum)
+    rule = "a finite number" + (f" from {minimum} to {maximum}" if bounded else "")
+
+    def validate(instance: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+        good = isinstance(value, int | float) and not isinstance(value, bool)
+        if not good or not math.isfinite(value) or not minimum <= value <= maximum:
+            raise ConfigError([Problem(attribute.name, f"{value!r} is not {rule}")])
+
+    return validate
+
+
 def one_of(*choices: str) -> Validator:
     """Return an attrs validator for one of the given strings."""
 
@@ -77,7 +101,7 @@ class StructuralConfig:
         default=None, eq=False, metadata={IDENTITY: False}
     )
     stochastic: bool = attrs.field(default=False, validator=boolean)
-    stream_name: str | None = None
+    stream_name: str | None = attrs.field(default=None, validator=text(optional=True))
 
     def __attrs_post_init__(self) -> None:
         if self.stochastic and self.stream_name is None:
@@ -95,12 +119,12 @@ class SamplerConfig(StructuralConfig):
     num_records: int | None = attrs.field(default=None, validator=integer(1, optional=True))
 
 
-def component_field(kind: str, *, default: Any = attrs.NOTHING) -> Any:
-    """Return an attrs field that holds a component, or a sequence of them.
+def component_field(kind: str, *, default: Any = attrs.NOTHING, many: bool = False) -> Any:
+    """Return an attrs field that holds a component, or with `many` a list of them.
 
     In a mapping it is written `{use = "name", ...}`; from Python a live object may stand there.
     """
-    return attrs.field(default=default, metadata={COMPONENT: kind})
+    return attrs.field(default=default, metadata={COMPONENT: kind, MANY: many})
 
 
 def structure(
@@ -133,12 +157,16 @@ def structure(
             values[key] = _field_value(mapping[key], field, where, parse_component)
         except ConfigError as error:
             problems.extend(error.problems)
-    if not problems:
+    known_fields_are_good = all(name in values or name not in mapping for name in fields)
+    required = [k for k, f in fields.items() if f.default is attrs.NOTHING and k not in values]
+    if known_fields_are_good and not required:  # then the rules across fields can be tried too
         try:
-            return cls(**values)
+            made = cls(**values)
         except ConfigError as error:
             problems.extend(error.at(path))
-    raise ConfigError(problems)
+    if problems:
+        raise ConfigError(problems)
+    return made
 
 
 def _field_value(
@@ -146,20 +174,20 @@ def _field_value(
 ) -> Any:
     kind = field.metadata.get(COMPONENT)
     if kind is not None and parse_component is not None:
-        if isinstance(value, list | tuple):
-            return tuple(_each(value, path, lambda v, p: parse_component(kind, v, p)))
-        return None if value is None else parse_component(kind, value, path)
+        if value is None and field.default is None:
+            return None
+        if field.metadata[MANY]:
+            return _each(value, path, lambda v, p: parse_component(kind, v, p))
+        return parse_component(kind, value, path)
     nested = _nested_class(field.type)
     if nested is not None:
-        if isinstance(value, list | tuple):
-            return tuple(
-                _each(
-                    value,
-                    path,
-                    lambda v, p: structure(nested, v, path=p, parse_component=parse_component),
-                )
-            )
-        return structure(nested, value, path=path, parse_component=parse_component)
+
+        def make(item: Any, where: str) -> Any:
+            if isinstance(item, nested):
+                return item
+            return structure(nested, item, path=where, parse_component=parse_component)
+
+        return _each(value, path, make)
     converted = _convert(value, field.type, path)
     if field.validator is not None:
         try:
@@ -170,7 +198,10 @@ def _field_value(
     return converted
 
 
-def _each(values: Sequence[Any], path: str, make: Callable[[Any, str], Any]) -> list[Any]:
+def _each(values: Any, path: str, make: Callable[[Any, str], Any]) -> tuple[Any, ...]:
+    if not isinstance(values, list | tuple):
+        raise ConfigError([Problem(path, f"is one {type(values).__name__}; write a list of tables "
+                                   f"(in TOML, [[{path}]])")])  # fmt: skip
     made: list[Any] = []
     problems: list[Problem] = []
     for i, value in enumerate(values):
@@ -180,16 +211,13 @@ def _each(values: Sequence[Any], path: str, make: Callable[[Any, str], Any]) -> 
             problems.extend(error.problems)
     if problems:
         raise ConfigError(problems)
-    return made
+    return tuple(made)
 
 
 def _nested_class(annotation: Any) -> Any:
-    """Return the attrs class in `X`, `X | None` or `tuple[X, ...]`, or None."""
-    if isinstance(annotation, type) and attrs.has(annotation):
-        return annotation
-    if typing.get_origin(annotation) in (tuple, typing.Union, types.UnionType):
-        classes = [arg for arg in typing.get_args(annotation) if attrs.has(arg)]
-        return classes[0] if classes else None
+    """Return the attrs class in `tuple[X, ...]`, or None."""
+    if typing.get_origin(annotation) is tuple and attrs.has(typing.get_args(annotation)[0]):
+        return typing.get_args(annotation)[0]
     return None
 
 

@@ -35,7 +35,7 @@ class Module(nnx.Module):
         self._skipped_count = nnx.Variable(0)
         self._statistics: Any = nnx.data(config.precomputed_stats)
         self._computed_stats: Any = nnx.data(None)
-        self._cache = nnx.static(_Cache())
+        self._cache = nnx.static(IdentityDict())
 
     def requires_rng_streams(self) -> list[str] | None:
         """Return the names of the RNG streams it draws from, or None."""
@@ -105,7 +105,8 @@ class Module(nnx.Module):
             raise TypeError(f"a module's state is a dict, not {type(state).__name__}")
         variables = _variables(self)
         if state.keys() != variables.keys():
-            missing, unknown = sorted(variables.keys() - state), sorted(state.keys() - variables)
+            missing = sorted(variables.keys() - state.keys())
+            unknown = sorted(state.keys() - variables.keys(), key=str)
             raise StateError(
                 f"the state is not one of a {type(self).__name__}: missing {missing}, "
                 f"unknown {unknown}"
@@ -120,7 +121,7 @@ class Module(nnx.Module):
     def clone(self) -> Self:
         """Return an independent module with the same config and state."""
         twin: Self = nnx.clone(self)
-        twin._cache = nnx.static(_Cache(self._cache))
+        twin._cache = nnx.static(IdentityDict(self._cache))
         return twin
 
     def copy(
@@ -132,26 +133,21 @@ class Module(nnx.Module):
     ) -> Self:
         """Return an independent module, some of whose config, rngs or name are other ones.
 
-        Position and other state come along, except what a new config or new rngs determine.
+        With the same config everything else comes along, as in a clone; with another config, the
+        new module starts afresh, but keeps the name, the rngs and statistics that were set.
         """
-        kept = self.rngs if rngs is None else rngs
-        twin = type(self)(
-            self.config if config is None else config,
-            rngs=None if kept is None else nnx.clone(kept),
-            name=self.name if name is None else name,
-        )
-        replaced = {"seed"} if config is not None else set()
-        mine, theirs = self.get_state(), twin.get_state()
-        twin.set_state(
-            {
-                path: mine[path]
-                if path in mine
-                and path not in replaced
-                and not (rngs is not None and path.startswith("rngs"))
-                else value
-                for path, value in theirs.items()
-            }
-        )
+        if config is None:
+            twin = self.clone()
+            twin.rngs = twin.rngs if rngs is None else nnx.clone(rngs)
+        else:
+            kept = self.rngs if rngs is None else rngs
+            twin = type(self)(
+                config, rngs=None if kept is None else nnx.clone(kept), name=self.name
+            )
+            if config.precomputed_stats is None:
+                twin._statistics = nnx.data(self._statistics)
+        if name is not None:
+            twin.name = nnx.static(name)
         return twin
 
 
@@ -162,10 +158,16 @@ class StructuralModule(Module):
         """Return the reorganised input; input and output types are the subclass's."""
         raise NotImplementedError(f"{type(self).__name__} must define process")
 
+    # Whether a call's result depends on its arguments alone, so that it may be kept.
+    _repeatable = True
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Return `process(*args, **kwargs)`, counted; from the cache where that is on."""
+        """Return `process(*args, **kwargs)`, counted; from the cache where that is on.
+
+        What samplers and batchers return moves on with each call and is never cached.
+        """
         key = (args, tuple(sorted(kwargs.items())))
-        use_cache = self.config.cacheable and _hashable(key)
+        use_cache = self.config.cacheable and self._repeatable and _hashable(key)
         if use_cache and key in self._cache:
             result = self._cache[key]
         else:
@@ -178,6 +180,8 @@ class StructuralModule(Module):
 
 class BatcherModule(StructuralModule):
     """A batcher; subclasses give `process`."""
+
+    _repeatable = False
 
     def process(
         self,
@@ -198,8 +202,8 @@ class BatcherModule(StructuralModule):
         return specs.batch_spec(element_spec, batch_size=batch_size)
 
 
-class _Cache(dict[Any, Any]):
-    """A cache compared by identity, so that it can be a static attribute."""
+class IdentityDict(dict[Any, Any]):
+    """A dict compared by identity, so that it can be a static attribute of an NNX module."""
 
     __hash__ = object.__hash__  # type: ignore[assignment]
     __eq__ = object.__eq__

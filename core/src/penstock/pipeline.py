@@ -1,5 +1,6 @@
 """The pipeline: plan -> source.fetch -> batcher -> device -> stages, readable top to bottom."""
 
+import itertools
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
@@ -11,18 +12,11 @@ from flax import nnx
 
 from penstock import registry, specs, state
 from penstock.builtin.single import SingleScheduler
-from penstock.errors import (
-    ConfigError,
-    DataError,
-    PenstockError,
-    Problem,
-    UnknownComponentError,
-)
+from penstock.errors import ConfigError, DataError, PenstockError, Problem
 from penstock.placement import Prefetched, check_prefetch, to_device
 from penstock.plan import TRAIN, Step, StreamPlan, plan_stream
-from penstock.protocols import IndexedSource
 from penstock.source import split_records
-from penstock.stages import Stages, is_stochastic, stage_name
+from penstock.stages import Stages, is_stochastic
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -84,41 +78,56 @@ class Pipeline:
     ) -> None:
         specs.check_batch_size(batch_size)
         check_prefetch(prefetch, "prefetch", 0)
-        self._key: Any = None if rngs is None else rngs["default"].key.get_value()
+        if not isinstance(drop_remainder, bool):
+            raise _problem("drop_remainder", f"{drop_remainder!r} is neither true nor false")
+        if not isinstance(stages, list | tuple):
+            raise _problem("stages", f"is one {type(stages).__name__}; give a list of stages")
+        self._key = _default_key(rngs)
         self._rngs = rngs
         self.drop_remainder = drop_remainder
         self.prefetch = prefetch
-        self.scheduler = self._made("scheduler", scheduler) or SingleScheduler()
+        self.scheduler = self._made("scheduler", scheduler, "scheduler") or SingleScheduler()
         stages = [self._made("stage", stage, f"stages[{i}]") for i, stage in enumerate(stages)]
-        batcher = self._made("batcher", batcher)
+        batcher = self._made("batcher", batcher, "batcher")
         train = self._stream(TRAIN, batch_size, source, sampler, batcher, stages)
         self._streams = {TRAIN: train}
         for i, callback in enumerate(getattr(self.scheduler, "callbacks", ())):
             name, path = callback.stream, f"scheduler.callbacks[{i}]."
             if name in self._streams:
-                raise ConfigError([Problem(f"{path}stream", f"{name!r} is taken already")])
-            own = callback.stages
+                raise _problem(f"{path}stream", f"{name!r} is taken already")
+            if callback.stages is None:
+                own = [stage for stage in stages if not is_stochastic(stage)]
+            else:
+                own = [
+                    self._made("stage", stage, f"{path}stages[{j}]")
+                    for j, stage in enumerate(callback.stages)
+                ]
             self._streams[name] = self._stream(
                 name,
                 callback.batch_size or batch_size,
                 callback.source,
                 callback.sampler,
                 self._made("batcher", callback.batcher, f"{path}batcher") or batcher,
-                [stage for stage in stages if not is_stochastic(stage)]
-                if own is None
-                else [
-                    self._made("stage", stage, f"{path}stages[{j}]") for j, stage in enumerate(own)
-                ],
+                own,
                 path,
             )
         self._counters: dict[str, int] = {"pass": 0}
         self._iteration: object = None
-        self._fingerprint: dict[str, Any] | None = None
+        self._handed: Step | None = None  # the last step, until its epoch has been told of
 
-    def _made(self, kind: str, value: Any, path: str = "", num_records: int | None = None) -> Any:
+    def _made(self, kind: str, value: Any, path: str, num_records: int | None = None) -> Any:
         """Return the component that a mapping, a parsed config or a live object stands for."""
-        parsed = None if value is None else registry.parse(kind, value, path or kind)
-        return registry.instantiate(parsed, num_records=num_records, rngs=self._rngs)
+        if value is None:
+            return None
+        parsed = registry.parse(kind, value, path)
+        try:
+            made = registry.instantiate(parsed, num_records=num_records, rngs=self._rngs)
+        except ConfigError as error:
+            raise ConfigError(error.at(path)) from error.__cause__
+        missing = [m for m in _METHODS[kind] if isinstance(made, type) or not hasattr(made, m)]
+        if missing:
+            raise _problem(path, f"{made!r} is no {kind}; it lacks {', '.join(missing)}")
+        return made
 
     def _stream(
         self,
@@ -131,27 +140,13 @@ class Pipeline:
         path: str = "",
     ) -> _Stream:
         source = self._made("source", source, f"{path}source")
-        if not isinstance(source, IndexedSource):
-            raise ConfigError(
-                [
-                    Problem(
-                        f"{path}source",
-                        f"{type(source).__name__} cannot give records by number; "
-                        f"a pipeline's source needs fetch(indices), __len__ and element_spec",
-                    )
-                ]
-            )
         sampler = self._made("sampler", sampler, f"{path}sampler", num_records=len(source))
         order = sampler if sampler is not None else _own_order(source)
         number = getattr(getattr(order, "config", None), "num_records", None)
         if number is not None and number > len(source):
-            raise ConfigError(
-                [
-                    Problem(
-                        f"{path}sampler.num_records",
-                        f"{number} is more than the {len(source)} records of its source",
-                    )
-                ]
+            raise _problem(
+                f"{path}sampler.num_records",
+                f"{number} is more than the {len(source)} records of its source",
             )
         try:
             plan = plan_stream(
@@ -159,13 +154,11 @@ class Pipeline:
             )
         except ConfigError as error:
             raise ConfigError(error.at(path.removesuffix("."))) from None
-        return _Stream(
-            plan=plan,
-            source=source,
-            sampler=sampler,
-            batcher=batcher,
-            stages=Stages(stages, stream=name, key=self._key),
-        )
+        try:
+            staged = Stages(stages, stream=name, key=self._key)
+        except ConfigError as error:
+            raise ConfigError(error.at(path.removesuffix("."))) from None
+        return _Stream(plan=plan, source=source, sampler=sampler, batcher=batcher, stages=staged)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yield the batches that are left of the current pass, of all streams."""
@@ -176,22 +169,44 @@ class Pipeline:
     def steps(self) -> Generator[Step]:
         """Yield the steps that are left of the current pass, each with its batch.
 
-        The pass after it is the next epoch or epochs. A newer iteration, or `set_state`, ends this
-        one with a `PenstockError`.
+        The pass after it is the next epoch or epochs. It begins, too, where an earlier iteration
+        stopped on the very last step. A newer iteration, or `set_state`, ends this one with a
+        `PenstockError`.
         """
         mine = self._iteration = object()
+        went_on = self._handed is not None
+        self._finish_step()
         planned = self.scheduler.steps(self._counters, self.plans)
-        made = (self._with_batch(step) for step in planned)
-        with Prefetched(made, self.prefetch) if self.prefetch else closing(made) as steps:
-            for step in steps:
-                self._counters = dict(step.after)
-                yield step
-                if self._iteration is not mine:
-                    raise PenstockError(
-                        "this iteration is out of date: the pipeline was iterated anew or given "
-                        "a state since"
-                    )
-                self._tell_epoch(step)
+        first = next(planned, None)
+        if first is None and went_on:
+            self._end_pass()
+            planned = self.scheduler.steps(self._counters, self.plans)
+            first = next(planned, None)
+        if first is not None:
+            made = (self._with_batch(step) for step in itertools.chain([first], planned))
+            with Prefetched(made, self.prefetch) if self.prefetch else closing(made) as steps:
+                for step in steps:
+                    self._counters = dict(step.after)
+                    self._handed = step
+                    yield step
+                    if self._iteration is not mine:
+                        raise PenstockError(
+                            "this iteration is out of date: the pipeline was iterated anew or "
+                            "given a state since"
+                        )
+                    self._finish_step()
+        self._end_pass()
+
+    def _finish_step(self) -> None:
+        """Tell the sampler of an epoch that the last step handed out has completed."""
+        step, self._handed = self._handed, None
+        if step is not None:
+            stream = self._streams[step.stream]
+            told = getattr(stream.sampler, "epoch_completed", None)
+            if told is not None and stream.plan.ends_epoch(step.start):
+                told(step.start // stream.plan.records_per_epoch)
+
+    def _end_pass(self) -> None:
         self._counters = {"pass": self._counters["pass"] + 1}
 
     def _with_batch(self, step: Step) -> Step:
@@ -205,12 +220,6 @@ class Pipeline:
             )
             raise
 
-    def _tell_epoch(self, step: Step) -> None:
-        stream = self._streams[step.stream]
-        told = getattr(stream.sampler, "epoch_completed", None)
-        if told is not None and stream.plan.ends_epoch(step.start):
-            told(step.start // stream.plan.records_per_epoch)
-
     @property
     def plans(self) -> Mapping[str, StreamPlan]:
         """The plan of each stream: batches per epoch and pass, batch size, which records when."""
@@ -218,6 +227,9 @@ class Pipeline:
 
     def batch_spec(self, stream: str = TRAIN) -> dict[str, Any]:
         """Return the spec of a stream's batches: a dict of `jax.ShapeDtypeStruct`."""
+        if stream not in self._streams:
+            known = ", ".join(self._streams)
+            raise _problem("stream", f"no stream is called {stream!r}; there are {known}")
         return self._streams[stream].batch_spec()
 
     def components(self) -> dict[str, tuple[str, Any]]:
@@ -279,41 +291,53 @@ class Pipeline:
         pipeline (saying what differs) unless `ignore_fingerprint`. Nothing is changed then.
         """
         counters = state.counters_of(document, self._print(), ignore_fingerprint=ignore_fingerprint)
-        self._iteration = object()
-        self._counters = counters
+        next(self.scheduler.steps(counters, self.plans), None)  # it refuses impossible counters
+        self._go_to(counters)
 
     def reset(self) -> None:
         """Go back to the first batch of epoch 0."""
+        self._go_to({"pass": 0})
+
+    def _go_to(self, counters: dict[str, int]) -> None:
         self._iteration = object()
-        self._counters = {"pass": 0}
+        self._handed = None
+        self._counters = counters
 
     def _print(self) -> dict[str, Any]:
-        if self._fingerprint is None:
-            parts: dict[str, Any] = {
-                name: [stream.plan.batch_size, stream.plan.records_per_epoch]
-                for name, stream in self._streams.items()
-            }
-            parts["drop_remainder"] = self.drop_remainder
-            if self._key is not None:
-                parts["key"] = np.asarray(jax.random.key_data(self._key)).tolist()
-            for path, (kind, part) in self.components().items():
-                parts[path] = _identity(kind, part)
-            self._fingerprint = state.fingerprint(parts)
-        return self._fingerprint
+        parts: dict[str, Any] = {
+            name: [stream.plan.batch_size, stream.plan.records_per_epoch]
+            for name, stream in self._streams.items()
+        }
+        parts["drop_remainder"] = self.drop_remainder
+        if self._key is not None:
+            parts["key"] = np.asarray(jax.random.key_data(self._key)).tolist()
+        for path, (kind, part) in self.components().items():
+            parts[path] = registry.describe(kind, part, identity_only=True)
+            if hasattr(part, "identity"):
+                parts[path]["data"] = part.identity()
+        return state.fingerprint(parts)
 
 
-def _identity(kind: str, part: Any) -> dict[str, Any]:
-    """Return what decides which records and values a part gives: name, version, config, data."""
-    identity: dict[str, Any] = {}
-    if hasattr(part, "identity"):
-        identity["data"] = part.identity()
-    try:
-        component = registry.component_of(kind, part)
-    except UnknownComponentError:
-        return {"use": stage_name(part), "config": repr(getattr(part, "config", "")), **identity}
-    described = registry.describe(kind, part, identity_only=True)
-    version = {"version": component.version} if component.version else {}
-    return {**described, **version, **identity}
+_METHODS = {
+    "source": ("fetch", "__len__", "element_spec"),
+    "sampler": ("indices", "__len__"),
+    "batcher": ("process", "batch_spec"),
+    "scheduler": ("steps",),
+    "stage": ("__call__",),
+}
+
+
+def _problem(path: str, message: str) -> ConfigError:
+    return ConfigError([Problem(path, message)])
+
+
+def _default_key(rngs: Any) -> Any:
+    """Return the key of the default stream, or None without rngs."""
+    if rngs is None:
+        return None
+    if not isinstance(rngs, nnx.Rngs) or "default" not in rngs:
+        raise _problem("rngs", f"{rngs!r} is no nnx.Rngs with a default stream, as nnx.Rngs(0) is")
+    return rngs["default"].key.get_value()
 
 
 def _own_order(source: Any) -> Any:

@@ -1,7 +1,9 @@
 """Find the components that installed plugins offer, and have them by name."""
 
+import contextlib
 import os
 import warnings
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from types import ModuleType
 from typing import Any, cast
@@ -32,15 +34,8 @@ CODE = "code"
 
 # First-party names by extra, known even when their plugin is not installed.
 FIRST_PARTY: Mapping[str, tuple[str, ...]] = {
-    "samplers": (
-        "sampler/epoch-aware",
-        "sampler/shuffle",
-        "sampler/range",
-        "sampler/sliding-window",
-        "sampler/mixture",
-        "sampler/block-shuffle",
-    ),
-    "batchers": ("batcher/default", "batcher/bucket", "batcher/pack", "batcher/multi-rate"),
+    "samplers": ("sampler/epoch-aware",),
+    "batchers": ("batcher/default",),
     "tfds": ("source/tfds-eager", "source/tfds-streaming"),
     "interleave": ("scheduler/interleaved",),
 }
@@ -65,6 +60,7 @@ class Use:
 
 _scanned: _Registry | None = None
 _registered: list[Component] = []
+_made_by: dict[int, Component] = {}  # by id of the living object that `instantiate` made
 
 
 def refresh() -> None:
@@ -181,9 +177,13 @@ def parse(kind: str, value: Any, path: str = "", defaults: Mapping[str, Any] | N
     `defaults` fill fields of those names that the mapping leaves out. Raises `ConfigError` with
     every problem and its path; a failed look-up is its `__cause__`.
     """
+    if isinstance(value, str):
+        raise ConfigError([Problem(path, f'{value!r} is not a table; write use = "{value}"')])
+    if isinstance(value, list | tuple | int | float):
+        raise ConfigError(
+            [Problem(path, f'{value!r} is not a {kind}; write a table with use = "name"')]
+        )
     if not isinstance(value, Mapping):
-        if isinstance(value, str):
-            raise ConfigError([Problem(path, f'{value!r} is not a table; write use = "{value}"')])
         return value
     if "use" not in value:
         raise ConfigError([Problem(path, f'no component named; write use = "name" of a {kind}')])
@@ -191,6 +191,11 @@ def parse(kind: str, value: Any, path: str = "", defaults: Mapping[str, Any] | N
     try:
         component = resolve(kind, value["use"])
         config_class = component.load_config()
+        if config_class is not None and not attrs.has(config_class):
+            raise BrokenPluginError(
+                f"{kind} {component.reference!r} of {component.dist}: its config class "
+                f"{config_class!r} is not an attrs class"
+            )
     except ComponentError as error:
         raise ConfigError([Problem(f"{path}.use" if path else "use", str(error))]) from error
     if config_class is None:
@@ -199,11 +204,6 @@ def parse(kind: str, value: Any, path: str = "", defaults: Mapping[str, Any] | N
                        f"{kind} {component.name!r} takes none") for key in given]  # fmt: skip
             raise ConfigError(unknown)
         return Use(component, None)
-    if not attrs.has(config_class):
-        raise BrokenPluginError(
-            f"{kind} {component.reference!r} of {component.dist}: its config class "
-            f"{config_class!r} is not an attrs class"
-        )
     names = {field.name for field in attrs.fields(config_class)}
     filled = {key: v for key, v in (defaults or {}).items() if key in names}
 
@@ -224,15 +224,28 @@ def instantiate(use: Any, *, num_records: int | None = None, rngs: Any = None) -
     """
     if not isinstance(use, Use):
         return use
-    target = use.component.load_target()
-    config = use.config
-    if config is None:
-        return target()
+    component, config = use.component, use.config
+    arguments: list[Any] = [] if config is None else [config]
+    keywords = {}
     if num_records is not None and getattr(config, "num_records", 0) is None:
-        config = attrs.evolve(config, num_records=num_records)
+        arguments = [attrs.evolve(config, num_records=num_records)]
     if getattr(config, "stochastic", False):
-        return target(config, rngs=rngs)
-    return target(config)
+        if rngs is None:
+            raise ConfigError([Problem("stochastic", "needs random numbers; give a seed (rngs)")])
+        keywords["rngs"] = rngs
+    target = component.load_target()
+    try:
+        made = target(*arguments, **keywords)
+    except Exception as error:
+        error.add_note(
+            f"while creating {component.kind} {component.reference!r} "
+            f"of {component.dist or 'this process'} {component.version}".rstrip()
+        )
+        raise
+    with contextlib.suppress(TypeError):  # not every object can be referred to weakly
+        weakref.finalize(made, _made_by.pop, id(made), None)
+        _made_by[id(made)] = component
+    return made
 
 
 def create(kind: str, name: str, /, *, rngs: Any = None, **config: Any) -> Any:
@@ -241,6 +254,8 @@ def create(kind: str, name: str, /, *, rngs: Any = None, **config: Any) -> Any:
     Raises the errors of `resolve`, and `ConfigError` with every problem of the fields.
     """
     resolve(kind, name)
+    if "use" in config:
+        raise ConfigError([Problem("use", "is the name, which is given already")])
     return instantiate(parse(kind, {**config, "use": name}), rngs=rngs)
 
 
@@ -248,6 +263,9 @@ def component_of(kind: str, value: Any) -> Component:
     """Return the component whose target made `value`; raises `UnknownComponentError`."""
     if isinstance(value, Use):
         return value.component
+    made_by = _made_by.get(id(value))
+    if made_by is not None:
+        return made_by
     for component in available(kind):
         if component.is_target(type(value)):
             return component
@@ -260,21 +278,36 @@ def component_of(kind: str, value: Any) -> Component:
 def describe(kind: str, value: Any, *, identity_only: bool = False) -> dict[str, Any]:
     """Return the mapping `{"use": name, ...}` that creates an equal of `value`.
 
-    It holds the config's fields that differ from their defaults; `identity_only` as in
-    `penstock.config.unstructure`. Raises `UnknownComponentError` where `value` has no name.
+    It holds the config's fields that differ from their defaults. With `identity_only`, a part
+    without a name is described by its class, and fields that have no say in which records come
+    are left out. Raises `UnknownComponentError` where `value` has no name otherwise.
     """
-    component = component_of(kind, value)
+    if isinstance(value, Mapping):
+        value = parse(kind, value)
+    config = getattr(value, "config", None)
+    fields: dict[str, Any] = {}
+    if attrs.has(type(config)):
+
+        def name_component(inner_kind: str, inner: Any) -> dict[str, Any]:
+            return describe(inner_kind, inner, identity_only=identity_only)
+
+        fields = unstructure(config, name_component=name_component, identity_only=identity_only)
+    try:
+        component = component_of(kind, value)
+    except UnknownComponentError:
+        if not identity_only:
+            raise
+        return {"class": class_name(value), **fields}
     shared = [c for c in available(kind) if c.name == component.name]
     use = component.name if len(shared) == 1 else component.reference
-    config = getattr(value, "config", None)
-    if config is None:
-        return {"use": use}
+    version = {"version": component.version} if identity_only and component.version else {}
+    return {"use": use, **version, **fields}
 
-    def name_component(inner_kind: str, inner: Any) -> dict[str, Any]:
-        return describe(inner_kind, inner, identity_only=identity_only)
 
-    fields = unstructure(config, name_component=name_component, identity_only=identity_only)
-    return {"use": use, **fields}
+def class_name(value: Any) -> str:
+    """Return `module:name` of a function, or of an object's class."""
+    named = value if hasattr(value, "__qualname__") else type(value)
+    return f"{named.__module__}:{named.__qualname__}"
 
 
 def _check_kind(kind: str) -> None:
@@ -289,6 +322,8 @@ def _scan() -> _Registry:
     global _scanned
     if _scanned is None:
         _scanned = _discover()
+        for failure in _scanned.broken.values():
+            warnings.warn(f"left out: {failure}", PluginWarning, stacklevel=3)
     return _scanned
 
 
@@ -302,16 +337,19 @@ def _discover() -> _Registry:
     manager.add_hookspecs(hookspecs)
     dist = metadata.distribution("penstock")
     _add(manager, registry, builtin, BUILTIN, "penstock", dist.version)
+    owners: dict[str, str] = {BUILTIN: "penstock", CODE: "penstock"}
+    owners |= {extra: f"penstock-{extra}" for extra in FIRST_PARTY}
     for entry in sorted(metadata.entry_points(group=ENTRY_POINT_GROUP), key=lambda e: e.name):
         name, version = (entry.dist.name, entry.dist.version) if entry.dist else ("?", "?")
         if not _allowed(entry.name):
             registry.disabled.add(entry.name)
             continue
+        owner = owners.setdefault(entry.name, name)
         try:
-            if entry.name in (BUILTIN, CODE) or manager.has_plugin(entry.name):
-                raise BrokenPluginError("its namespace is taken already")
+            if owner != name or manager.has_plugin(entry.name):
+                raise BrokenPluginError(f"the namespace {entry.name!r} belongs to {owner}")
             _add(manager, registry, entry.load(), entry.name, name, version)
-        except Exception as error:  # noqa: BLE001 (a plugin's fault stays its own; chained)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 (a plugin's fault stays its own)
             kind = BrokenPluginError
             if isinstance(error, IncompatiblePluginError):
                 kind = IncompatiblePluginError
@@ -320,8 +358,8 @@ def _discover() -> _Registry:
                 f"{type(error).__name__}: {error}"
             )
             failure.__cause__ = error
-            registry.broken[entry.name] = failure
-            warnings.warn(f"left out: {failure}", PluginWarning, stacklevel=4)
+            key = entry.name if owner == name else f"{entry.name} ({name})"
+            registry.broken[key] = failure
     return registry
 
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from penstock.config import StructuralConfig
-from penstock.errors import ConfigError, PenstockError, Problem
+from penstock.errors import ConfigError, PenstockError, Problem, StateError
 from penstock.module import StructuralModule
 
 _CHUNK = 8192
@@ -31,6 +31,8 @@ class SamplerModule(StructuralModule):
     Iteration goes from the current position to the end of the pass, which is `len(self)` records
     long. A pass that ran to its end leaves the sampler at the start of the next.
     """
+
+    _repeatable = False
 
     def __init__(
         self, config: StructuralConfig, *, rngs: nnx.Rngs | None = None, name: str | None = None
@@ -79,12 +81,10 @@ class SamplerModule(StructuralModule):
         return itertools.chain.from_iterable(self._chunks())
 
     def _chunks(self) -> Iterator[Iterator[Any]]:
-        self._settle()
+        if self._chunk is not None:
+            self._settle()  # an earlier iterator may have stopped on the last index of a pass
         per_epoch = self.records_per_epoch
-        try:
-            end: float = self._pass_start.get_value() + len(self)
-        except TypeError:
-            end = float("inf")
+        end = self._pass_end()
         while (start := self.position) < end:
             epoch_end = (start // per_epoch + 1) * per_epoch
             stop = int(min(start + _CHUNK, epoch_end, end))
@@ -97,19 +97,40 @@ class SamplerModule(StructuralModule):
                     f"iterated anew, reset or given a state since"
                 )
             self._settle()
-            if stop == end:
-                self._pass_start.set_value(stop)
-            if stop == epoch_end:
-                self.epoch_completed(start // per_epoch)
         if self.position == end:
             self._pass_start.set_value(int(end))
+
+    def _pass_end(self) -> float:
+        try:
+            return int(self._pass_start.get_value()) + len(self)
+        except TypeError:  # an endless sampler has no length
+            return float("inf")
+
+    def _settle(self) -> None:
+        """Take down the position; begin the next pass and tell of the epoch where one is over."""
+        position = self.position
+        whole = position == self._chunk.stop
+        self._position.set_value(position)
+        self._chunk = nnx.static(None)
+        if whole and position == self._pass_end():
+            self._pass_start.set_value(position)
+        if whole and position % self.records_per_epoch == 0:
+            self.epoch_completed(position // self.records_per_epoch - 1)
 
     def epoch_completed(self, epoch: int) -> None:
         """Be told that `epoch` was handed out whole; called by iteration and by pipelines."""
 
     def sample(self, n: int) -> list[Any]:
-        """Return the next `n` indices, fewer where the pass ends; the position moves along."""
-        return list(itertools.islice(self, n))
+        """Return the next `n` indices, fewer where the pass ends; the position moves along.
+
+        Raises `ConfigError` for an n below 0.
+        """
+        if n < 0:
+            raise ConfigError([Problem("n", f"{n!r} is not an int of 0 or more")])
+        taken = list(itertools.islice(self, n))
+        if self._chunk is not None:
+            self._settle()
+        return taken
 
     def process(self, n: int) -> list[Any]:
         """Return `sample(n)`."""
@@ -137,15 +158,20 @@ class SamplerModule(StructuralModule):
         return {**super().get_state(), "_position": self.position}
 
     def set_state(self, state: dict[str, Any]) -> None:
+        before = self.get_state()
         super().set_state(state)
+        position, start = state["_position"], state["_pass_start"]
+        if not 0 <= start <= position <= self._pass_end():
+            super().set_state(before)
+            raise StateError(
+                f"position {position} in a pass that began at {start} is not one of this sampler"
+            )
         self._chunk = nnx.static(None)
+        if hasattr(self, "seed") and state["seed"] != self.config.seed:
+            self.config = nnx.static(attrs.evolve(self.config, seed=state["seed"]))
 
     def clone(self) -> Self:
         twin = super().clone()
         twin._chunk = nnx.static(None)
         twin._position.set_value(self.position)
         return twin
-
-    def _settle(self) -> None:
-        self._position.set_value(self.position)
-        self._chunk = nnx.static(None)

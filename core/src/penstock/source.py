@@ -1,6 +1,6 @@
 """The base class of sources: order, iteration, batches and state, derived from `fetch`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import attrs
@@ -11,6 +11,7 @@ from flax import nnx
 
 from penstock import specs
 from penstock.config import StructuralConfig
+from penstock.errors import StateError
 from penstock.module import StructuralModule
 from penstock.shuffle import epoch_indices, permute, round_keys
 
@@ -33,7 +34,7 @@ class SourceModule(StructuralModule):
         self.index = nnx.Variable(0)
         self.epoch = nnx.Variable(0)
         self.seed = nnx.Variable(getattr(config, "seed", 0))
-        self._random_order = nnx.Variable(bool(getattr(config, "shuffle", False)))
+        self._random_order = bool(getattr(config, "shuffle", False))
 
     def fetch(self, indices: Any) -> dict[str, Any]:
         """Return the records of these numbers: a dict of arrays with leading axis len(indices)."""
@@ -54,28 +55,37 @@ class SourceModule(StructuralModule):
     @property
     def is_random_order(self) -> bool:
         """Whether its own order is shuffled."""
-        return bool(self._random_order.get_value())
+        return self._random_order
 
     def set_random_order(self, enabled: bool) -> None:
         """Shuffle its own order from now on, or not."""
-        self._random_order.set_value(bool(enabled))
+        self._random_order = bool(enabled)
+        if hasattr(self.config, "shuffle"):
+            self.config = nnx.static(attrs.evolve(self.config, shuffle=self._random_order))
 
     def indices(self, start: int, stop: int) -> Any:
         """Return the record numbers at absolute positions [start, stop) of its own order."""
         if self.is_random_order:
-            return epoch_indices(start, stop, self.length, seed=self.seed.get_value())
+            return epoch_indices(start, stop, self.length, seed=int(self.seed.get_value()))
         return np.arange(start, stop, dtype=np.int64) % self.length
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yield the records that are left of this epoch, one dict each, then start the next."""
-        while (first := self.index.get_value()) < self.length:
-            last = min(first + _ELEMENTS, self.length)
-            base = self.epoch.get_value() * self.length
-            for element in split_records(self.fetch(self.indices(base + first, base + last))):
-                self.index.set_value(self.index.get_value() + 1)
+        base = int(self.epoch.get_value()) * self.length
+        starts = range(int(self.index.get_value()), self.length, _ELEMENTS)
+        yield from self._hand_out(
+            self.fetch(self.indices(base + s, base + min(s + _ELEMENTS, self.length)))
+            for s in starts
+        )
+
+    def _hand_out(self, blocks: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Yield the records in `blocks`, the rest of this epoch, keeping `index` and `epoch`."""
+        for block in blocks:
+            for element in split_records(block):
+                self.index.set_value(int(self.index.get_value()) + 1)
                 yield element
         self.index.set_value(0)
-        self.epoch.set_value(self.epoch.get_value() + 1)
+        self.epoch.set_value(int(self.epoch.get_value()) + 1)
 
     def get_batch(self, batch_size: int, key: Any | None = None) -> dict[str, Any]:
         """Return the next `batch_size` records, going on into the next epoch where one ends.
@@ -86,12 +96,18 @@ class SourceModule(StructuralModule):
         specs.check_batch_size(batch_size)
         if key is not None:
             return self.fetch(np.asarray(self._keyed_order(0, batch_size, key), np.int64))
-        start = self.epoch.get_value() * self.length + self.index.get_value()
+        start = int(self.epoch.get_value()) * self.length + int(self.index.get_value())
         batch = self.fetch(self.indices(start, start + batch_size))
         epoch, index = divmod(start + batch_size, self.length)
         self.epoch.set_value(epoch)
         self.index.set_value(index)
         return batch
+
+    def get_batch_at(self, start: Any, size: int, key: Any | None = None) -> dict[str, Any]:
+        """Return `size` records from position `start` on, traceably, where the source can do so."""
+        raise NotImplementedError(
+            f"{type(self).__name__} reads on the host; use fetch, or a source that holds its data"
+        )
 
     def _keyed_order(self, start: Any, size: int, key: Any) -> Any:
         """Return `size` record numbers from `start` on, in the order `key` chooses; traceable."""
@@ -110,6 +126,26 @@ class SourceModule(StructuralModule):
             self.seed.set_value(seed)
         self.index.set_value(0)
         self.epoch.set_value(0)
+
+    def get_state(self) -> dict[str, Any]:
+        return {**super().get_state(), "random_order": self._random_order}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        if not isinstance(state, dict):
+            raise TypeError(f"a source's state is a dict, not {type(state).__name__}")
+        if not isinstance(state.get("random_order"), bool):
+            raise StateError("the state of a source needs random_order, true or false")
+        before = super().get_state()
+        super().set_state({k: v for k, v in state.items() if k != "random_order"})
+        if not (0 <= state["index"] <= self.length and state["epoch"] >= 0):
+            super().set_state(before)
+            raise StateError(
+                f"index {state['index']} in epoch {state['epoch']} is not a place in "
+                f"{self.length} records"
+            )
+        self.set_random_order(state["random_order"])
+        if hasattr(self.config, "seed") and state["seed"] != self.config.seed:
+            self.config = nnx.static(attrs.evolve(self.config, seed=state["seed"]))
 
 
 def split_records(records: dict[str, Any]) -> Iterator[dict[str, Any]]:

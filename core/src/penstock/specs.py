@@ -95,7 +95,10 @@ def canonical(name: str, array: Any) -> Any:
 
     Strings and objects come back as they are. Raises `DataError` where an integer does not fit.
     """
-    dtype = _dtype(array)
+    array = array if hasattr(array, "dtype") else np.asarray(array)
+    dtype = array.dtype
+    if not _is_extended(dtype) and dtype.kind not in "biufcOSUV":
+        raise DataError(f"field {name!r} is of dtype {dtype}, which JAX has not; convert it")
     wanted = arriving_dtype(dtype)
     if wanted == dtype or isinstance(array, jax.Array):
         return array

@@ -4,13 +4,22 @@ import zlib
 from collections.abc import Sequence
 from typing import Any
 
+import attrs
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from penstock.errors import ConfigError, DataError, Problem
+from penstock.registry import class_name
 from penstock.specs import is_host_dtype
+
+
+@attrs.frozen
+class HostField:
+    """What a stage sees of a field that stays on the host: its name."""
+
+    name: str
 
 
 class Stages:
@@ -20,53 +29,55 @@ class Stages:
         gets one PRNG key a record, made from `key`, the stream's name, the epoch and the record's
         position in it, so that neither batch size nor resuming changes what a record sees.
 
-    Fields that stay on the host (strings) pass by untouched. Raises `ConfigError` for a stochastic
-    stage without a key.
+    A field that stays on the host (strings) is a `HostField` to the stages, which may leave it out,
+    rename it or pass it on. Raises `ConfigError` for a stochastic stage without a key.
     """
 
     def __init__(self, stages: Sequence[Any], *, stream: str, key: Any | None) -> None:
         self.stages = tuple(stages)
-        for stage in self.stages:
-            if not callable(stage):
-                raise ConfigError([Problem("stages", f"{stage!r} is not callable")])
-        if any(is_stochastic(stage) for stage in self.stages):
-            if key is None:
-                raise ConfigError(
-                    [
-                        Problem(
-                            "stages", "a stage is stochastic, but the pipeline has no rngs (seed)"
-                        )
-                    ]
-                )
+        for i, stage in enumerate(self.stages):
+            path = f"stages[{i}]"
+            if not callable(stage) or isinstance(stage, type):
+                raise ConfigError([Problem(path, f"{stage!r} is not a function of a batch")])
+            if is_stochastic(stage) and key is None:
+                said = f"{class_name(stage)} is stochastic, but the pipeline has no seed (rngs)"
+                raise ConfigError([Problem(path, said)])
+        if key is not None:
             key = jax.random.fold_in(key, np.uint32(zlib.crc32(stream.encode())))
         self._key: Any = key
         # Parameters are arguments of the jitted function, so that training them shows here.
         self._modules = nnx.List([s for s in self.stages if isinstance(s, nnx.Module)])
+        self._kept: dict[tuple[str, ...], dict[str, str]] = {}
         self._jitted = jax.jit(self._apply, static_argnums=0)
 
     def __call__(self, batch: dict[str, Any], epoch: int, position: int) -> dict[str, Any]:
         """Return the batch after all stages; its first record is at `position` of `epoch`."""
         if not self.stages:
             return batch
-        device = {name: value for name, value in batch.items() if not _on_host(value)}
+        device, host = _split(batch)
         definition, parameters = nnx.split(self._modules)
         place = np.array([epoch, position], np.uint32)
-        result: dict[str, Any] = self._jitted(definition, parameters, device, place)
-        return {**result, **{k: v for k, v in batch.items() if _on_host(v)}}
+        names = tuple(sorted(host))
+        result: dict[str, Any] = self._jitted((definition, names), parameters, device, place)
+        return {**result, **{new: host[old] for new, old in self._kept[names].items()}}
 
     def spec(self, batch_spec: dict[str, Any]) -> dict[str, Any]:
         """Return the spec of what comes out for batches of `batch_spec`; nothing is computed."""
         if not self.stages:
             return batch_spec
-        host = {name: leaf for name, leaf in batch_spec.items() if _on_host(leaf)}
-        device = {name: leaf for name, leaf in batch_spec.items() if name not in host}
+        device, host = _split(batch_spec)
         definition, parameters = nnx.split(self._modules)
         place = jax.ShapeDtypeStruct((2,), np.uint32)
-        out = jax.eval_shape(lambda *a: self._apply(definition, *a), parameters, device, place)
-        return {**out, **host}
+        names = tuple(sorted(host))
+        out = jax.eval_shape(
+            lambda *arrays: self._apply((definition, names), *arrays), parameters, device, place
+        )
+        return {**out, **{new: host[old] for new, old in self._kept[names].items()}}
 
-    def _apply(self, definition: Any, parameters: Any, batch: dict[str, Any], place: Any) -> Any:
+    def _apply(self, fixed: Any, parameters: Any, batch: dict[str, Any], place: Any) -> Any:
+        definition, host_names = fixed
         size = len(jax.tree.leaves(batch)[0])
+        batch = {**batch, **{name: HostField(name) for name in host_names}}
         modules = iter(nnx.merge(definition, parameters))
         keys = None
         if any(is_stochastic(stage) for stage in self.stages):
@@ -77,7 +88,10 @@ class Stages:
             function = next(modules) if isinstance(stage, nnx.Module) else stage
             batch = function(batch, keys) if is_stochastic(stage) else function(batch)
             _check_batch(stage, batch, size)
-        return batch
+        # Which host fields come out under which name is known once the stages are traced.
+        kept = {new: v.name for new, v in batch.items() if isinstance(v, HostField)}
+        self._kept[host_names] = kept
+        return {name: value for name, value in batch.items() if name not in kept}
 
 
 def is_stochastic(stage: Any) -> bool:
@@ -85,17 +99,13 @@ def is_stochastic(stage: Any) -> bool:
     return bool(getattr(stage, "stochastic", False))
 
 
-def stage_name(stage: Any) -> str:
-    """Return `module:name` of a stage's function or class."""
-    named = stage if hasattr(stage, "__qualname__") else type(stage)
-    return f"{named.__module__}:{named.__qualname__}"
-
-
 def _check_batch(stage: Any, batch: Any, size: int) -> None:
-    name = stage_name(stage)
+    name = class_name(stage)
     if not isinstance(batch, dict):
         raise DataError(f"stage {name} returned {type(batch).__name__}; a stage returns a dict")
     for path, leaf in jax.tree_util.tree_leaves_with_path(batch):
+        if isinstance(leaf, HostField):
+            continue
         shape = np.shape(leaf)
         if not shape or shape[0] != size:
             raise DataError(
@@ -104,5 +114,14 @@ def _check_batch(stage: Any, batch: Any, size: int) -> None:
             )
 
 
-def _on_host(value: Any) -> bool:
-    return any(is_host_dtype(leaf.dtype) for leaf in jax.tree.leaves(value))
+def _split(batch: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the fields that are on the device and those that stay on the host."""
+    host = {
+        name
+        for name, value in batch.items()
+        if any(is_host_dtype(leaf.dtype) for leaf in jax.tree.leaves(value))
+    }
+    return (
+        {name: value for name, value in batch.items() if name not in host},
+        {name: batch[name] for name in host},
+    )

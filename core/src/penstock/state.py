@@ -12,22 +12,24 @@ from penstock.errors import StateError
 
 FORMAT = 1
 MAX_BYTES = 2048
-_ENTRY_BYTES = 160
+_FINGERPRINT_BYTES = MAX_BYTES - 512  # the counters need room too
 
 
 def fingerprint(parts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `parts` with long values replaced by digests: small, and as readable as can be.
+    """Return `parts`, the longest replaced by digests until the whole is small enough.
 
     parts: name (`"source"`, `"stages[0]"`) to a JSON-able description.
     """
-    short: dict[str, Any] = {}
-    for name, part in parts.items():
-        text = json.dumps(part, sort_keys=True, default=repr)
-        short[name] = json.loads(text) if len(text) <= _ENTRY_BYTES else _digest(text)
-    text = json.dumps(short)
-    if len(text) <= MAX_BYTES - 512:
+    texts = {name: json.dumps(part, sort_keys=True) for name, part in parts.items()}
+    longest = sorted(texts, key=lambda name: len(texts[name]), reverse=True)
+    short = dict(parts)
+    for name in longest:
+        if len(json.dumps(short)) <= _FINGERPRINT_BYTES:
+            return short
+        short[name] = _digest(texts[name])
+    if len(json.dumps(short)) <= _FINGERPRINT_BYTES:
         return short
-    return {"all": _digest(text)}
+    return {"all": _digest(json.dumps(texts, sort_keys=True))}
 
 
 def document(counters: Mapping[str, int], print_: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,7 +77,7 @@ def diff(saved: Any, here: Any, path: str = "") -> list[str]:
     """Return one line for each place where two JSON values differ."""
     if isinstance(saved, Mapping) and isinstance(here, Mapping):
         lines = []
-        for key in sorted(saved.keys() | here.keys()):
+        for key in sorted(saved.keys() | here.keys(), key=str):
             where = f"{path}.{key}" if path else str(key)
             lines += diff(saved.get(key, _ABSENT), here.get(key, _ABSENT), where)
         return lines

@@ -39,6 +39,11 @@ def test_calling_it_is_processing():
     assert list(batcher()([], batch_size=32)) == []
 
 
+def test_cacheable_does_not_hand_out_a_used_up_iterator():
+    made = DefaultBatcher(DefaultBatcherConfig(cacheable=True))
+    assert [len(list(made((1, 2, 3), batch_size=2))) for _ in range(2)] == [2, 2]
+
+
 def test_elements_that_are_no_dicts_stand_under_data():
     [batch] = batcher().process(iter([1, 2, 3]), batch_size=4)
     assert batch["data"].tolist() == [1, 2, 3, 0]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock import ConfigError, build, create
+from penstock import ConfigError, Pipeline, StateError, build, create
 from penstock.plan import plan_stream
 from penstock_interleave import CallbackConfig, InterleavedScheduler, InterleavedSchedulerConfig
 
@@ -161,6 +161,50 @@ def test_a_wrong_callback_is_named_with_its_path(changes, path):
     with pytest.raises(ConfigError) as caught:
         build(wrong)
     assert f"scheduler.{path}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "counters",
+    [
+        {"pass": 0, "update": 3, "callback": 9, "batch": 0},
+        {"pass": 0, "update": 3, "callback": 0, "batch": 99},
+        {"pass": 0, "update": 3, "callback": 1, "batch": 0},
+        {"pass": 0, "update": 7},
+        {"pass": 1, "update": 5},
+        {"pass": 0, "callback": 0, "batch": 1},
+        {"pass": 0, "batch": 1},
+    ],
+)
+def test_counters_that_no_step_leads_to_are_refused(counters):
+    pipeline = build(config())
+    with pytest.raises(StateError, match="is no place in a schedule of 6 updates"):
+        pipeline.set_state({**pipeline.get_state(), "counters": counters})
+
+
+def test_live_and_named_parts_may_stand_in_a_callback_from_python():
+    def make(source):
+        callback = CallbackConfig(stream="test", source=source, every_n_epochs=1)
+        scheduler = InterleavedScheduler(InterleavedSchedulerConfig(callbacks=[callback]))
+        return Pipeline(source=config()["source"], batch_size=4, scheduler=scheduler)
+
+    named = make({"use": "memory", "data": {"x": [1, 2]}})
+    live = make(create("source", "memory", data={"x": [1, 2]}))
+    assert len(list(named)) == len(list(live)) == 4
+    assert named.get_state() == live.get_state()
+    assert len(list(build(named.config))) == 4
+
+
+def test_one_table_where_a_list_belongs_is_told():
+    wrong = config()
+    wrong["scheduler"]["callbacks"] = wrong["scheduler"]["callbacks"][0]
+    with pytest.raises(ConfigError, match=r"scheduler\.callbacks: is one dict.*\[\[scheduler"):
+        build(wrong)
+    wrong = config()
+    wrong["scheduler"]["callbacks"][0]["stages"] = {"use": "rescale", "field": "x"}
+    with pytest.raises(ConfigError, match=r"scheduler\.callbacks\[0\]\.stages: is one dict"):
+        build(wrong)
+    with pytest.raises(ConfigError, match=r"callbacks\[0\]: .* is no CallbackConfig"):
+        InterleavedSchedulerConfig(callbacks=[{}])
 
 
 @pytest.mark.parametrize("limit", ["max_epochs", "max_updates", "max_samples"])

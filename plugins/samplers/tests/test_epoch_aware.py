@@ -95,6 +95,17 @@ def test_a_callback_that_raises_leaves_the_position_right():
     assert list(made) == list(sampler(num_epochs=2))[20:]
 
 
+def test_a_callback_is_called_where_reading_stops_on_the_last_index():
+    told = []
+    made = sampler(num_epochs=2)
+    made.add_epoch_callback(told.append)
+    made.sample(20)
+    assert told == [0]
+    list(itertools.islice(made, 20))
+    made.sample(0)
+    assert told == [0, 1]
+
+
 def test_a_callback_is_called_inside_a_pipeline():
     told = []
     made = sampler(num_records=5, num_epochs=2)
@@ -114,7 +125,8 @@ def test_clone_and_copy_are_independent():
     twin.add_epoch_callback(print)
     assert len(made.epoch_complete_callbacks) == 1
     assert list(twin) == list(sampler())[1:]
-    assert list(other) == list(sampler(seed=3))[1:]
+    assert list(other) == list(sampler(seed=3))  # another config starts afresh
+    assert other.epoch_complete_callbacks == (print,)
     assert made.position == 1
 
 

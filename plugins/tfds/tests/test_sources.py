@@ -158,6 +158,25 @@ def test_a_split_that_does_not_exist_is_told_with_those_that_do(kind, data_dir):
         source(kind, data_dir, "valid")
     with pytest.raises(DataError, match="no records"):
         source(kind, data_dir, "train[:0]")
+    with pytest.raises(DataError, match="no records"):
+        source(kind, data_dir, "train[5:2]")
+
+
+@pytest.mark.parametrize("name", ["a b", "../x", "penstock_digits:*", "penstock_digits:9.9.9",
+                                  "penstock_digits/foo"])  # fmt: skip
+def test_a_name_that_cannot_be_is_told(name, data_dir, tmp_path):
+    with pytest.raises(DataError, match=r"penstock_digits|a b|x"):
+        create("source", "tfds-eager", name=name, split="train", data_dir=str(tmp_path))
+
+
+def test_a_damaged_record_is_named(digits, tmp_path):
+    folder, shard = damaged(digits["tfrecord"], tmp_path)
+    whole = bytearray(shard.read_bytes())
+    whole[12:40] = b"\xff" * 28
+    shard.write_bytes(whole)
+    with pytest.raises(Exception, match=r".") as caught:
+        source("tfds-streaming", str(folder)).fetch([1, 0])
+    assert "while decoding record 0" in caught.value.__notes__[0]
 
 
 def test_an_unknown_dataset_gets_a_suggestion(tmp_path):

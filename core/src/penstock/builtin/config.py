@@ -4,12 +4,25 @@ from typing import Any
 
 import attrs
 
-from penstock.config import IDENTITY, SamplerConfig, StructuralConfig, boolean, integer, one_of
+from penstock.config import (
+    IDENTITY,
+    SamplerConfig,
+    StructuralConfig,
+    boolean,
+    integer,
+    number,
+    one_of,
+    text,
+)
 from penstock.errors import ConfigError, Problem
 
 MAX_SEED = 2**63 - 1
 _DTYPES = ("bool", "int8", "int16", "int32", "uint8", "uint16", "uint32",
            "float16", "bfloat16", "float32")  # fmt: skip
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 @attrs.frozen(kw_only=True)
@@ -40,16 +53,16 @@ class SequentialSamplerConfig(SamplerConfig):
 class RescaleConfig:
     """field: name of the field; scale, offset: the result is field * scale + offset."""
 
-    field: str
-    scale: float = 1.0
-    offset: float = 0.0
+    field: str = attrs.field(validator=text())
+    scale: float = attrs.field(default=1.0, validator=number())
+    offset: float = attrs.field(default=0.0, validator=number())
 
 
 @attrs.frozen(kw_only=True)
 class CastConfig:
     """field: name of the field; dtype: name of its new dtype."""
 
-    field: str
+    field: str = attrs.field(validator=text())
     dtype: str = attrs.field(validator=one_of(*_DTYPES))
 
 
@@ -57,7 +70,7 @@ class CastConfig:
 class OneHotConfig:
     """field: name of an integer field; num_classes: length of the vectors, 1 or more."""
 
-    field: str
+    field: str = attrs.field(validator=text())
     num_classes: int = attrs.field(validator=integer(1))
 
 
@@ -65,17 +78,18 @@ class OneHotConfig:
 class SelectConfig:
     """fields: names of the fields to keep; the valid mask always stays."""
 
-    fields: tuple[str, ...]
+    fields: tuple[str, ...] = attrs.field(converter=_as_tuple)
+
+    def __attrs_post_init__(self) -> None:
+        good = isinstance(self.fields, tuple) and all(isinstance(f, str) for f in self.fields)
+        if not good or not self.fields:
+            raise ConfigError([Problem("fields", f"{self.fields!r} is not a list of field names")])
 
 
 @attrs.frozen(kw_only=True)
 class FlipConfig:
     """field: name of the field; axis: of one record, from 0; probability: of mirroring it."""
 
-    field: str
-    axis: int = 1
-    probability: float = attrs.field(default=0.5)
-
-    def __attrs_post_init__(self) -> None:
-        if not 0.0 <= self.probability <= 1.0:
-            raise ConfigError([Problem("probability", f"{self.probability} is not from 0 to 1")])
+    field: str = attrs.field(validator=text())
+    axis: int = attrs.field(default=1, validator=integer(0))
+    probability: float = attrs.field(default=0.5, validator=number(0, 1))

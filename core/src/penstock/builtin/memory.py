@@ -12,6 +12,7 @@ from penstock import specs
 from penstock.builtin.config import MemorySourceConfig
 from penstock.config import StructuralConfig
 from penstock.errors import DataError
+from penstock.module import IdentityDict
 from penstock.source import SourceModule
 
 
@@ -26,6 +27,7 @@ class ArraySource(SourceModule):
     ) -> None:
         super().__init__(config, rngs=rngs, name=name)
         self._data: dict[str, Any] = nnx.data({})
+        self._host: IdentityDict = nnx.static(IdentityDict())
 
     def load(self) -> dict[str, Any]:
         """Return the records as a dict of arrays, numpy or JAX ones, with one leading axis."""
@@ -37,24 +39,21 @@ class ArraySource(SourceModule):
 
         Raises `DataError` where an integer does not fit the dtype that arrives on the device.
         """
-        if not self._data:
+        if not self._data and not self._host:
             with jax.ensure_compile_time_eval():  # the first need may be inside a traced function
-                self._data.update(
-                    {key: _as_array(key, value) for key, value in self.load().items()}
-                )
-        return self._data
+                for key, value in self.load().items():
+                    array = _as_array(key, value)
+                    (self._host if array.dtype == object else self._data)[key] = array
+        return {**self._data, **self._host}
 
     def fetch(self, indices: Any) -> dict[str, Any]:
-        numbers = np.asarray(indices)
+        numbers = np.asarray(indices, np.int64)
         if numbers.size and not (numbers.min() >= 0 and numbers.max() < self.length):
             wrong = numbers[(numbers < 0) | (numbers >= self.length)][0]
             raise DataError(f"there is no record {wrong}; records go from 0 to {self.length - 1}")
-        device = {key: value for key, value in self.data.items() if isinstance(value, jax.Array)}
-        gathered = _gather(device, numbers.astype(np.int32))
-        return {
-            key: gathered[key] if key in gathered else value[numbers]
-            for key, value in self.data.items()
-        }
+        _ = self.data
+        gathered: dict[str, Any] = _gather(self._data, numbers.astype(np.int32))
+        return {**gathered, **{key: value[numbers] for key, value in self._host.items()}}
 
     def get_batch_at(self, start: Any, size: int, key: Any | None = None) -> dict[str, Any]:
         """Return `size` records from position `start` on, wrapping around at the end.
@@ -72,8 +71,8 @@ class ArraySource(SourceModule):
             order = self._keyed_order(start, size, key)
         else:
             order = (start + jnp.arange(size, dtype=jnp.int32)) % self.length
-        device = {name: value for name, value in self.data.items() if isinstance(value, jax.Array)}
-        batch: dict[str, Any] = _gather(device, order)
+        _ = self.data
+        batch: dict[str, Any] = _gather(self._data, order)
         return batch
 
 
@@ -87,6 +86,7 @@ class MemorySource(ArraySource):
         self, config: MemorySourceConfig, *, rngs: nnx.Rngs | None = None, name: str | None = None
     ) -> None:
         super().__init__(config, rngs=rngs, name=name)
+        self._digest = ""
         if not config.data:
             raise DataError("a memory source has no fields; data needs at least one array")
         self.length = specs.count_records(self.data)
@@ -102,12 +102,15 @@ class MemorySource(ArraySource):
 
     def identity(self) -> str:
         """Return a digest of the records, for the state's fingerprint."""
-        digest = hashlib.blake2b(digest_size=8)
-        for key, value in sorted(self.data.items()):
-            host = np.asarray(value)
-            digest.update(f"{key}{host.shape}{host.dtype}".encode())
-            digest.update(repr(host.tolist()).encode() if host.dtype == object else host.tobytes())
-        return digest.hexdigest()
+        if not self._digest:
+            digest = hashlib.blake2b(digest_size=8)
+            for key, value in sorted(self.data.items()):
+                host = np.asarray(value)
+                digest.update(f"{key}{host.shape}{host.dtype}".encode())
+                strings = host.dtype == object
+                digest.update(repr(host.tolist()).encode() if strings else host.tobytes())
+            self._digest = digest.hexdigest()
+        return self._digest
 
 
 @jax.jit
@@ -116,9 +119,21 @@ def _gather(data: dict[str, Any], indices: Any) -> dict[str, Any]:
 
 
 def _as_array(name: str, value: Any) -> Any:
-    array = value if hasattr(value, "dtype") else np.asarray(value)
-    if array.dtype.kind in "US":
+    """Return a JAX array, or a numpy array of strings; raises `DataError` for anything else."""
+    try:
+        array = value if hasattr(value, "dtype") else np.asarray(value)
+    except ValueError as error:  # ragged lists
+        raise DataError(f"field {name!r} is no array: {error}") from error
+    if not isinstance(array, jax.Array) and array.dtype.kind in "US":
         array = array.astype(object)
-    if array.dtype == object:
-        return array
-    return jnp.asarray(specs.canonical(name, array))
+    if array.ndim == 0:
+        raise DataError(f"field {name!r} is a single value; it needs one entry for each record")
+    if array.dtype != object:
+        return jnp.asarray(specs.canonical(name, array))
+    for number, entry in enumerate(array.reshape(-1).tolist()):
+        if not isinstance(entry, str | bytes):
+            raise DataError(
+                f"field {name!r} holds {entry!r} (entry {number}), which is neither a number that "
+                f"fits nor a string"
+            )
+    return array

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
+from penstock.errors import StateError
 from penstock.plan import TRAIN, Step, StreamPlan, train_step
 
 
@@ -9,11 +10,16 @@ class SingleScheduler:
     """The batches of the train stream, to the end of the pass; endless where its sampler is."""
 
     def steps(self, state: Mapping[str, int], plans: Mapping[str, StreamPlan]) -> Iterator[Step]:
-        """Yield the steps that are left of pass `state["pass"]` after update `state["update"]`."""
+        """Yield the steps that are left of pass `state["pass"]` after update `state["update"]`.
+
+        Raises `StateError` for other keys, and for an update outside the pass.
+        """
         plan, number = plans[TRAIN], state["pass"]
         length = plan.batches_per_pass
         start, end = (0, None) if length is None else (number * length, (number + 1) * length)
         update = state.get("update", start)
+        if not state.keys() <= {"pass", "update"} or update < start or (end and update > end):
+            raise StateError(f"{dict(state)} is no place in a schedule of {length} updates a pass")
         while end is None or update < end:
             yield train_step(plan, update, after={"pass": number, "update": update + 1})
             update += 1

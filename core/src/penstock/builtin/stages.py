@@ -81,7 +81,9 @@ def _field(stage: Any, batch: dict[str, Any]) -> Any:
     name = stage.config.field
     if name not in batch:
         raise _no_field(stage, name, batch)
-    return jnp.asarray(batch[name])
+    if not hasattr(batch[name], "dtype"):
+        raise DataError(f"stage {type(stage).__name__}: field {name!r} is no array on the device")
+    return batch[name]
 
 
 def _no_field(stage: Any, name: str, batch: dict[str, Any]) -> DataError:

@@ -5,7 +5,7 @@ from typing import Any
 import attrs
 
 from penstock import ConfigError
-from penstock.config import component_field, integer
+from penstock.config import component_field, integer, text
 from penstock.errors import Problem
 
 INTERVALS = ("every_n_epochs", "every_n_updates", "every_n_samples")
@@ -26,11 +26,11 @@ class CallbackConfig:
     `batch_size`.
     """
 
-    stream: str
+    stream: str = attrs.field(validator=text())
     source: Any = component_field("source")
     sampler: Any = component_field("sampler", default=None)
     batcher: Any = component_field("batcher", default=None)
-    stages: Any = component_field("stage", default=None)
+    stages: Any = component_field("stage", default=None, many=True)
     batch_size: int | None = attrs.field(default=None, validator=integer(1, optional=True))
     every_n_epochs: int | None = attrs.field(default=None, validator=integer(1, optional=True))
     every_n_updates: int | None = attrs.field(default=None, validator=integer(1, optional=True))
@@ -47,6 +47,10 @@ class CallbackConfig:
             raise ConfigError([Problem("batch_size", "missing; every_n_samples needs it")])
 
 
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
 @attrs.frozen(kw_only=True)
 class InterleavedSchedulerConfig:
     """Config of the interleaved scheduler.
@@ -56,7 +60,14 @@ class InterleavedSchedulerConfig:
         none is given, one pass of the train sampler.
     """
 
-    callbacks: tuple[CallbackConfig, ...] = ()
+    callbacks: tuple[CallbackConfig, ...] = attrs.field(default=(), converter=_as_tuple)
     max_epochs: int | None = attrs.field(default=None, validator=integer(1, optional=True))
     max_updates: int | None = attrs.field(default=None, validator=integer(1, optional=True))
     max_samples: int | None = attrs.field(default=None, validator=integer(1, optional=True))
+
+    def __attrs_post_init__(self) -> None:
+        for i, callback in enumerate(self.callbacks):
+            if not isinstance(callback, CallbackConfig):
+                raise ConfigError(
+                    [Problem(f"callbacks[{i}]", f"{callback!r} is no CallbackConfig")]
+                )

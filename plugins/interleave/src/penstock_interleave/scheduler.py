@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from penstock import ConfigError, Step
+from penstock import ConfigError, StateError, Step
 from penstock.errors import Problem
 from penstock.plan import TRAIN, StreamPlan, train_step
 from penstock_interleave.config import CallbackConfig, InterleavedSchedulerConfig
@@ -11,8 +11,8 @@ from penstock_interleave.config import CallbackConfig, InterleavedSchedulerConfi
 class InterleavedScheduler:
     """Runs the train stream and, whenever a callback's interval has passed, its stream whole.
 
-    An interval of samples has passed when training crosses a multiple of it. Each evaluation is the
-    next pass of its sampler.
+    An interval of samples has passed when training crosses a multiple of it. Each evaluation is a
+    later pass of its sampler.
     """
 
     def __init__(self, config: InterleavedSchedulerConfig) -> None:
@@ -29,22 +29,39 @@ class InterleavedScheduler:
         state: `pass`; `update`, updates done in all; `callback` and `batch`, the number of the
             callback that is running after this update and its batches done.
 
-        Raises `ConfigError` where neither a limit nor the train sampler ends the pass, and for a
-        callback whose sampler is endless.
+        Raises `StateError` for a state that is no place in this schedule; `ConfigError` where
+        neither a limit nor the train sampler ends the pass, and for a callback whose sampler is
+        endless.
         """
         train = plans[TRAIN]
         length = self._updates_per_pass(train)
         number = state["pass"]
+        update = state.get("update", number * length)
+        here = (state.get("callback", 0), state.get("batch", 0))
+        self._check(state, length, plans)
         if "update" in state:
-            update = state["update"]
-            here = (state.get("callback", 0), state.get("batch", 0))
             yield from self._evaluations(number, update, plans, *here)
-        else:
-            update = number * length
         while update < (number + 1) * length:
             yield train_step(train, update, after={"pass": number, "update": update + 1})
             update += 1
             yield from self._evaluations(number, update, plans, 0, 0)
+
+    def _check(
+        self, state: Mapping[str, int], length: int, plans: Mapping[str, StreamPlan]
+    ) -> None:
+        start = state["pass"] * length
+        keys = set(state)
+        good = keys in ({"pass"}, {"pass", "update"}, {"pass", "update", "callback", "batch"})
+        good = good and start <= state.get("update", start) <= start + length
+        if good and "callback" in state:
+            number, update = state["callback"], state["update"]
+            good = number < len(self.callbacks)
+            if good:
+                callback = self.callbacks[number]
+                batches = plans[callback.stream].batches_per_pass or 0
+                good = state["batch"] <= batches and _is_due(callback, plans[TRAIN], update)
+        if not good:
+            raise StateError(f"{dict(state)} is no place in a schedule of {length} updates a pass")
 
     def _evaluations(
         self,

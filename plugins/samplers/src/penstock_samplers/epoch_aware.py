@@ -1,12 +1,12 @@
 """The sampler that knows about epochs."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from flax import nnx
 
-from penstock import SamplerModule
+from penstock import SamplerModule, StructuralConfig
 from penstock.shuffle import epoch_indices
 from penstock_samplers.config import EpochAwareSamplerConfig
 
@@ -37,7 +37,7 @@ class EpochAwareSamplerModule(SamplerModule):
         """Return the records at absolute positions [start, stop), int64."""
         n = self.records_per_epoch
         if self.config.shuffle:
-            return epoch_indices(start, stop, n, seed=self.seed.get_value())
+            return epoch_indices(start, stop, n, seed=int(self.seed.get_value()))
         return np.arange(start, stop, dtype=np.int64) % n
 
     def add_epoch_callback(self, callback: EpochCallback) -> None:
@@ -47,6 +47,18 @@ class EpochAwareSamplerModule(SamplerModule):
     def epoch_completed(self, epoch: int) -> None:
         for callback in self.epoch_complete_callbacks:
             callback(epoch)
+
+    def copy(
+        self,
+        *,
+        config: StructuralConfig | None = None,
+        rngs: nnx.Rngs | None = None,
+        name: str | None = None,
+    ) -> Self:
+        """Return an independent sampler, as the base class does; the callbacks come along."""
+        twin = super().copy(config=config, rngs=rngs, name=name)
+        twin.epoch_complete_callbacks = nnx.static(self.epoch_complete_callbacks)
+        return twin
 
     def get_epoch_progress(self) -> float:
         """Return the share of the current epoch that was handed out, from 0.0 up to below 1.0."""

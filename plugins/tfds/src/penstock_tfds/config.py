@@ -5,12 +5,19 @@ from typing import Any
 import attrs
 
 from penstock import ConfigError, StructuralConfig
-from penstock.config import IDENTITY, boolean, integer, one_of
+from penstock.config import IDENTITY, boolean, integer, one_of, text
 from penstock.errors import Problem
 
 
 def _as_frozenset(value: Any) -> Any:
     return frozenset(value) if isinstance(value, set | list | tuple) else value
+
+
+def _key_set(instance: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+    if value is None:
+        return
+    if not isinstance(value, frozenset) or not all(isinstance(key, str) for key in value):
+        raise ConfigError([Problem(attribute.name, f"{value!r} is not a set of feature names")])
 
 
 @attrs.frozen(kw_only=True)
@@ -33,11 +40,17 @@ class TFDSConfig(StructuralConfig):
     Raises `ConfigError` for a missing name or split, and for both key filters at once.
     """
 
-    name: str | None = None
-    split: str | None = None
-    data_dir: str | None = attrs.field(default=None, metadata={IDENTITY: False})
-    include_keys: frozenset[str] | None = attrs.field(default=None, converter=_as_frozenset)
-    exclude_keys: frozenset[str] | None = attrs.field(default=None, converter=_as_frozenset)
+    name: str | None = attrs.field(default=None, validator=text(optional=True))
+    split: str | None = attrs.field(default=None, validator=text(optional=True))
+    data_dir: str | None = attrs.field(
+        default=None, validator=text(optional=True), metadata={IDENTITY: False}
+    )
+    include_keys: frozenset[str] | None = attrs.field(
+        default=None, converter=_as_frozenset, validator=_key_set
+    )
+    exclude_keys: frozenset[str] | None = attrs.field(
+        default=None, converter=_as_frozenset, validator=_key_set
+    )
     try_gcs: bool = attrs.field(default=False, validator=boolean, metadata={IDENTITY: False})
     shuffle: bool = attrs.field(default=False, validator=boolean)
     seed: int = attrs.field(default=42, validator=integer(0, 2**63 - 1))
@@ -57,7 +70,7 @@ class TFDSConfig(StructuralConfig):
         problems = [
             Problem(field, "missing; it is required")
             for field in ("name", "split")
-            if not getattr(self, field)
+            if getattr(self, field) is None
         ]
         if self.include_keys is not None and self.exclude_keys is not None:
             problems.append(Problem("exclude_keys", "given with include_keys; give one of the two"))

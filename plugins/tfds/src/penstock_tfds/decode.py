@@ -32,11 +32,15 @@ class Decoder:
         )
         return spec
 
-    def decode(self, raw: Sequence[bytes]) -> dict[str, Any]:
-        """Return the records as a dict of numpy arrays with leading axis `len(raw)`."""
+    def decode(self, raw: Sequence[bytes], numbers: Sequence[int]) -> dict[str, Any]:
+        """Return the raw records of these numbers as a dict of numpy arrays."""
         batch = self.empty(len(raw))
         for i, record in enumerate(raw):
-            decoded = self.features.deserialize_example_np(record)
+            try:
+                decoded = self.features.deserialize_example_np(record)
+            except Exception as error:  # the parsers raise many types; which record helps most
+                error.add_note(f"while decoding record {numbers[i]}; its file may be damaged")
+                raise
             self.store(batch, i, {name: decoded[key] for key, name in self.names.items()})
         return batch
 

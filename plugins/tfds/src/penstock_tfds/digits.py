@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-NAME = "penstock_digits"
 _TEST_EVERY = 5
 
 

@@ -34,13 +34,11 @@ class TFDSEagerSource(ArraySource):
         self.length = len(self._split.records)
 
     def load(self) -> dict[str, Any]:
-        decoder, records = self._split.decoder, self._split.records
+        decoder = self._split.decoder
         arrays = decoder.empty(self.length)
         for start in range(0, self.length, _BLOCK):
             block = range(start, min(start + _BLOCK, self.length))
-            decoder.store(
-                arrays, slice(block.start, block.stop), decoder.decode(records.read(block))
-            )
+            decoder.store(arrays, slice(block.start, block.stop), self._split.fetch(block))
         return arrays
 
     def element_spec(self) -> Any:

@@ -12,6 +12,10 @@ from penstock import DataError
 from penstock.errors import did_you_mean
 from penstock_tfds.config import TFDSConfig
 
+_DIGITS = "penstock_digits"
+# What TFDS raises for a version, a config, a folder or an argument that cannot be.
+_TFDS_ERRORS = (tfds.core.DatasetNotFoundError, AssertionError, OSError, TypeError, ValueError)
+
 
 def prepared_builder(config: TFDSConfig) -> Any:
     """Return a TFDS builder of the prepared dataset, preparing it first where that is needed.
@@ -23,23 +27,40 @@ def prepared_builder(config: TFDSConfig) -> Any:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up log is not ours
     try:
         return tfds.core.read_only_builder.builder_from_files(name, **_where(config))
-    except tfds.core.DatasetNotFoundError as error:
+    except tfds.core.DatasetNotFoundError:
+        pass
+    except ValueError as error:
+        raise DataError(f"{name!r} is not a TFDS dataset name: {error}") from error
+    _check_known(name)
+    if config.local_files_only:
         folders = tfds.core.utils.file_utils.list_data_dirs(config.data_dir)
-        if config.local_files_only:
-            raise DataError(
-                f"dataset {name!r} is not prepared in {', '.join(map(str, folders))}, and "
-                f"local_files_only forbids to prepare it"
-            ) from error
+        raise DataError(
+            f"dataset {name!r} is not prepared in {', '.join(map(str, folders))}, and "
+            f"local_files_only forbids to prepare it"
+        )
     _check_tensorflow(name)
-    builder = _code_builder(config, name)
-    with contextlib.redirect_stdout(sys.stderr):  # TFDS prints; stdout is the program's own
-        print(f"penstock: preparing {builder.info.full_name} in {builder.data_dir}", flush=True)
-        builder.download_and_prepare(**_prepare_arguments(config))
+    try:
+        builder = _code_builder(config, name)
+        with contextlib.redirect_stdout(sys.stderr):  # TFDS prints; stdout is the program's own
+            print(f"penstock: preparing {builder.info.full_name} in {builder.data_dir}", flush=True)
+            builder.download_and_prepare(**_prepare_arguments(config))
+    except _TFDS_ERRORS as error:
+        raise DataError(f"TFDS cannot prepare dataset {name!r}: {error}") from error
     return tfds.builder_from_directory(builder.data_dir)
 
 
 def _where(config: TFDSConfig) -> dict[str, Any]:
     return {} if config.data_dir is None else {"data_dir": config.data_dir}
+
+
+def _check_known(name: str) -> None:
+    base = name.partition("/")[0].partition(":")[0]
+    known = [*tfds.list_builders(with_community_datasets=False), _DIGITS]
+    if base not in known:
+        raise DataError(
+            f"TFDS knows no dataset {name!r}{did_you_mean(base, known)}; "
+            f"tfds.list_builders() lists those it knows"
+        )
 
 
 def _check_tensorflow(name: str) -> None:
@@ -55,16 +76,9 @@ def _check_tensorflow(name: str) -> None:
 
 
 def _code_builder(config: TFDSConfig, name: str) -> Any:
-    if name.partition("/")[0].partition(":")[0] == "penstock_digits":
+    if name.partition("/")[0].partition(":")[0] == _DIGITS:
         from penstock_tfds import digits  # noqa: F401 (importing it tells TFDS of the dataset)
-    try:
-        return tfds.builder(name, try_gcs=config.try_gcs, **_where(config))
-    except tfds.core.DatasetNotFoundError as error:
-        known = [*tfds.list_builders(with_community_datasets=False), "penstock_digits"]
-        raise DataError(
-            f"TFDS knows no dataset {name!r}{did_you_mean(name, known)}; "
-            f"tfds.list_builders() lists those it knows"
-        ) from error
+    return tfds.builder(name, try_gcs=config.try_gcs, **_where(config))
 
 
 def _prepare_arguments(config: TFDSConfig) -> dict[str, Any]:

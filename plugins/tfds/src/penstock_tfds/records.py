@@ -65,7 +65,7 @@ def open_records(builder: Any, split: str) -> Records:
             f"dataset {builder.info.full_name} has no split {split!r} ({error}); "
             f"it has {', '.join(sorted(splits))}"
         ) from error
-    parts = [(i.filename, i.skip, i.take) for i in instructions if i.take]
+    parts = [(i.filename, i.skip, i.take) for i in instructions if i.take > 0]
     if not parts:
         raise DataError(f"split {split!r} of {builder.info.full_name} has no records")
     file_format = builder.info.file_format.value
@@ -113,8 +113,13 @@ def _offsets(path: str) -> tuple[list[int], list[int]]:
                 lengths.append(length)
                 at += _HEADER + length + _FOOTER
     except FileNotFoundError as error:
-        raise DataError(f"{path} is missing; prepare the dataset again") from error
+        raise missing_file(path) from error
     return starts, lengths
+
+
+def missing_file(path: str) -> DataError:
+    """Return the error for a data file that is not there."""
+    return DataError(f"{path} is missing; prepare the dataset again")
 
 
 class ArrayRecordShard:
@@ -124,7 +129,7 @@ class ArrayRecordShard:
         from array_record.python.array_record_module import ArrayRecordReader
 
         if not os.path.exists(path):
-            raise DataError(f"{path} is missing; prepare the dataset again")
+            raise missing_file(path)
         self._reader = ArrayRecordReader(path)
 
     def read(self, numbers: list[int]) -> list[bytes]:

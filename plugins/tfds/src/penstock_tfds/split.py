@@ -9,7 +9,7 @@ import attrs
 from penstock_tfds.config import TFDSConfig
 from penstock_tfds.decode import Decoder, make_decoder
 from penstock_tfds.prepare import prepared_builder
-from penstock_tfds.records import Records, open_records
+from penstock_tfds.records import Records, missing_file, open_records
 
 
 @attrs.frozen(eq=False)
@@ -22,15 +22,17 @@ class Split:
 
     def fetch(self, indices: Any) -> dict[str, Any]:
         """Return the records of these numbers as a dict of numpy arrays."""
-        return self.decoder.decode(self.records.read(indices))
+        return self.decoder.decode(self.records.read(indices), indices)
 
     def identity(self) -> str:
         """Return the dataset's name and version, with a digest of its files' names and sizes."""
         digest = hashlib.blake2b(digest_size=8)
         for path, skip, take in self.records.parts:
-            digest.update(
-                f"{os.path.basename(path)} {os.path.getsize(path)} {skip} {take}".encode()
-            )
+            try:
+                size = os.path.getsize(path)
+            except FileNotFoundError as error:
+                raise missing_file(path) from error
+            digest.update(f"{os.path.basename(path)} {size} {skip} {take}".encode())
         return f"{self.info.full_name} {digest.hexdigest()}"
 
 

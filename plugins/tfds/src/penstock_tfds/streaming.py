@@ -64,25 +64,20 @@ class TFDSStreamingSource(SourceModule):
             size = min(self.config.shuffle_buffer_size, self.length - base)
             count = min(stop - start, size - within)
             positions = np.arange(within, within + count, dtype=np.int64)
-            keys = round_keys(self.seed.get_value(), epoch, window + 1)
+            keys = round_keys(int(self.seed.get_value()), epoch, window + 1)
             parts.append(base + permute(positions, size, keys))
             start += count
         return np.concatenate(parts) if parts else np.empty(0, np.int64)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yield the records that are left of this epoch, one dict each, then start the next."""
-        base = self.epoch.get_value() * self.length
-        starts = range(self.index.get_value(), self.length, _BLOCK)
+        base = int(self.epoch.get_value()) * self.length
+        starts = range(int(self.index.get_value()), self.length, _BLOCK)
         blocks = (
             self.fetch(self.indices(base + s, base + min(s + _BLOCK, self.length))) for s in starts
         )
         with Prefetched(blocks, self.config.prefetch_buffer) as ahead:
-            for block in ahead:
-                for element in split_records(block):
-                    self.index.set_value(self.index.get_value() + 1)
-                    yield element
-        self.index.set_value(0)
-        self.epoch.set_value(self.epoch.get_value() + 1)
+            yield from self._hand_out(ahead)
 
     def element_spec(self) -> Any:
         return self._split.decoder.element_spec()

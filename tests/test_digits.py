@@ -92,6 +92,8 @@ def test_a_killed_run_resumes_with_exactly_the_records_that_were_left(
     assert rest == expected[len(expected) - len(rest) :]
     done = len(expected) - len(rest)
     assert 0 < done <= len(before)
+    again = run(command(config, saved, "--resume"))  # there is nothing left to do
+    assert re.search(r"resumed after update 115\n(.*\n)*test accuracy: 0\.9", again)
     assert done % 26 == 0  # the last save was at the end of an epoch: 23 updates and 3 of test
 
 

@@ -72,4 +72,4 @@ def test_an_error_is_one_message_without_a_traceback(tmp_path):
     assert "Traceback" not in done.output
     assert "batch_size: 0 is not an int" in done.output
     assert "source.use: no source is called 'memori'" in done.output
-    assert call("run", str(tmp_path / "none.toml")).exit_code == 1
+    assert "none.toml' does not exist" in call("run", str(tmp_path / "none.toml")).output

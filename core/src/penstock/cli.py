@@ -35,7 +35,7 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("config", type=click.Path(dir_okay=False))
+@click.argument("config", type=click.Path(exists=True, dir_okay=False))
 @click.option("--steps", type=click.IntRange(min=1), help="Stop after this many steps.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @_errors_told
@@ -73,7 +73,7 @@ def run(config: str, steps: int | None, as_json: bool) -> None:
             row["steps"] += 1
             row["records"] += len(step.indices)
             row["waiting_s"] += waited
-            progress.update(task, advance=1, description=f"{step.stream} epoch {step.epoch}")
+            progress.update(task, advance=1, description=f"{step.stream} update {step.update}")
             if done == steps:
                 break
             asked = time.perf_counter()
@@ -94,11 +94,11 @@ def run(config: str, steps: int | None, as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("config", type=click.Path(dir_okay=False))
+@click.argument("config", type=click.Path(exists=True, dir_okay=False))
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 @_errors_told
 def describe(config: str, as_json: bool) -> None:
-    """Show what a config would build; no record is read."""
+    """Show what a config would build; no record is read, but a dataset may be prepared."""
     from penstock.assemble import load
 
     pipeline = load(config)
@@ -126,8 +126,11 @@ def describe(config: str, as_json: bool) -> None:
         }
         for name, plan in pipeline.plans.items()
     }
+    draw = getattr(pipeline.scheduler, "timeline", None)
+    timeline: list[str] = [] if draw is None else draw(pipeline.plans)
     if as_json:
-        click.echo(json.dumps({"components": parts, "streams": streams}, default=_short))
+        document = {"components": parts, "streams": streams, "timeline": timeline}
+        click.echo(json.dumps(document, default=_short))
         return
     for part in parts:
         shown = ", ".join(f"{key}={_short(value)}" for key, value in part["config"].items())
@@ -142,6 +145,8 @@ def describe(config: str, as_json: bool) -> None:
         )
         for field, text in stream["batch"].items():
             click.echo(f"  {field}: {text}")
+    for line in timeline:
+        click.echo(line)
 
 
 @main.group()
@@ -177,7 +182,8 @@ def list_plugins(kind: str | None, as_json: bool) -> None:
         click.echo(json.dumps({"components": rows, "broken": failures}))
         return
     for c in components:
-        click.echo(f"{c.kind:<10}{c.name:<16}{c.dist + ' ' + c.version:<28}{c.summary}")
+        version = f"{c.dist} {c.version}"
+        click.echo(f"{c.kind:<10}{c.name:<16}{c.reference:<25}{version:<26}{c.summary}")
     for error in broken.values():
         click.echo(f"left out: {error}", err=True)
 

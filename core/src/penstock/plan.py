@@ -1,6 +1,6 @@
 """Which records make up a batch: pure functions of the config and the batch's number."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import attrs
@@ -10,6 +10,7 @@ from penstock.config import integer
 from penstock.errors import ConfigError, DataError, Problem
 
 TRAIN = "train"
+_BLOCK = 8192
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -108,11 +109,45 @@ class StreamPlan:
         within = start % self.records_per_epoch // self.batch_size
         return within == self.batches_per_epoch - 1
 
-    def step(self, batch: int, **fields: Any) -> Step:
-        """Return the step for batch number `batch`; `fields` are those of `Step` not known here."""
-        start, stop = self.positions(batch)
-        indices = np.asarray(self.sampler.indices(start, stop), dtype=np.int64)
-        return Step(stream=self.name, indices=indices, start=start, **fields)
+    def batches(self, first: int, last: int | None = None) -> Iterator[tuple[int, int, Any]]:
+        """Yield (number, absolute start, int64 record numbers) of batches [first, last).
+
+        Positions are asked of the sampler in blocks, since one call for many costs little more than
+        one for few. Endless where `last` is None.
+        """
+        per_block = max(1, _BLOCK // self.batch_size)
+        while last is None or first < last:
+            stop = (first // self.batches_per_epoch + 1) * self.batches_per_epoch
+            stop = min(stop, first + per_block, stop if last is None else last)
+            base = self.positions(first)[0]
+            block = self.sampler.indices(base, self.positions(stop - 1)[1])
+            block = np.asarray(block, dtype=np.int64)
+            for number in range(first, stop):
+                offset = (number - first) * self.batch_size
+                yield number, base + offset, block[offset : offset + self.batch_size]
+            first = stop
+
+    def train_steps(
+        self, first: int, last: int | None, after: Callable[[int], Mapping[str, int]]
+    ) -> Iterator[Step]:
+        """Yield the steps that make updates [first, last) of a train stream.
+
+        after: gives the scheduler's state once a number of updates is done.
+        """
+        per_epoch = self.batches_per_epoch
+        for update, start, indices in self.batches(first, last):
+            epoch, within = divmod(update, per_epoch)
+            yield Step(
+                stream=self.name,
+                epoch=epoch,
+                update=update + 1,
+                sample=self.samples(update + 1),
+                indices=indices,
+                start=start,
+                first=within == 0,
+                last=within == per_epoch - 1,
+                after=after(update + 1),
+            )
 
 
 def plan_stream(name: str, sampler: Any, *, batch_size: int, drop_remainder: bool) -> StreamPlan:
@@ -138,18 +173,4 @@ def plan_stream(name: str, sampler: Any, *, batch_size: int, drop_remainder: boo
         drop_remainder=drop_remainder,
         records_per_epoch=per_epoch,
         epochs=None if length is None else length // max(per_epoch, 1),
-    )
-
-
-def train_step(plan: StreamPlan, update: int, after: Mapping[str, int]) -> Step:
-    """Return the step that makes update number `update` of the train stream, from 0."""
-    epoch, within = divmod(update, plan.batches_per_epoch)
-    return plan.step(
-        update,
-        epoch=epoch,
-        update=update + 1,
-        sample=plan.samples(update + 1),
-        first=within == 0,
-        last=within == plan.batches_per_epoch - 1,
-        after=after,
     )

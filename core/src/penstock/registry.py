@@ -168,6 +168,10 @@ def _not_found(
     message = f"no {kind} is called {reference!r}{hint or f'; available: {names}'}"
     if registry.broken:
         message += f" (plugins left out as broken: {', '.join(sorted(registry.broken))})"
+    if registry.disabled:
+        message += (
+            f" (plugins switched off by the environment: {', '.join(sorted(registry.disabled))})"
+        )
     return UnknownComponentError(message)
 
 

@@ -62,6 +62,8 @@ def main() -> None:
     options = parser.parse_args()
 
     pipeline = penstock.load(options.config)
+    if "test" not in pipeline.plans:
+        parser.error(f"{options.config} has no callback with the stream 'test' to evaluate on")
     model = Classifier(nnx.Rngs(0))
     optimizer = nnx.Optimizer(model, optax.adam(2e-3), wrt=nnx.Param)
     folder = Path(options.checkpoints).absolute()
@@ -69,34 +71,38 @@ def main() -> None:
         parser.error(f"{folder} holds an earlier run: --resume goes on with it; or name another")
     keep = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
     with ocp.CheckpointManager(folder, options=keep) as saved:
-        if options.resume and saved.latest_step() is not None:
-            restore(saved, model, optimizer, pipeline)
-        train(pipeline, model, optimizer, saved, options.log)
+        accuracy = float("nan")
+        if options.resume and saved.latest_step() is None:
+            print(f"no checkpoint in {folder} yet: starting anew")
+        elif options.resume:
+            accuracy = restore(saved, model, optimizer, pipeline)
+        accuracy = train(pipeline, model, optimizer, saved, options.log, accuracy)
+    print(f"test accuracy: {accuracy:.4f}")
 
 
-def restore(saved, model, optimizer, pipeline) -> None:
-    """Put model, optimizer and pipeline where the last checkpoint has them."""
+def restore(saved, model, optimizer, pipeline) -> float:
+    """Put model, optimizer and pipeline where the last checkpoint has them; return its accuracy."""
     state = nnx.state((model, optimizer))
     items = saved.restore(
         saved.latest_step(),
         args=ocp.args.Composite(model=ocp.args.StandardRestore(state), data=ocp.args.JsonRestore()),
     )
     nnx.update((model, optimizer), items.model)
-    pipeline.set_state(items.data)
+    pipeline.set_state(items.data["pipeline"])
+    print(f"resumed after update {saved.latest_step()}")
+    return items.data["accuracy"]
 
 
-def train(pipeline, model, optimizer, saved, log: Path | None) -> None:
-    """Run the pipeline to its end, saving after each evaluation."""
+def train(pipeline, model, optimizer, saved, log: Path | None, accuracy: float) -> float:
+    """Run the pipeline to its end, saving after each evaluation; return the last accuracy."""
     text = "epoch {task.fields[epoch]}  loss {task.fields[loss]:.3f}  "
-    text += "test accuracy {task.fields[accuracy]:.3f}"
-    speed = "{task.fields[speed]:,.0f} records/s"
-    plan = pipeline.plans["train"]
-    columns = BarColumn(), TextColumn(text), TextColumn(speed), TimeElapsedColumn()
-    with Progress(*columns) as progress:
-        start = {"epoch": 0, "loss": float("nan"), "accuracy": float("nan"), "speed": 0.0}
-        bar = progress.add_task("train", total=plan.batches_per_pass, **start)
+    text += "test accuracy {task.fields[accuracy]:.3f}  {task.fields[speed]:,.0f} records/s"
+    total = pipeline.plans["train"].batches_per_pass
+    with Progress(BarColumn(), TextColumn(text), TimeElapsedColumn()) as progress:
+        start = {"epoch": 0, "loss": float("nan"), "accuracy": accuracy, "speed": 0.0}
+        bar = progress.add_task("train", total=total, **start)
         right = seen = records = 0
-        began, accuracy = time.perf_counter(), float("nan")
+        began = time.perf_counter()
         for step in pipeline.steps():
             if log is not None:
                 with log.open("a") as file:
@@ -105,9 +111,9 @@ def train(pipeline, model, optimizer, saved, log: Path | None) -> None:
             if step.stream == "train":
                 loss, _ = train_step(model, optimizer, step.batch)
                 records += len(step.indices)
-                speed_now = records / (time.perf_counter() - began)
-                progress.update(bar, completed=step.update, epoch=step.epoch + 1, loss=float(loss),
-                                speed=speed_now)  # fmt: skip
+                speed = records / (time.perf_counter() - began)
+                shown = {"epoch": step.epoch + 1, "loss": float(loss), "speed": speed}
+                progress.update(bar, completed=step.update, **shown)
                 continue
             right += int(evaluate(model, step.batch)[1])
             seen += len(step.indices)
@@ -115,9 +121,10 @@ def train(pipeline, model, optimizer, saved, log: Path | None) -> None:
                 accuracy, right, seen = right / seen, 0, 0
                 progress.update(bar, accuracy=accuracy)
                 state = ocp.args.StandardSave(nnx.state((model, optimizer)))
-                data = ocp.args.JsonSave(pipeline.get_state())
-                saved.save(step.update, args=ocp.args.Composite(model=state, data=data))
-    print(f"test accuracy: {accuracy:.4f}")
+                data = {"pipeline": pipeline.get_state(), "accuracy": accuracy}
+                items = ocp.args.Composite(model=state, data=ocp.args.JsonSave(data))
+                saved.save(step.update, args=items)
+    return accuracy
 
 
 if __name__ == "__main__":

@@ -272,3 +272,88 @@ def test_schedules_equal_the_recorded_runs_of_the_reference():
         assert pairs == run["expected"], run
         compared += 1
     assert compared == 145
+
+
+def test_a_callback_may_also_run_at_the_start_and_at_the_end():
+    given = config(max_updates=5)
+    test, probe = given["scheduler"]["callbacks"]
+    test["at_start"] = probe["at_end"] = True
+    pipeline = build(given)
+    steps = [(s.stream, s.update) for s in pipeline.steps() if s.first or s.stream == "train"]
+    assert steps == [
+        ("test", 0),
+        ("train", 1),
+        ("train", 2),
+        ("probe", 2),
+        ("train", 3),
+        ("test", 3),
+        ("train", 4),
+        ("probe", 4),
+        ("train", 5),
+        ("probe", 5),
+    ]
+    second = [s.stream for s in pipeline.steps()]
+    assert second[0] == "train"  # the start is that of the run, not of each pass
+    assert second[-1] == "probe"
+    whole = told(build(given).steps())
+    for taken in range(len(whole) + 1):
+        first, other = build(given), build(given)
+        made = first.steps()
+        list(itertools.islice(made, taken))
+        other.set_state(first.get_state())
+        made.close()
+        assert told(other.steps()) == whole[taken:], taken
+
+
+@given(
+    records=st.integers(1, 12),
+    size=st.integers(1, 5),
+    every=st.integers(1, 7),
+    unit=st.sampled_from(["every_n_epochs", "every_n_updates", "every_n_samples"]),
+    updates=st.integers(1, 30),
+    at_start=st.booleans(),
+    at_end=st.booleans(),
+)
+def test_the_number_of_steps_is_known_without_making_them(
+    records, size, every, unit, updates, at_start, at_end
+):
+    callback = {unit: every, "batch_size": 2, "at_start": at_start, "at_end": at_end}
+    lengths = (records, 3)
+    scheduler, plans = schedule([callback], {"max_updates": updates}, lengths, size, False)
+    steps = list(scheduler.steps({"pass": 0}, plans))
+    [evaluation] = scheduler._evaluations(plans)
+    due = evaluation.due_updates(plans["train"], 0, updates)
+    runs = [s.update for s in steps if s.stream == "c0" and s.first]
+    assert runs == due.tolist()
+    assert sum(s.stream == "train" for s in steps) == updates
+    line = scheduler.timeline(plans)[1]
+    assert f"{len(runs):,} x 2 = {2 * len(runs):,} batches" in line
+    assert (line.split("|")[1].count("*") > 0) == bool(runs)
+
+
+@pytest.mark.parametrize("hosts", [2, 4])
+def test_the_rows_of_several_hosts_partition_those_of_one(hosts):
+    given = config()
+    given["scheduler"]["callbacks"][1]["batch_size"] = 8
+    one = list(build(given).steps())
+    several = [list(build(given).steps()) for _ in range(hosts)]  # each host plans by itself
+    assert {len(steps) for steps in several} == {len(one)}
+    sizes = {"train": 4, "test": 4, "probe": 8}
+    for expected, *same in zip(one, *several, strict=True):
+        rows = sizes[expected.stream] // hosts
+        parts = [step.indices[h * rows : (h + 1) * rows] for h, step in enumerate(same)]
+        assert np.concatenate(parts).tolist() == expected.indices.tolist()
+
+
+def test_describe_draws_the_schedule(tmp_path):
+    from click.testing import CliRunner
+
+    from penstock.cli import main
+
+    path = tmp_path / "c.json"
+    given = json.loads(json.dumps(config(), default=lambda a: a.tolist()))
+    path.write_text(json.dumps(given))
+    out = CliRunner().invoke(main, ["describe", str(path)]).stdout
+    assert "train |====" in out
+    assert "2 x 2 = 4 batches, one run every 1 epochs: after update 3, 6" in out
+    assert "3 x 1 = 3 batches, one run every 2 updates: after update 2, 4, 6" in out

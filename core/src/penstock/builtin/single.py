@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from penstock.errors import StateError
-from penstock.plan import TRAIN, Step, StreamPlan, train_step
+from penstock.plan import TRAIN, Step, StreamPlan
 
 
 class SingleScheduler:
@@ -20,6 +20,4 @@ class SingleScheduler:
         update = state.get("update", start)
         if not state.keys() <= {"pass", "update"} or update < start or (end and update > end):
             raise StateError(f"{dict(state)} is no place in a schedule of {length} updates a pass")
-        while end is None or update < end:
-            yield train_step(plan, update, after={"pass": number, "update": update + 1})
-            update += 1
+        yield from plan.train_steps(update, end, lambda done: {"pass": number, "update": done})

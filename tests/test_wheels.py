@@ -32,11 +32,9 @@ def wheels(tmp_path_factory):
 def python(wheels, tmp_path_factory):
     """The interpreter of an environment in which `penstock[all]` was installed from the wheels."""
     folder = tmp_path_factory.mktemp("fresh") / "venv"
-    run(sys.executable, "-m", "uv", "venv", "--python", sys.executable, folder)
+    run(sys.executable, "-m", "venv", folder)
     python = folder / "bin/python"
-    constraints = ["--constraint", ROOT / "constraints.txt"]
-    run(sys.executable, "-m", "uv", "pip", "install", "--python", python, "--find-links", wheels,
-        *constraints, "penstock[all]")  # fmt: skip
+    run(python, "-m", "pip", "install", "-q", "--find-links", wheels, "penstock[all]")
     return python
 
 

@@ -1,3 +1,5 @@
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -53,6 +55,44 @@ def test_shuffle_is_a_new_permutation_each_epoch():
     assert [int(e["label"]) for e in made] == list(range(7))
 
 
+def test_stopping_on_the_last_record_leads_to_the_next_epoch():
+    made = source()
+    for _ in range(3):
+        assert [int(e["label"]) for e in itertools.islice(made, 7)] == list(range(7))
+    twin = source()
+    twin.set_state(made.get_state())
+    assert [int(e["label"]) for e in twin] == []  # nothing was left of that epoch
+    assert len(list(twin)) == 7
+
+
+def test_fields_may_be_nested():
+    made = create("source", "memory", data={"a": {"b": [1, 2], "s": ["x", "y"]}, "c": [3, 4]})
+    batch = made.fetch([1])
+    assert (batch["a"]["b"].tolist(), batch["a"]["s"].tolist(), batch["c"].tolist()) == (
+        [2],
+        ["y"],
+        [4],
+    )
+    assert [int(e["a"]["b"]) for e in made] == [1, 2]
+
+
+def test_a_load_that_fails_leaves_nothing_half_loaded():
+    from penstock import StructuralConfig
+    from penstock.builtin.memory import ArraySource
+
+    class Failing(ArraySource):
+        length = 2
+
+        def load(self):
+            return {"good": [1, 2], "bad": [0, 2**40]}
+
+    made = Failing(StructuralConfig())
+    twin = made.clone()
+    for each in (made, twin, made):
+        with pytest.raises(DataError, match="'bad' holds"):
+            each.fetch([0])
+
+
 def test_get_batch_goes_on_into_the_next_epoch():
     made = source(shuffle=True)
     batches = [made.get_batch(5)["label"] for _ in range(7)]
@@ -96,13 +136,13 @@ def test_a_source_may_be_an_argument_of_a_traced_function():
 
 def test_a_state_of_no_place_is_refused():
     made = source()
-    for change in ({"index": 8}, {"epoch": -1}, {"random_order": 1}):
+    for change in ({"index": 8}, {"epoch": -1}, {"shuffle": 1}, {"seed": -5}):
         with pytest.raises(StateError):
             made.set_state({**made.get_state(), **change})
     with pytest.raises(TypeError, match="is a dict"):
         made.set_state([])
     twin = source()
-    twin.set_state({**made.get_state(), "random_order": True, "seed": 9})
+    twin.set_state({**made.get_state(), "shuffle": True, "seed": 9})
     assert (twin.config.shuffle, twin.config.seed) == (True, 9)
 
 
@@ -131,7 +171,7 @@ def test_an_integer_that_does_not_fit_is_refused():
         ({"x": np.zeros(3), "y": np.zeros(4)}, "one leading axis"),
         ({"x": np.float32(3)}, "'x' is a single value"),
         ({"x": [[1], [1, 2]]}, "'x' is no array"),
-        ({"x": {"y": [1]}}, "'x' is a single value"),
+        ({"x": {"y": 1}}, "'x.y' is a single value"),
         ({"x": [2**70]}, r"neither a number that fits nor a string"),
         ({"x": np.array(["2020-01-01"], "M8[D]")}, "datetime64"),
     ],

@@ -69,7 +69,10 @@ def prefetch(request):
 def no_thread_left():
     yield
     gc.collect()
-    assert [t for t in threading.enumerate() if t.name == "penstock-prefetch"] == []
+    for thread in threading.enumerate():
+        if thread.name == "penstock-prefetch":
+            thread.join(timeout=5)
+            assert not thread.is_alive()
 
 
 def test_batches_have_static_shapes_and_true_masks(prefetch):
@@ -205,6 +208,25 @@ def test_config_builds_an_equal_pipeline():
     assert ids(again.steps()) == ids(pipeline.steps())
 
 
+def test_a_seed_of_its_own_survives_the_round_trip_even_if_it_is_the_default():
+    given = config(seed=7)
+    given["source"] = {**given["source"], "seed": 42}
+    del given["sampler"]
+    pipeline = build(given)
+    assert ids(build(pipeline.config).steps()) == ids(pipeline.steps())
+    made = Pipeline(source=given["source"], batch_size=4, rngs=nnx.Rngs(7))
+    assert build(made.config).get_state() == made.get_state()
+
+
+def test_a_large_seed_is_kept_whole():
+    seeds = [3, 3 + 2**32, 3 + 2**62]
+    pipelines = [build(config(seed=seed)) for seed in seeds]
+    assert [p.config["seed"] for p in pipelines] == seeds
+    assert len({json.dumps(p.get_state()["fingerprint"]["key"]) for p in pipelines}) == 3
+    made = Pipeline(source=Counting(3), batch_size=2, rngs=nnx.Rngs(3))
+    assert made.get_state()["fingerprint"]["key"] == [0, 3]
+
+
 def test_a_part_without_a_name_cannot_be_in_a_config():
     pipeline = Pipeline(source=create("source", "memory", data={"x": np.zeros(3)}), batch_size=2,
                         stages=[lambda batch: batch])  # fmt: skip
@@ -256,6 +278,17 @@ def test_a_record_is_augmented_alike_whatever_the_batch_size():
     turned = [first[i] != 2 * i for i in range(20)]
     assert 2 < sum(turned) < 18
     assert turned != [second[i] != 2 * i for i in range(20)]
+
+
+def test_two_stochastic_stages_draw_independently():
+    rows = 200
+    data = {"x": np.tile(np.arange(4.0).reshape(1, 2, 2), (rows, 1, 1))}
+    flips = [{"use": "flip", "field": "x", "axis": axis} for axis in (0, 1)]
+    source = {"use": "memory", "data": data}
+    [batch] = build({"seed": 1, "batch_size": rows, "source": source, "stages": flips})
+    corners = np.asarray(batch["x"][:, 0, 0], np.int32)  # 0 to 3: which flips were made
+    counts = np.bincount(corners, minlength=4)
+    assert min(counts) > 25, counts  # 50 each are expected, with a deviation of 6
 
 
 def test_a_stochastic_stage_needs_a_seed():
@@ -480,6 +513,53 @@ def test_a_sampler_is_told_of_each_epoch_once():
     list(pipeline)
     list(pipeline)
     assert told == [0, 1]
+
+
+def test_a_sampler_that_gives_too_few_indices_is_named():
+    class Few:
+        def indices(self, start, stop):
+            return np.arange(start, stop - 1)
+
+        def __len__(self):
+            return 8
+
+    with pytest.raises(ConfigError, match=r"sampler: Few of stream 'train' gave indices of shape"):
+        Pipeline(source=Counting(8), sampler=Few(), batch_size=4)
+
+
+def test_a_sampler_without_indices_is_told_when_the_pipeline_is_made():
+    from penstock import SamplerConfig, SamplerModule
+
+    class Unfinished(SamplerModule):
+        pass
+
+    sampler = Unfinished(SamplerConfig(num_records=5))
+    with pytest.raises(ConfigError, match="sampler: Unfinished must define indices"):
+        Pipeline(source=Counting(5), sampler=sampler, batch_size=2)
+
+
+def test_iterators_are_context_managers():
+    pipeline = build(config())
+    with pipeline.steps() as steps:
+        assert next(steps).update == 1
+    with iter(pipeline) as batches:
+        assert next(batches)["x"].tolist() == [4, 5, 6, 7]
+    assert list(batches) == []
+
+
+def test_problems_of_several_parts_come_in_one_error():
+    with pytest.raises(ConfigError) as caught:
+        Pipeline(
+            source=Counting(5),
+            sampler={"use": "sequential", "num_records": 9},
+            stages=[3, {"use": "rescal"}],
+            batch_size=2,
+        )
+    assert [p.path for p in caught.value.problems] == [
+        "stages[0]",
+        "stages[1].use",
+        "sampler.num_records",
+    ]
 
 
 def test_leaving_the_loop_in_any_way_leaves_no_thread():

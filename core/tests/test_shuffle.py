@@ -38,10 +38,10 @@ def test_numpy_and_jit_give_the_same_numbers(n):
 
     @jax.jit
     def on_device(positions, epoch):
-        keys = round_keys(11, epoch, xp=jnp)
+        keys = round_keys(n, 11, epoch, xp=jnp)
         return permute(positions, n, keys, xp=jnp, while_loop=jax.lax.while_loop)
 
-    expected = permute(positions.astype(np.int64), n, round_keys(11, 3))
+    expected = permute(positions.astype(np.int64), n, round_keys(n, 11, 3))
     assert (np.asarray(on_device(positions, jnp.int32(3))) == expected).all()
 
 
@@ -70,4 +70,4 @@ def test_no_record_favours_a_position():
 
 def test_a_permutation_of_nothing_is_refused():
     with pytest.raises(ValueError, match="n is 0"):
-        permute(np.arange(3), 0, round_keys(0, 0))
+        permute(np.arange(3), 0, round_keys(1, 0, 0))

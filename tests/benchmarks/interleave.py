@@ -23,22 +23,38 @@ TRAIN, TEST, BATCH, EVERY, UPDATES = 1_000_000, 10_000, 128, 1_000, 4_000
 
 
 def pair_by_pair(train, test):
-    """The design of the interface's reference: every index goes through one Python loop."""
-    update = in_batch = 0
+    """The design of the interface's reference: counters and checks in one loop over indices."""
+    epoch = update = sample = in_update = at_last_update = 0
+    per_epoch = TRAIN // BATCH * BATCH
+    callbacks = [(test, {"epochs": None, "updates": EVERY, "samples": None}, BATCH)]
     while True:
+        in_epoch = 0
         for index in train:
-            in_batch += 1
-            full = in_batch == BATCH
-            yield full, index
-            if not full:
+            sample += 1
+            in_epoch += 1
+            in_update += 1
+            ends_update = in_update == BATCH or in_epoch == per_epoch
+            yield ends_update, index
+            if not ends_update:
                 continue
-            in_batch = 0
+            in_update = 0
             update += 1
-            if update % EVERY == 0:
-                for number, other in enumerate(test, 1):
-                    yield number % BATCH == 0 or number == TEST, TRAIN + other
+            epoch += in_epoch == per_epoch
+            for other, every, size in callbacks:
+                due = every["epochs"] and in_epoch == per_epoch and epoch % every["epochs"] == 0
+                due = due or (every["updates"] and update % every["updates"] == 0)
+                due = due or (
+                    every["samples"]
+                    and at_last_update // every["samples"] < sample // every["samples"]
+                )
+                if due:
+                    for number, extra in enumerate(other, 1):
+                        yield number % size == 0 or number == len(other), TRAIN + extra
+            at_last_update = sample
             if update == UPDATES:
                 return
+            if in_epoch == per_epoch:
+                break
 
 
 def samplers():

@@ -56,6 +56,7 @@ _HOMES = {
     "sampler": ("SamplerModule",),
     "source": ("SourceModule",),
 }
+_MODULES = ("errors", "protocols", "shuffle", "specs", "state", *_HOMES)
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
@@ -93,6 +94,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"penstock.{name}")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'penstock' has no attribute {name!r}")
     value = getattr(importlib.import_module(f"penstock.{_HOME_OF[name]}"), name)

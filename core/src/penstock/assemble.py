@@ -69,9 +69,13 @@ def build(mapping: Mapping[str, Any], *, origin: str = "") -> Pipeline:
     config = parse_config(mapping, origin)
     rngs = None
     if config.seed is not None:
+        import jax.numpy as jnp
         from flax import nnx
+        from jax.random import wrap_key_data
 
-        rngs = nnx.Rngs(config.seed)
+        # What jax.random.key(seed) makes of a small seed, without dropping the bits of a large one.
+        words = [config.seed >> 32, config.seed & 0xFFFFFFFF]
+        rngs = nnx.Rngs(wrap_key_data(jnp.array(words, jnp.uint32), impl="threefry2x32"))
     try:
         return Pipeline(
             source=config.source,

@@ -56,7 +56,8 @@ def run(config: str, steps: int | None, as_json: bool) -> None:
     from penstock.assemble import load
 
     pipeline = load(config)
-    total = steps or _steps_in_pass(pipeline)
+    count = getattr(pipeline.scheduler, "steps_per_pass", None)
+    total = steps or (None if count is None else count(pipeline.plans))
     report: dict[str, dict[str, Any]] = {}
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
                TimeElapsedColumn())  # fmt: skip
@@ -65,7 +66,7 @@ def run(config: str, steps: int | None, as_json: bool) -> None:
         closing(pipeline.steps()) as made,
     ):
         task = progress.add_task("train", total=total)
-        asked = time.perf_counter()
+        began = asked = time.perf_counter()
         for done, step in enumerate(made, 1):
             jax.block_until_ready([x for x in jax.tree.leaves(step.batch) if hasattr(x, "devices")])
             waited = time.perf_counter() - asked
@@ -77,13 +78,16 @@ def run(config: str, steps: int | None, as_json: bool) -> None:
             if done == steps:
                 break
             asked = time.perf_counter()
+    elapsed = time.perf_counter() - began
     for stream, row in report.items():
-        row["records_per_s"] = round(row["records"] / max(row["waiting_s"], 1e-9), 1)
+        row["records_per_s"] = round(row["records"] / elapsed, 1)
         row["waiting_s"] = round(row["waiting_s"], 6)
         row["batch"] = _spec_texts(pipeline.batch_spec(stream))
     if as_json:
-        click.echo(json.dumps({"config": config, "streams": report}))
+        shown = {"config": config, "elapsed_s": round(elapsed, 6), "streams": report}
+        click.echo(json.dumps(shown))
         return
+    click.echo(f"{elapsed:.3f} s in all")
     for stream, row in report.items():
         click.echo(
             f"{stream}: {row['steps']} steps, {row['records']} records, "
@@ -186,13 +190,6 @@ def list_plugins(kind: str | None, as_json: bool) -> None:
         click.echo(f"{c.kind:<10}{c.name:<16}{c.reference:<25}{version:<26}{c.summary}")
     for error in broken.values():
         click.echo(f"left out: {error}", err=True)
-
-
-def _steps_in_pass(pipeline: Any) -> int | None:
-    """Return the number of steps in a pass, where there is only the train stream."""
-    plans = pipeline.plans
-    length: int | None = plans["train"].batches_per_pass
-    return length if len(plans) == 1 else None
 
 
 def _spec_texts(spec: Any) -> dict[str, str]:

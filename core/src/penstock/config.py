@@ -14,6 +14,7 @@ ParseComponent = Callable[[str, Any, str], Any]
 
 COMPONENT = "penstock_component"
 MANY = "penstock_many"
+REQUIRED = "penstock_required"
 IDENTITY = "penstock_identity"
 
 
@@ -150,7 +151,7 @@ def structure(
     for key, field in fields.items():
         where = join(path, key)
         if key not in mapping:
-            if field.default is attrs.NOTHING:
+            if field.default is attrs.NOTHING or field.metadata.get(REQUIRED):
                 problems.append(Problem(where, "missing; it is required"))
             continue
         try:
@@ -158,12 +159,12 @@ def structure(
         except ConfigError as error:
             problems.extend(error.problems)
     known_fields_are_good = all(name in values or name not in mapping for name in fields)
-    required = [k for k, f in fields.items() if f.default is attrs.NOTHING and k not in values]
-    if known_fields_are_good and not required:  # then the rules across fields can be tried too
+    complete = all(f.default is not attrs.NOTHING or k in values for k, f in fields.items())
+    if known_fields_are_good and complete:  # then the rules across fields can be tried too
         try:
             made = cls(**values)
         except ConfigError as error:
-            problems.extend(error.at(path))
+            problems.extend(p for p in error.at(path) if p not in problems)
     if problems:
         raise ConfigError(problems)
     return made

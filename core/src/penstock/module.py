@@ -3,6 +3,7 @@
 from collections.abc import Hashable
 from typing import Any, Self
 
+import attrs
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +11,7 @@ from flax import nnx
 
 from penstock import specs
 from penstock.config import StructuralConfig
-from penstock.errors import StateError
+from penstock.errors import ConfigError, StateError
 
 
 class Module(nnx.Module):
@@ -195,11 +196,33 @@ class BatcherModule(StructuralModule):
 
         Raises `ConfigError` for a batch size below 1.
         """
+        specs.check_batch_size(batch_size)
         raise NotImplementedError(f"{type(self).__name__} must define process")
 
     def batch_spec(self, element_spec: Any, *, batch_size: int) -> dict[str, Any]:
         """Return the spec of a batch: a leading `(batch_size,)` on each leaf, and `valid_mask`."""
         return specs.batch_spec(element_spec, batch_size=batch_size)
+
+
+def take_config_fields(
+    module: Module, state: Any, names: tuple[str, ...]
+) -> tuple[Any, dict[str, Any]]:
+    """Return the module's config with these fields as in `state`, and the rest of the state.
+
+    Fields that the config has not are passed by. Raises `TypeError` and `StateError` as `set_state`
+    does.
+    """
+    if not isinstance(state, dict):
+        raise TypeError(f"a module's state is a dict, not {type(state).__name__}")
+    names = tuple(name for name in names if hasattr(module.config, name))
+    missing = [name for name in names if name not in state]
+    if missing:
+        raise StateError(f"the state is not one of a {type(module).__name__}: missing {missing}")
+    try:
+        config = attrs.evolve(module.config, **{name: state[name] for name in names})
+    except ConfigError as error:
+        raise StateError(f"the state does not fit: {error}") from error
+    return config, {key: value for key, value in state.items() if key not in names}
 
 
 class IdentityDict(dict[Any, Any]):

@@ -2,8 +2,8 @@
 
 import itertools
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import closing
-from typing import Any
+from contextlib import closing, contextmanager
+from typing import Any, cast
 
 import attrs
 import jax
@@ -13,38 +13,10 @@ from flax import nnx
 from penstock import registry, specs, state
 from penstock.builtin.single import SingleScheduler
 from penstock.errors import ConfigError, DataError, PenstockError, Problem
-from penstock.placement import Prefetched, check_prefetch, to_device
+from penstock.placement import Closing, Prefetched, check_prefetch
 from penstock.plan import TRAIN, Step, StreamPlan, plan_stream
-from penstock.source import split_records
 from penstock.stages import Stages, is_stochastic
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class _Stream:
-    """The parts that make the batches of one stream."""
-
-    plan: StreamPlan
-    source: Any
-    sampler: Any
-    batcher: Any
-    stages: Stages
-
-    def batch(self, step: Step) -> dict[str, Any]:
-        """Return the batch of a step: read, grouped, moved to the device, and staged."""
-        records = self.source.fetch(step.indices)
-        count = specs.count_records(records)
-        if count != len(step.indices):
-            raise DataError(f"the source gave {count} records; {len(step.indices)} were asked for")
-        batch = _collate(self.batcher, records, self.plan.batch_size)
-        epoch, position = divmod(step.start, self.plan.records_per_epoch)
-        return self.stages(to_device(batch), epoch, position)
-
-    def batch_spec(self) -> dict[str, Any]:
-        """Return the spec of its batches, after all stages."""
-        element, size = self.source.element_spec(), self.plan.batch_size
-        if self.batcher is None:
-            return self.stages.spec(specs.batch_spec(element, batch_size=size))
-        return self.stages.spec(self.batcher.batch_spec(element, batch_size=size))
+from penstock.stream import Stream, own_order
 
 
 class Pipeline:
@@ -60,7 +32,7 @@ class Pipeline:
     scheduler: orders the steps of several streams; by default there is the train stream alone.
     prefetch: batches made ahead by a thread; 0 makes each when it is asked for.
 
-    Components may also be given as `{"use": name, ...}`. Raises `ConfigError` and `DataError`.
+    Components may also be given as `{"use": name, ...}`. Raises `ConfigError` with all problems.
     """
 
     def __init__(
@@ -86,50 +58,69 @@ class Pipeline:
         self._rngs = rngs
         self.drop_remainder = drop_remainder
         self.prefetch = prefetch
-        self.scheduler = self._made("scheduler", scheduler, "scheduler") or SingleScheduler()
-        stages = [self._made("stage", stage, f"stages[{i}]") for i, stage in enumerate(stages)]
-        batcher = self._made("batcher", batcher, "batcher")
-        train = self._stream(TRAIN, batch_size, source, sampler, batcher, stages)
-        self._streams = {TRAIN: train}
+        early = _Problems()
+        chosen = self._made("scheduler", scheduler, "scheduler", early)
+        self.scheduler = chosen if chosen is not None else cast(Any, SingleScheduler())
+        early.tell()
+        problems = _Problems()
+        made = [self._made("stage", v, f"stages[{i}]", problems) for i, v in enumerate(stages)]
+        batcher = self._made("batcher", batcher, "batcher", problems)
+        self._streams: dict[str, Stream] = {}
         for i, callback in enumerate(getattr(self.scheduler, "callbacks", ())):
-            name, path = callback.stream, f"scheduler.callbacks[{i}]."
-            if name in self._streams:
-                raise _problem(f"{path}stream", f"{name!r} is taken already")
+            names = [TRAIN, *(c.stream for c in self.scheduler.callbacks[:i])]
+            if callback.stream in names:
+                path = f"scheduler.callbacks[{i}].stream"
+                problems.append(Problem(path, f"{callback.stream!r} is taken already"))
+        self._add_stream(TRAIN, batch_size, source, sampler, batcher, made, "", problems)
+        for i, callback in enumerate(getattr(self.scheduler, "callbacks", ())):
+            path = f"scheduler.callbacks[{i}]."
             if callback.stages is None:
-                own = [stage for stage in stages if not is_stochastic(stage)]
+                own = [stage for stage in made if not is_stochastic(stage)]
             else:
                 own = [
-                    self._made("stage", stage, f"{path}stages[{j}]")
+                    self._made("stage", stage, f"{path}stages[{j}]", problems)
                     for j, stage in enumerate(callback.stages)
                 ]
-            self._streams[name] = self._stream(
-                name,
+            self._add_stream(
+                callback.stream,
                 callback.batch_size or batch_size,
                 callback.source,
                 callback.sampler,
-                self._made("batcher", callback.batcher, f"{path}batcher") or batcher,
+                self._made("batcher", callback.batcher, f"{path}batcher", problems) or batcher,
                 own,
                 path,
+                problems,
             )
+        problems.tell()
         self._counters: dict[str, int] = {"pass": 0}
         self._iteration: object = None
         self._handed: Step | None = None  # the last step, until its epoch has been told of
+        with problems.of("sampler"):
+            next(self.scheduler.steps(self._counters, self.plans), None)  # can a schedule be made?
+        problems.tell()
 
-    def _made(self, kind: str, value: Any, path: str, num_records: int | None = None) -> Any:
+    def _made(
+        self,
+        kind: str,
+        value: Any,
+        path: str,
+        problems: "_Problems",
+        num_records: int | None = None,
+    ) -> Any:
         """Return the component that a mapping, a parsed config or a live object stands for."""
-        if value is None:
-            return None
-        parsed = registry.parse(kind, value, path)
-        try:
-            made = registry.instantiate(parsed, num_records=num_records, rngs=self._rngs)
-        except ConfigError as error:
-            raise ConfigError(error.at(path)) from error.__cause__
-        missing = [m for m in _METHODS[kind] if isinstance(made, type) or not hasattr(made, m)]
-        if missing:
-            raise _problem(path, f"{made!r} is no {kind}; it lacks {', '.join(missing)}")
-        return made
+        found = None
+        if value is not None:
+            with problems.of(path):
+                parsed = registry.parse(kind, value)
+                made = registry.instantiate(parsed, num_records=num_records, rngs=self._rngs)
+                lacking = [m for m in _METHODS[kind] if not hasattr(made, m)]
+                if isinstance(made, type) or lacking:
+                    said = f"lacks {', '.join(lacking)}" if lacking else "is a class"
+                    raise _problem("", f"{made!r} is no {kind}; it {said}")
+                found = made
+        return found
 
-    def _stream(
+    def _add_stream(
         self,
         name: str,
         batch_size: int,
@@ -137,42 +128,56 @@ class Pipeline:
         sampler: Any,
         batcher: Any,
         stages: Sequence[Any],
-        path: str = "",
-    ) -> _Stream:
-        source = self._made("source", source, f"{path}source")
-        sampler = self._made("sampler", sampler, f"{path}sampler", num_records=len(source))
-        order = sampler if sampler is not None else _own_order(source)
+        path: str,
+        problems: "_Problems",
+    ) -> None:
+        staged = None
+        with problems.of(path.removesuffix(".")):
+            staged = Stages([s for s in stages if s is not None], stream=name, key=self._key)
+        source = self._made("source", source, f"{path}source", problems)
+        if source is None:
+            if not problems:
+                problems.append(Problem(f"{path}source", "missing; every stream needs one"))
+            return
+        records = len(source)
+        sampler = self._made("sampler", sampler, f"{path}sampler", problems, num_records=records)
+        order = sampler if sampler is not None else own_order(source)
         number = getattr(getattr(order, "config", None), "num_records", None)
-        if number is not None and number > len(source):
-            raise _problem(
-                f"{path}sampler.num_records",
-                f"{number} is more than the {len(source)} records of its source",
-            )
-        try:
+        if number is not None and number > records:
+            said = f"{number} is more than the {records} records of its source"
+            problems.append(Problem(f"{path}sampler.num_records", said))
+        with problems.of(path.removesuffix(".")):
             plan = plan_stream(
-                name, order, batch_size=batch_size, drop_remainder=self.drop_remainder
+                name,
+                order,
+                batch_size=batch_size,
+                drop_remainder=self.drop_remainder and name == TRAIN,
             )
-        except ConfigError as error:
-            raise ConfigError(error.at(path.removesuffix("."))) from None
-        try:
-            staged = Stages(stages, stream=name, key=self._key)
-        except ConfigError as error:
-            raise ConfigError(error.at(path.removesuffix("."))) from None
-        return _Stream(plan=plan, source=source, sampler=sampler, batcher=batcher, stages=staged)
+            if staged is not None:
+                self._streams[name] = Stream(
+                    plan=plan, source=source, sampler=sampler, batcher=batcher, stages=staged
+                )
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Yield the batches that are left of the current pass, of all streams."""
-        with closing(self.steps()) as steps:
-            for step in steps:
-                yield step.batch
+    def __iter__(self) -> Closing:
+        """Return an iterator over the batches that are left of the current pass, of all streams."""
+        return Closing(self._batches())
 
-    def steps(self) -> Generator[Step]:
-        """Yield the steps that are left of the current pass, each with its batch.
+    def steps(self) -> Closing:
+        """Return an iterator over the steps that are left of the current pass, with their batches.
 
         The pass after it is the next epoch or epochs. It begins, too, where an earlier iteration
         stopped on the very last step. A newer iteration, or `set_state`, ends this one with a
-        `PenstockError`.
+        `PenstockError`. The iterator is closed by the end of the loop, by `close()`, as a context
+        manager, and when it is garbage collected.
         """
+        return Closing(self._steps())
+
+    def _batches(self) -> Generator[dict[str, Any]]:
+        with self.steps() as steps:
+            for step in steps:
+                yield step.batch
+
+    def _steps(self) -> Generator[Step]:
         mine = self._iteration = object()
         went_on = self._handed is not None
         self._finish_step()
@@ -272,10 +277,9 @@ class Pipeline:
 
     def _seed(self) -> int:
         words = np.asarray(jax.random.key_data(self._key)).reshape(-1)
-        seed = int(words[0]) << 32 | int(words[-1])
-        if not (jax.random.key_data(jax.random.key(seed)) == words).all():
-            raise PenstockError("the key of the pipeline's rngs is not that of any seed")
-        return seed
+        if words.shape != (2,):
+            raise PenstockError("the key of the pipeline's rngs is not one that a seed makes")
+        return int(words[0]) << 32 | int(words[1])
 
     def get_state(self) -> dict[str, Any]:
         """Return where the pipeline stands, as a JSON document of less than 2 KB.
@@ -327,6 +331,29 @@ _METHODS = {
 }
 
 
+class _Problems(list[Problem]):
+    """The problems found so far, to be told at once."""
+
+    cause: BaseException | None = None
+
+    @contextmanager
+    def of(self, path: str) -> Iterator[None]:
+        """Collect what is wrong with the part at `path`."""
+        try:
+            yield
+        except ConfigError as error:
+            self.extend(error.at(path))
+            self.cause = self.cause or error.__cause__
+        except (DataError, NotImplementedError) as error:
+            self.append(Problem(path, str(error)))
+            self.cause = self.cause or error
+
+    def tell(self) -> None:
+        """Raise `ConfigError` with all problems, where there are any."""
+        if self:
+            raise ConfigError(self) from self.cause
+
+
 def _problem(path: str, message: str) -> ConfigError:
     return ConfigError([Problem(path, message)])
 
@@ -338,26 +365,3 @@ def _default_key(rngs: Any) -> Any:
     if not isinstance(rngs, nnx.Rngs) or "default" not in rngs:
         raise _problem("rngs", f"{rngs!r} is no nnx.Rngs with a default stream, as nnx.Rngs(0) is")
     return rngs["default"].key.get_value()
-
-
-def _own_order(source: Any) -> Any:
-    """Return the source itself where it orders its records, else their stored order."""
-    if hasattr(source, "indices"):
-        return source
-    return registry.create("sampler", "sequential", num_records=len(source))
-
-
-def _collate(batcher: Any, records: dict[str, Any], batch_size: int) -> dict[str, Any]:
-    if batcher is None:
-        return specs.pad_batch(records, batch_size=batch_size)
-    if hasattr(batcher, "collate"):
-        whole: dict[str, Any] = batcher.collate(records, batch_size=batch_size)
-        return whole
-    batches = list(batcher.process(list(split_records(records)), batch_size=batch_size))
-    if len(batches) != 1:
-        raise DataError(
-            f"{type(batcher).__name__} made {len(batches)} batches of the records of one; "
-            f"a pipeline's batcher makes 1 batch of up to batch_size records"
-        )
-    made: dict[str, Any] = batches[0]
-    return made

@@ -1,9 +1,10 @@
 """Getting batches onto devices, ahead of the program that consumes them."""
 
+import atexit
 import threading
 import weakref
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import Any, Self
 
 import jax
@@ -46,11 +47,14 @@ class Prefetched:
 
     def __init__(self, items: Iterable[Any], size: int) -> None:
         self._buffer = _Buffer(size)
-        thread = threading.Thread(
+        self._thread = threading.Thread(
             target=_fill, args=(iter(items), self._buffer), name="penstock-prefetch", daemon=True
         )
-        self._finalizer = weakref.finalize(self, _stop, self._buffer, thread)
-        thread.start()
+        # Not joined when garbage is collected: the collector may run in a thread that the
+        # prefetching one waits for.
+        weakref.finalize(self, self._buffer.close)
+        _threads.add(self._thread)
+        self._thread.start()
 
     def __iter__(self) -> Self:
         return self
@@ -64,7 +68,32 @@ class Prefetched:
 
     def close(self) -> None:
         """Stop the thread and wait for it; a second call does nothing."""
-        self._finalizer()
+        self._buffer.close()
+        if self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+
+class Closing:
+    """An iterator over a generator that is a context manager too, and closes it at the end."""
+
+    def __init__(self, items: Generator[Any]) -> None:
+        self._items = items
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Any:
+        return next(self._items)
+
+    def close(self) -> None:
+        """Close the generator."""
+        self._items.close()
 
     def __enter__(self) -> Self:
         return self
@@ -80,18 +109,23 @@ class _Buffer:
         self._items: deque[tuple[Any, BaseException | None]] = deque()
         self._size = size
         self._changed = threading.Condition()
-        self.closed = False
+        self._closed = False
+
+    def has_room(self) -> bool:
+        """Wait for room; False where the buffer was closed instead."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or len(self._items) < self._size)
+            return not self._closed
 
     def put(self, item: Any, error: BaseException | None = None) -> None:
         with self._changed:
-            self._changed.wait_for(lambda: self.closed or len(self._items) < self._size)
-            if not self.closed:
+            if not self._closed:
                 self._items.append((item, error))
                 self._changed.notify_all()
 
     def get(self) -> tuple[Any, BaseException | None]:
         with self._changed:
-            self._changed.wait_for(lambda: self.closed or self._items)
+            self._changed.wait_for(lambda: self._closed or self._items)
             if not self._items:
                 return None, StopIteration()
             item = self._items.popleft()
@@ -100,32 +134,32 @@ class _Buffer:
 
     def close(self) -> None:
         with self._changed:
-            self.closed = True
+            self._closed = True
             self._items.clear()
             self._changed.notify_all()
+
+
+_threads: "weakref.WeakSet[threading.Thread]" = weakref.WeakSet()
+
+
+@atexit.register
+def _join_threads() -> None:
+    """Wait at exit for threads whose buffers were closed: XLA must not be left in mid-call."""
+    for thread in list(_threads):
+        thread.join(timeout=10)
 
 
 def _fill(items: Iterator[Any], buffer: _Buffer) -> None:
     """Move items into the buffer; it holds no reference to the consumer, so that can be freed."""
     try:
-        for item in items:
-            buffer.put(item)
-            if buffer.closed:
-                break
-            del item
-        buffer.put(None, StopIteration())
+        while buffer.has_room():
+            buffer.put(next(items))
     except BaseException as error:  # noqa: BLE001 (handed to the consumer, at its place)
         buffer.put(None, error)
     finally:
         close = getattr(items, "close", None)
         if close is not None:
             close()
-
-
-def _stop(buffer: _Buffer, thread: threading.Thread) -> None:
-    buffer.close()
-    if thread is not threading.current_thread() and thread.ident is not None:
-        thread.join()
 
 
 def check_prefetch(size: Any, field: str, minimum: int) -> None:
@@ -142,4 +176,15 @@ def prefetch_to_device(iterable: Iterable[Any], size: int = 2, sharding: Any = N
     Close it, or use it in a `with` block, to stop early. Raises `ConfigError` for a size below 1.
     """
     check_prefetch(size, "size", 1)
-    return Prefetched((to_device(item, sharding) for item in iterable), size)
+    return Prefetched(_on_device(iterable, sharding), size)
+
+
+def _on_device(iterable: Iterable[Any], sharding: Any) -> Generator[Any]:
+    items = iter(iterable)
+    try:
+        for item in items:
+            yield to_device(item, sharding)
+    finally:
+        close = getattr(items, "close", None)
+        if close is not None:
+            close()

@@ -122,6 +122,12 @@ class StreamPlan:
             base = self.positions(first)[0]
             block = self.sampler.indices(base, self.positions(stop - 1)[1])
             block = np.asarray(block, dtype=np.int64)
+            count = self.positions(stop - 1)[1] - base
+            if block.shape != (count,):
+                raise DataError(
+                    f"{type(self.sampler).__name__} of stream {self.name!r} gave indices of shape "
+                    f"{block.shape} for {count} positions; it has to give one for each"
+                )
             for number in range(first, stop):
                 offset = (number - first) * self.batch_size
                 yield number, base + offset, block[offset : offset + self.batch_size]

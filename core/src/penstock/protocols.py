@@ -28,7 +28,7 @@ class Sampler(Protocol):
 
 @runtime_checkable
 class Source(Protocol):
-    """Yields records, as dicts of arrays, one after another."""
+    """Yields records, as dicts of arrays, in turn; a pipeline needs an `IndexedSource`."""
 
     length: int | None
 
@@ -65,7 +65,12 @@ class Scheduler(Protocol):
 
     `steps(state, plans)` yields the `penstock.plan.Step`s that are left of the pass that `state`
     is in. `state` is a dict of ints with the key `pass`; each step carries in `after` the state
-    that follows it. `plans` maps stream names to `penstock.plan.StreamPlan`s.
+    that follows it. `plans` maps stream names to `penstock.plan.StreamPlan`s. It raises
+    `penstock.StateError` for a state that none of its steps leads to.
+
+    A scheduler of several streams has `callbacks`: objects with the attributes `stream` (a name),
+    `source`, `sampler`, `batcher`, `stages` and `batch_size` (None for the pipeline's own). One
+    with `steps_per_pass(plans)` and `timeline(plans)` shows in the command's output.
     """
 
     def steps(self, state: Mapping[str, int], plans: Mapping[str, Any]) -> Iterator[Any]: ...

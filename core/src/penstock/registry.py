@@ -1,53 +1,28 @@
 """Find the components that installed plugins offer, and have them by name."""
 
 import contextlib
-import os
 import warnings
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
-from types import ModuleType
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import Any
 
 import attrs
-import pluggy
 
-from penstock import hookspecs
-from penstock.component import API_LEVEL, KINDS, Component
+from penstock.component import KINDS, Component
 from penstock.config import structure, unstructure
+from penstock.discovery import BUILTIN, CODE, FIRST_PARTY, Found, discover
 from penstock.errors import (
     AmbiguousNameError,
     BrokenPluginError,
     ComponentError,
     ConfigError,
     DisabledError,
-    IncompatiblePluginError,
     NotInstalledError,
     PluginWarning,
     Problem,
     UnknownComponentError,
     did_you_mean,
 )
-
-ENTRY_POINT_GROUP = "penstock"
-BUILTIN = "builtin"
-CODE = "code"
-
-# First-party names by extra, known even when their plugin is not installed.
-FIRST_PARTY: Mapping[str, tuple[str, ...]] = {
-    "samplers": ("sampler/epoch-aware",),
-    "batchers": ("batcher/default",),
-    "tfds": ("source/tfds-eager", "source/tfds-streaming"),
-    "interleave": ("scheduler/interleaved",),
-}
-
-
-@attrs.define
-class _Registry:
-    """What one scan of the installed plugins found."""
-
-    components: list[Component] = attrs.Factory(list)
-    broken: dict[str, BrokenPluginError] = attrs.Factory(dict)
-    disabled: set[str] = attrs.Factory(set)
 
 
 @attrs.frozen
@@ -58,7 +33,7 @@ class Use:
     config: Any
 
 
-_scanned: _Registry | None = None
+_scanned: Found | None = None
 _registered: list[Component] = []
 _made_by: dict[int, Component] = {}  # by id of the living object that `instantiate` made
 
@@ -140,7 +115,7 @@ def _not_found(
     namespace: str,
     name: str,
     offered: list[Component],
-    registry: _Registry,
+    registry: Found,
 ) -> ComponentError:
     extra = next((e for e, names in FIRST_PARTY.items() if f"{kind}/{name}" in names), None)
     owner = namespace or extra or ""
@@ -169,9 +144,7 @@ def _not_found(
     if registry.broken:
         message += f" (plugins left out as broken: {', '.join(sorted(registry.broken))})"
     if registry.disabled:
-        message += (
-            f" (plugins switched off by the environment: {', '.join(sorted(registry.disabled))})"
-        )
+        message += f" (plugins switched off: {', '.join(sorted(registry.disabled))})"
     return UnknownComponentError(message)
 
 
@@ -296,6 +269,9 @@ def describe(kind: str, value: Any, *, identity_only: bool = False) -> dict[str,
             return describe(inner_kind, inner, identity_only=identity_only)
 
         fields = unstructure(config, name_component=name_component, identity_only=identity_only)
+        seed = getattr(config, "seed", None)
+        if seed is not None:  # left out, it would be the pipeline's
+            fields["seed"] = seed
     try:
         component = component_of(kind, value)
     except UnknownComponentError:
@@ -322,92 +298,10 @@ def _check_kind(kind: str) -> None:
         )
 
 
-def _scan() -> _Registry:
+def _scan() -> Found:
     global _scanned
     if _scanned is None:
-        _scanned = _discover()
+        _scanned = discover()
         for failure in _scanned.broken.values():
             warnings.warn(f"left out: {failure}", PluginWarning, stacklevel=3)
     return _scanned
-
-
-def _discover() -> _Registry:
-    import importlib.metadata as metadata
-
-    from penstock.builtin import plugin as builtin
-
-    registry = _Registry()
-    manager = pluggy.PluginManager("penstock")
-    manager.add_hookspecs(hookspecs)
-    dist = metadata.distribution("penstock")
-    _add(manager, registry, builtin, BUILTIN, "penstock", dist.version)
-    owners: dict[str, str] = {BUILTIN: "penstock", CODE: "penstock"}
-    owners |= {extra: f"penstock-{extra}" for extra in FIRST_PARTY}
-    for entry in sorted(metadata.entry_points(group=ENTRY_POINT_GROUP), key=lambda e: e.name):
-        name, version = (entry.dist.name, entry.dist.version) if entry.dist else ("?", "?")
-        if not _allowed(entry.name):
-            registry.disabled.add(entry.name)
-            continue
-        owner = owners.setdefault(entry.name, name)
-        try:
-            if owner != name or manager.has_plugin(entry.name):
-                raise BrokenPluginError(f"the namespace {entry.name!r} belongs to {owner}")
-            _add(manager, registry, entry.load(), entry.name, name, version)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 (a plugin's fault stays its own)
-            kind = BrokenPluginError
-            if isinstance(error, IncompatiblePluginError):
-                kind = IncompatiblePluginError
-            failure = kind(
-                f"plugin {entry.name!r} of {name} {version} ({entry.value}): "
-                f"{type(error).__name__}: {error}"
-            )
-            failure.__cause__ = error
-            key = entry.name if owner == name else f"{entry.name} ({name})"
-            registry.broken[key] = failure
-    return registry
-
-
-def _add(
-    manager: pluggy.PluginManager,
-    registry: _Registry,
-    module: ModuleType,
-    namespace: str,
-    dist: str,
-    version: str,
-) -> None:
-    """Add what one plugin declares, all of it or nothing."""
-    level = getattr(module, "PENSTOCK_API", None)
-    if level != API_LEVEL:
-        raise IncompatiblePluginError(
-            f"it declares PENSTOCK_API = {level!r}, and this penstock speaks level {API_LEVEL}; "
-            f"install versions of penstock and {dist} that agree"
-        )
-    manager.register(module, name=namespace)
-    try:
-        manager.check_pending()
-        declared = list(_declared(manager, module))
-        names = [(c.kind, c.name) for c in declared]
-        twice = sorted({n for n in names if names.count(n) > 1})
-        if twice:
-            raise BrokenPluginError(f"it declares twice: {twice}")
-    except BaseException:
-        manager.unregister(module)
-        raise
-    registry.components.extend(
-        attrs.evolve(c, namespace=namespace, dist=dist, version=version) for c in declared
-    )
-
-
-def _declared(manager: pluggy.PluginManager, module: ModuleType) -> Iterator[Component]:
-    for implementation in manager.hook.penstock_components.get_hookimpls():
-        if implementation.plugin is module:
-            yield from cast(Iterable[Component], implementation.function())
-
-
-def _allowed(namespace: str) -> bool:
-    def names(variable: str) -> set[str] | None:
-        text = os.environ.get(variable)
-        return None if text is None else {n.strip() for n in text.split(",") if n.strip()}
-
-    allow, deny = names("PENSTOCK_PLUGINS"), names("PENSTOCK_PLUGINS_DISABLE")
-    return (allow is None or namespace in allow) and namespace not in (deny or set())

@@ -12,7 +12,7 @@ from flax import nnx
 
 from penstock.config import StructuralConfig
 from penstock.errors import ConfigError, PenstockError, Problem, StateError
-from penstock.module import StructuralModule
+from penstock.module import StructuralModule, take_config_fields
 
 _CHUNK = 8192
 
@@ -41,8 +41,6 @@ class SamplerModule(StructuralModule):
         self._position = nnx.Variable(0)
         self._pass_start = nnx.Variable(0)
         self._chunk: Any = nnx.static(None)
-        if hasattr(config, "seed"):
-            self.seed = nnx.Variable(config.seed)
 
     def indices(self, start: int, stop: int) -> Any:
         """Return the record numbers at absolute positions [start, stop), int64."""
@@ -146,20 +144,21 @@ class SamplerModule(StructuralModule):
         Raises `ConfigError` for a seed out of range, or one given to a sampler that has none.
         """
         if seed is not None:
-            if not hasattr(self, "seed"):
+            if not hasattr(self.config, "seed"):
                 raise ConfigError([Problem("seed", f"{type(self).__name__} has no seed to set")])
             self.config = nnx.static(attrs.evolve(self.config, seed=seed))
-            self.seed.set_value(seed)
         self._chunk = nnx.static(None)
         self._position.set_value(0)
         self._pass_start.set_value(0)
 
     def get_state(self) -> dict[str, Any]:
-        return {**super().get_state(), "_position": self.position}
+        seed = {"seed": self.config.seed} if hasattr(self.config, "seed") else {}
+        return {**super().get_state(), **seed, "_position": self.position}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        before = self.get_state()
-        super().set_state(state)
+        config, variables = take_config_fields(self, state, ("seed",))
+        before = super().get_state()
+        super().set_state(variables)
         position, start = state["_position"], state["_pass_start"]
         if not 0 <= start <= position <= self._pass_end():
             super().set_state(before)
@@ -167,8 +166,7 @@ class SamplerModule(StructuralModule):
                 f"position {position} in a pass that began at {start} is not one of this sampler"
             )
         self._chunk = nnx.static(None)
-        if hasattr(self, "seed") and state["seed"] != self.config.seed:
-            self.config = nnx.static(attrs.evolve(self.config, seed=state["seed"]))
+        self.config = nnx.static(config)
 
     def clone(self) -> Self:
         twin = super().clone()

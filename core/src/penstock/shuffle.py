@@ -1,10 +1,11 @@
 """A keyed bijection on [0, n): a shuffle computed position by position, in O(1) memory.
 
-A Feistel network (Luby & Rackoff, 1988) permutes the smallest power of two that holds n; positions
-that land outside [0, n) walk on along their cycle until they land inside (Black & Rogaway, 2002,
-"cycle walking"), fewer than one extra step on average. Halves may differ by one bit, so the domain
-is never twice n or more. All arithmetic is on uint32, written once over an array namespace: numpy
-and `jax.numpy` give the same numbers.
+A Feistel network (Luby & Rackoff, 1988) on pairs (high, low), with high in [0, a) and low in
+[0, 2**k): a round adds to one half, or xors it with, a hash of the other half. a and k are such
+that a * 2**k exceeds n by a share of less than about 1 / sqrt(n); positions that land outside
+[0, n) walk on along their cycle until they land inside (Black & Rogaway, 2002). Arithmetic is on
+uint32 as long as n < 2**32, written once over an array namespace: numpy and `jax.numpy` give the
+same numbers.
 """
 
 from collections.abc import Callable
@@ -12,68 +13,95 @@ from typing import Any
 
 import numpy as np
 
-ROUNDS = 8
-SEED_BITS = 64
-
-_GOLDEN = 0x9E3779B9
 _MASK32 = 0xFFFFFFFF
+_GOLDEN = 0x9E3779B9
 
 
-def _mix(x: Any, xp: Any) -> Any:
-    """Finish a 32-bit hash: the finaliser of MurmurHash3 (Appleby, public domain)."""
-    x = x ^ (x >> xp.uint32(16))
-    x = x * xp.uint32(0x85EBCA6B)
-    x = x ^ (x >> xp.uint32(13))
-    x = x * xp.uint32(0xC2B2AE35)
-    return x ^ (x >> xp.uint32(16))
+def rounds(n: int) -> int:
+    """Return the number of rounds for [0, n): more where the halves are small."""
+    return 16 if n < 2**12 else 8
 
 
-def _words(value: Any, xp: Any) -> tuple[Any, Any]:
-    """Return the low and high 32 bits of an int or an integer array, as arrays of shape (1,)."""
-    if isinstance(value, int | np.integer):
-        number = int(value)
-        low, high = number & _MASK32, (number >> 32) & _MASK32
-        return xp.full((1,), low, xp.uint32), xp.full((1,), high, xp.uint32)
-    low = value.astype(xp.uint32).reshape(1)
-    if value.dtype.itemsize < 8:
-        return low, xp.zeros((1,), xp.uint32)
-    return low, (value >> 32).astype(xp.uint32).reshape(1)
+def round_keys(n: int, seed: Any, epoch: Any, stream: Any = 0, *, xp: Any = np) -> tuple[Any, ...]:
+    """Return a 32-bit key for each round of a permutation of [0, n).
 
-
-def round_keys(seed: Any, epoch: Any, stream: Any = 0, *, xp: Any = np) -> tuple[Any, ...]:
-    """Return the keys of all rounds: a 64-bit hash of seed, epoch and stream, spread out.
-
-    Each of `seed`, `epoch` and `stream` is an int below 2**64 or an integer array of one element,
-    which may be traced.
+    Each of `seed`, `epoch` and `stream` is an int below 2**64 or an integer scalar array, which may
+    be traced. A hash mixes them word by word into 64 bits with MurmurHash3's finaliser.
     """
-    left = xp.full((1,), 0x243F6A88, xp.uint32)
-    right = xp.full((1,), 0x85A308D3, xp.uint32)
+    word: Any = xp.uint32
+    if all(isinstance(part, int | np.integer) for part in (seed, epoch, stream)):
+        word = int  # Python ints are fastest for the few numbers of one key
+    left, right = word(0x243F6A88), word(0x85A308D3)
     for part in (seed, epoch, stream):
-        for word in _words(part, xp):
-            left = _mix((left ^ word) + xp.uint32(_GOLDEN), xp)
-            right = _mix((right + word) ^ left, xp) * xp.uint32(0x9E3779B1)
+        for half in _halves(part, word):
+            left = _mix(((left ^ half) + word(_GOLDEN)) & word(_MASK32), word)
+            right = (_mix(((right + half) & word(_MASK32)) ^ left, word) * word(_GOLDEN)) & word(
+                _MASK32
+            )
     return tuple(
-        _mix(left + xp.uint32((r * _GOLDEN) & _MASK32), xp) ^ _mix(right ^ xp.uint32(r + 1), xp)
-        for r in range(ROUNDS)
+        _mix((left + word(r * _GOLDEN & _MASK32)) & word(_MASK32), word)
+        ^ _mix(right ^ word(r + 1), word)
+        for r in range(rounds(n))
     )
 
 
-def _halves(n: int) -> tuple[int, int]:
-    bits = (n - 1).bit_length()
-    return bits // 2, bits - bits // 2
+def _halves(part: Any, word: Any) -> tuple[Any, Any]:
+    """Return the low and high 32 bits."""
+    if isinstance(part, int | np.integer):
+        return word(int(part) & _MASK32), word(int(part) >> 32 & _MASK32)
+    high = part >> 32 if part.dtype.itemsize == 8 else part & 0
+    return (part & _MASK32 if part.dtype.itemsize == 8 else part).astype(word), high.astype(word)
 
 
-def _encrypt(x: Any, n: int, keys: tuple[Any, ...], xp: Any, *, inverse: bool = False) -> Any:
-    """Permute [0, 2**bits), the smallest such domain with n <= 2**bits."""
-    high_bits, low_bits = _halves(n)
-    masks = (xp.uint32((1 << high_bits) - 1), xp.uint32((1 << low_bits) - 1))
-    low_mask = x.dtype.type((1 << low_bits) - 1)
-    halves = [(x >> low_bits).astype(xp.uint32), (x & low_mask).astype(xp.uint32)]
-    order = range(ROUNDS - 1, -1, -1) if inverse else range(ROUNDS)
-    for r in order:
-        changed, other = r % 2, 1 - r % 2
-        halves[changed] = halves[changed] ^ (_mix(halves[other] ^ keys[r], xp) & masks[changed])
-    return (halves[0].astype(x.dtype) << low_bits) | halves[1].astype(x.dtype)
+def _mix(x: Any, word: Any) -> Any:
+    """Finish a 32-bit hash: the finaliser of MurmurHash3 (Appleby, public domain)."""
+    x = x ^ (x >> 16)
+    x = (x * word(0x85EBCA6B)) & word(_MASK32)
+    x = x ^ (x >> 13)
+    x = (x * word(0xC2B2AE35)) & word(_MASK32)
+    return x ^ (x >> 16)
+
+
+def shape(n: int) -> tuple[int, int]:
+    """Return (a, k): the halves of the domain a * 2**k, the smallest of its kind that holds n."""
+    k = (n - 1).bit_length() // 2
+    return -(-n >> k), k
+
+
+def network(x: Any, a: Any, k: Any, keys: Any, *, xp: Any = np, inverse: bool = False) -> Any:
+    """Permute [0, a * 2**k): the bijection before any walking.
+
+    x: uint32 array, or uint64 where the domain exceeds 2**32. a, k: ints, or scalars of x's dtype.
+    """
+    word = x.dtype.type
+    a, k = (part if hasattr(part, "dtype") else word(part) for part in (a, k))
+    low_mask = (word(1) << k) - word(1)
+    high, low = x >> k, x & low_mask
+    for r in reversed(range(len(keys))) if inverse else range(len(keys)):
+        key = xp.uint32(keys[r])
+        if r % 2:
+            low = low ^ (_hash(high, key, xp).astype(word) & low_mask)
+        else:
+            added = _scaled(_hash(low, key, xp), a, word)
+            high = high + (a - added if inverse else added)
+            high = xp.where(high >= a, high - a, high)
+    return (high << k) | low
+
+
+def _hash(x: Any, key: Any, xp: Any) -> Any:
+    """Return 32 well-mixed bits of a half; half-words above 32 bits are folded in."""
+    x = (x ^ (x >> 32)).astype(xp.uint32) if x.dtype.itemsize == 8 else x
+    x = (x ^ key) * xp.uint32(0x85EBCA6B)
+    x = (x ^ (x >> 15)) * xp.uint32(0xC2B2AE35)
+    return x ^ (x >> 16)
+
+
+def _scaled(hashed: Any, a: Any, word: Any) -> Any:
+    """Return floor(hashed * a / 2**32), in [0, a); without 64-bit products where a < 2**16."""
+    if np.dtype(word).itemsize == 8:
+        return (hashed.astype(word) * a) >> word(32)
+    high, low = hashed >> 16, hashed & 0xFFFF
+    return (high * a + (low * a >> 16)) >> 16
 
 
 def permute(
@@ -95,17 +123,25 @@ def permute(
     """
     if n < 1:
         raise ValueError(f"n is {n!r}; a permutation needs at least 1 element")
-    x = _encrypt(positions, n, keys, xp, inverse=inverse)
+    a, k = shape(n)
+    word = xp.uint32 if a << k <= 2**32 else xp.uint64
+
+    def once(x: Any) -> Any:
+        return network(x, a, k, keys, xp=xp, inverse=inverse)
+
+    x = once(positions.astype(word))
     if while_loop is not None:
-        return while_loop(
-            lambda y: (y >= n).any(),
-            lambda y: xp.where(y >= n, _encrypt(y, n, keys, xp, inverse=inverse), y),
-            x,
-        )
+        x = while_loop(lambda y: (y >= n).any(), lambda y: xp.where(y >= n, once(y), y), x)
+        return x.astype(positions.dtype)
+    return walk(x, n, once).astype(positions.dtype)
+
+
+def walk(x: Any, n: int, once: Callable[[Any], Any]) -> Any:
+    """Send each element of the numpy array `x` through `once` until it is less than n."""
     flat = x.reshape(-1)
     outside = np.flatnonzero(flat >= n)
     while outside.size:
-        walked = _encrypt(flat[outside], n, keys, xp, inverse=inverse)
+        walked = once(flat[outside])
         flat[outside] = walked
         outside = outside[walked >= n]
     return flat.reshape(x.shape)
@@ -124,7 +160,7 @@ def epoch_indices(
         epoch, offset = divmod(start, n)
         count = min(stop - start, n - offset)
         positions = np.arange(offset, offset + count, dtype=np.int64)
-        parts.append(permute(positions, n, round_keys(seed, epoch, stream)))
+        parts.append(permute(positions, n, round_keys(n, seed, epoch, stream)))
         start += count
     return np.concatenate(parts) if parts else np.empty(0, np.int64)
 
@@ -132,4 +168,4 @@ def epoch_indices(
 def position_of(index: Any, n: int, *, seed: int, epoch: int, stream: int = 0) -> Any:
     """Return the position, within an epoch, of each record index: the inverse of the shuffle."""
     indices = np.asarray(index, np.int64)
-    return permute(indices.copy(), n, round_keys(seed, epoch, stream), inverse=True)
+    return permute(indices, n, round_keys(n, seed, epoch, stream), inverse=True)

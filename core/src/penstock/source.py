@@ -11,11 +11,12 @@ from flax import nnx
 
 from penstock import specs
 from penstock.config import StructuralConfig
-from penstock.errors import StateError
-from penstock.module import StructuralModule
+from penstock.errors import ConfigError, Problem, StateError
+from penstock.module import StructuralModule, take_config_fields
 from penstock.shuffle import epoch_indices, permute, round_keys
 
 _ELEMENTS = 256
+_IN_STATE = ("shuffle", "seed")  # fields of the config that may change while it is used
 
 
 class SourceModule(StructuralModule):
@@ -33,8 +34,7 @@ class SourceModule(StructuralModule):
         super().__init__(config, rngs=rngs, name=name)
         self.index = nnx.Variable(0)
         self.epoch = nnx.Variable(0)
-        self.seed = nnx.Variable(getattr(config, "seed", 0))
-        self._random_order = bool(getattr(config, "shuffle", False))
+        self._handed = False  # whether this very object handed out the record before `index`
 
     def fetch(self, indices: Any) -> dict[str, Any]:
         """Return the records of these numbers: a dict of arrays with leading axis len(indices)."""
@@ -53,24 +53,33 @@ class SourceModule(StructuralModule):
         return self.length
 
     @property
+    def seed(self) -> int:
+        """The seed of its own order."""
+        return int(getattr(self.config, "seed", 0))
+
+    @property
     def is_random_order(self) -> bool:
         """Whether its own order is shuffled."""
-        return self._random_order
+        return bool(getattr(self.config, "shuffle", False))
 
     def set_random_order(self, enabled: bool) -> None:
         """Shuffle its own order from now on, or not."""
-        self._random_order = bool(enabled)
         if hasattr(self.config, "shuffle"):
-            self.config = nnx.static(attrs.evolve(self.config, shuffle=self._random_order))
+            self.config = nnx.static(attrs.evolve(self.config, shuffle=bool(enabled)))
+        elif enabled:
+            raise ConfigError(
+                [Problem("shuffle", f"{type(self).__name__} has no order of its own")]
+            )
 
     def indices(self, start: int, stop: int) -> Any:
         """Return the record numbers at absolute positions [start, stop) of its own order."""
         if self.is_random_order:
-            return epoch_indices(start, stop, self.length, seed=int(self.seed.get_value()))
+            return epoch_indices(start, stop, self.length, seed=self.seed)
         return np.arange(start, stop, dtype=np.int64) % self.length
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yield the records that are left of this epoch, one dict each, then start the next."""
+        self._begin()
         base = int(self.epoch.get_value()) * self.length
         starts = range(int(self.index.get_value()), self.length, _ELEMENTS)
         yield from self._hand_out(
@@ -78,14 +87,24 @@ class SourceModule(StructuralModule):
             for s in starts
         )
 
+    def _begin(self) -> None:
+        """Begin the next epoch where an iteration stopped on the last record of this one."""
+        if self._handed and int(self.index.get_value()) == self.length:
+            self._next_epoch()
+
+    def _next_epoch(self) -> None:
+        self._handed = False
+        self.index.set_value(0)
+        self.epoch.set_value(int(self.epoch.get_value()) + 1)
+
     def _hand_out(self, blocks: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         """Yield the records in `blocks`, the rest of this epoch, keeping `index` and `epoch`."""
         for block in blocks:
-            for element in split_records(block):
+            for element in split_records(specs.arrive(block)):
                 self.index.set_value(int(self.index.get_value()) + 1)
+                self._handed = True
                 yield element
-        self.index.set_value(0)
-        self.epoch.set_value(int(self.epoch.get_value()) + 1)
+        self._next_epoch()
 
     def get_batch(self, batch_size: int, key: Any | None = None) -> dict[str, Any]:
         """Return the next `batch_size` records, going on into the next epoch where one ends.
@@ -95,9 +114,9 @@ class SourceModule(StructuralModule):
         """
         specs.check_batch_size(batch_size)
         if key is not None:
-            return self.fetch(np.asarray(self._keyed_order(0, batch_size, key), np.int64))
+            return self._arrived(np.asarray(self._keyed_order(0, batch_size, key), np.int64))
         start = int(self.epoch.get_value()) * self.length + int(self.index.get_value())
-        batch = self.fetch(self.indices(start, start + batch_size))
+        batch = self._arrived(self.indices(start, start + batch_size))
         epoch, index = divmod(start + batch_size, self.length)
         self.epoch.set_value(epoch)
         self.index.set_value(index)
@@ -109,43 +128,48 @@ class SourceModule(StructuralModule):
             f"{type(self).__name__} reads on the host; use fetch, or a source that holds its data"
         )
 
+    def _arrived(self, indices: Any) -> dict[str, Any]:
+        arrived: dict[str, Any] = specs.arrive(self.fetch(indices))
+        return arrived
+
     def _keyed_order(self, start: Any, size: int, key: Any) -> Any:
         """Return `size` record numbers from `start` on, in the order `key` chooses; traceable."""
         if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
             key = jax.random.key_data(key)
         words = key.reshape(-1)
-        keys = round_keys(words[0], words[-1], xp=jnp)
+        keys = round_keys(self.length, words[0], words[-1], xp=jnp)
         positions = (start + jnp.arange(size, dtype=jnp.int32)) % self.length
         return permute(positions, self.length, keys, xp=jnp, while_loop=jax.lax.while_loop)
 
     def reset(self, seed: int | None = None) -> None:
-        """Go back to the first record of epoch 0, with another seed where one is given."""
+        """Go back to the first record of epoch 0, with another seed where one is given.
+
+        Raises `ConfigError` for a seed out of range, or one given to a source that has none.
+        """
         if seed is not None:
-            if hasattr(self.config, "seed"):
-                self.config = nnx.static(attrs.evolve(self.config, seed=seed))
-            self.seed.set_value(seed)
+            if not hasattr(self.config, "seed"):
+                raise ConfigError([Problem("seed", f"{type(self).__name__} has no seed to set")])
+            self.config = nnx.static(attrs.evolve(self.config, seed=seed))
+        self._handed = False
         self.index.set_value(0)
         self.epoch.set_value(0)
 
     def get_state(self) -> dict[str, Any]:
-        return {**super().get_state(), "random_order": self._random_order}
+        fields = {n: getattr(self.config, n) for n in _IN_STATE if hasattr(self.config, n)}
+        return {**super().get_state(), **fields}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        if not isinstance(state, dict):
-            raise TypeError(f"a source's state is a dict, not {type(state).__name__}")
-        if not isinstance(state.get("random_order"), bool):
-            raise StateError("the state of a source needs random_order, true or false")
+        config, variables = take_config_fields(self, state, _IN_STATE)
         before = super().get_state()
-        super().set_state({k: v for k, v in state.items() if k != "random_order"})
+        super().set_state(variables)
         if not (0 <= state["index"] <= self.length and state["epoch"] >= 0):
             super().set_state(before)
             raise StateError(
                 f"index {state['index']} in epoch {state['epoch']} is not a place in "
                 f"{self.length} records"
             )
-        self.set_random_order(state["random_order"])
-        if hasattr(self.config, "seed") and state["seed"] != self.config.seed:
-            self.config = nnx.static(attrs.evolve(self.config, seed=state["seed"]))
+        self._handed = False
+        self.config = nnx.static(config)
 
 
 def split_records(records: dict[str, Any]) -> Iterator[dict[str, Any]]:

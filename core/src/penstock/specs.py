@@ -113,6 +113,19 @@ def canonical(name: str, array: Any) -> Any:
     return np.asarray(array, wanted)
 
 
+def arrive(records: Any) -> Any:
+    """Return the pytree as JAX arrays of the dtypes that its spec promises; strings stay numpy's.
+
+    Raises `DataError` where an integer does not fit.
+    """
+
+    def leaf(path: Any, value: Any) -> Any:
+        value = canonical(jax.tree_util.keystr(path, simple=True, separator="."), value)
+        return value if is_host_dtype(value.dtype) else jnp.asarray(value)
+
+    return jax.tree_util.tree_map_with_path(leaf, records)
+
+
 def _dtype(x: Any) -> Any:
     return x.dtype if hasattr(x, "dtype") else np.asarray(x).dtype
 

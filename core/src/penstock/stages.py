@@ -26,8 +26,9 @@ class Stages:
     """The stages of one stream, as one function of a batch on the device.
 
     stages: callables or `nnx.Module`s, each a function of a batch; one with `stochastic` true also
-        gets one PRNG key a record, made from `key`, the stream's name, the epoch and the record's
-        position in it, so that neither batch size nor resuming changes what a record sees.
+        gets one PRNG key a record, made from `key`, the stream's name, the stage's number, the
+        epoch and the record's position in it: neither batch size nor resuming changes what a
+        record sees. A stage must not change its Variables: such changes are lost.
 
     A field that stays on the host (strings) is a `HostField` to the stages, which may leave it out,
     rename it or pass it on. Raises `ConfigError` for a stochastic stage without a key.
@@ -79,19 +80,25 @@ class Stages:
         size = len(jax.tree.leaves(batch)[0])
         batch = {**batch, **{name: HostField(name) for name in host_names}}
         modules = iter(nnx.merge(definition, parameters))
-        keys = None
-        if any(is_stochastic(stage) for stage in self.stages):
-            epoch_key = jax.random.fold_in(self._key, place[0])
-            positions = place[1] + jnp.arange(size, dtype=jnp.uint32)
-            keys = jax.vmap(lambda p: jax.random.fold_in(epoch_key, p))(positions)
+        stochastic = 0
         for stage in self.stages:
             function = next(modules) if isinstance(stage, nnx.Module) else stage
-            batch = function(batch, keys) if is_stochastic(stage) else function(batch)
+            if is_stochastic(stage):
+                batch = function(batch, self._keys(stochastic, place, size))
+                stochastic += 1
+            else:
+                batch = function(batch)
             _check_batch(stage, batch, size)
         # Which host fields come out under which name is known once the stages are traced.
         kept = {new: v.name for new, v in batch.items() if isinstance(v, HostField)}
         self._kept[host_names] = kept
         return {name: value for name, value in batch.items() if name not in kept}
+
+    def _keys(self, number: int, place: Any, size: int) -> Any:
+        """Return one key a record for the stochastic stage of that number."""
+        key = jax.random.fold_in(jax.random.fold_in(self._key, np.uint32(number)), place[0])
+        positions = place[1] + jnp.arange(size, dtype=jnp.uint32)
+        return jax.vmap(lambda position: jax.random.fold_in(key, position))(positions)
 
 
 def is_stochastic(stage: Any) -> bool:

@@ -1,7 +1,4 @@
-"""Train a digit classifier from `digits.toml`; after a kill, `--resume` goes on where it was saved.
-
-python train.py [--config FILE] [--checkpoints DIR] [--resume] [--log FILE]
-"""
+"""Train a digit classifier from `digits.toml`; `--resume` goes on where a run was killed."""
 
 import argparse
 import json
@@ -52,7 +49,7 @@ evaluate = nnx.jit(measure)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", default=HERE / "digits.toml")
     parser.add_argument("--checkpoints", default="digits-checkpoints", help="folder for them")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
@@ -71,11 +68,8 @@ def main() -> None:
         parser.error(f"{folder} holds an earlier run: --resume goes on with it; or name another")
     keep = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
     with ocp.CheckpointManager(folder, options=keep) as saved:
-        accuracy = float("nan")
-        if options.resume and saved.latest_step() is None:
-            print(f"no checkpoint in {folder} yet: starting anew")
-        elif options.resume:
-            accuracy = restore(saved, model, optimizer, pipeline)
+        resumed = options.resume and saved.latest_step() is not None
+        accuracy = restore(saved, model, optimizer, pipeline) if resumed else float("nan")
         accuracy = train(pipeline, model, optimizer, saved, options.log, accuracy)
     print(f"test accuracy: {accuracy:.4f}")
 

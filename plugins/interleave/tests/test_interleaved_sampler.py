@@ -193,8 +193,8 @@ def test_a_sampler_with_set_epoch_is_told_each_epoch_and_can_start_inside_one():
 
 
 def test_it_has_the_attributes_of_the_interface():
-    made = sampler(10, {"batch_size": 4, "max_epochs": 1},
-                   [{"length": 3, "every_n_epochs": 1}, {"length": 5, "every_n_epochs": 1}])  # fmt: skip
+    callbacks = [{"length": 3, "every_n_epochs": 1}, {"length": 5, "every_n_epochs": 1}]
+    made = sampler(10, {"batch_size": 4, "max_epochs": 1}, callbacks)
     assert made.config.batch_size == made.batch_size == 4
     assert made.main_sampler == range(10)
     assert [c.sampler for c in made.extra_samplers] == [range(3), range(5)]

@@ -104,7 +104,7 @@ def test_an_endless_sampler_needs_a_limit():
     endless = config()
     endless["sampler"]["num_epochs"] = -1
     with pytest.raises(ConfigError, match="nothing ends a pass"):
-        list(build(endless).steps())
+        build(endless)
     endless["scheduler"]["max_updates"] = 2
     assert len(list(build(endless).steps())) == 3
 
@@ -113,7 +113,7 @@ def test_an_evaluation_without_end_is_refused():
     wrong = config()
     wrong["scheduler"]["callbacks"][0]["sampler"] = {"use": "sequential", "num_epochs": -1}
     with pytest.raises(ConfigError, match=r"scheduler\.callbacks\[0\]\.sampler: is endless"):
-        list(build(wrong).steps())
+        build(wrong)
 
 
 def test_evaluation_leaves_out_stochastic_stages_unless_it_has_its_own():
@@ -192,6 +192,18 @@ def test_live_and_named_parts_may_stand_in_a_callback_from_python():
     assert len(list(named)) == len(list(live)) == 4
     assert named.get_state() == live.get_state()
     assert len(list(build(named.config))) == 4
+
+
+def test_evaluation_serves_every_record_while_training_drops_the_remainder():
+    given = {**config(), "drop_remainder": True}
+    steps = list(build(given).steps())
+    assert [len(s.indices) for s in steps if s.stream == "train"] == [4, 4] * 2
+    assert [len(s.indices) for s in steps if s.stream == "test"] == [4, 1] * 2
+
+
+def test_the_number_of_steps_in_a_pass_is_known():
+    pipeline = build(config())
+    assert pipeline.scheduler.steps_per_pass(pipeline.plans) == len(list(pipeline))
 
 
 def test_one_table_where_a_list_belongs_is_told():

@@ -1,7 +1,8 @@
 """Sources whose records are arrays in memory."""
 
 import hashlib
-from typing import Any
+import threading
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +28,7 @@ class ArraySource(SourceModule):
     ) -> None:
         super().__init__(config, rngs=rngs, name=name)
         self._data: dict[str, Any] = nnx.data({})
-        self._host: IdentityDict = nnx.static(IdentityDict())
+        self._host: _HostFields = nnx.static(_HostFields())
 
     def load(self) -> dict[str, Any]:
         """Return the records as a dict of arrays, numpy or JAX ones, with one leading axis."""
@@ -39,12 +40,21 @@ class ArraySource(SourceModule):
 
         Raises `DataError` where an integer does not fit the dtype that arrives on the device.
         """
-        if not self._data and not self._host:
-            with jax.ensure_compile_time_eval():  # the first need may be inside a traced function
-                for key, value in self.load().items():
-                    array = _as_array(key, value)
-                    (self._host if array.dtype == object else self._data)[key] = array
+        with self._host.lock:
+            if not self._host.loaded:
+                with jax.ensure_compile_time_eval():  # the need may arise in a traced function
+                    loaded = {key: _as_field(key, value) for key, value in self.load().items()}
+                for key, value in loaded.items():
+                    (self._host if _is_host(value) else self._data)[key] = value
+                self._host.loaded = True
         return {**self._data, **self._host}
+
+    def clone(self) -> Self:
+        with self._host.lock:
+            twin = super().clone()
+            twin._host = nnx.static(_HostFields(self._host))
+            twin._host.loaded = self._host.loaded
+        return twin
 
     def fetch(self, indices: Any) -> dict[str, Any]:
         numbers = np.asarray(indices, np.int64)
@@ -53,7 +63,8 @@ class ArraySource(SourceModule):
             raise DataError(f"there is no record {wrong}; records go from 0 to {self.length - 1}")
         _ = self.data
         gathered: dict[str, Any] = _gather(self._data, numbers.astype(np.int32))
-        return {**gathered, **{key: value[numbers] for key, value in self._host.items()}}
+        host = jax.tree.map(lambda value: value[numbers], dict(self._host))
+        return {**gathered, **host}
 
     def get_batch_at(self, start: Any, size: int, key: Any | None = None) -> dict[str, Any]:
         """Return `size` records from position `start` on, wrapping around at the end.
@@ -104,8 +115,8 @@ class MemorySource(ArraySource):
         """Return a digest of the records, for the state's fingerprint."""
         if not self._digest:
             digest = hashlib.blake2b(digest_size=8)
-            for key, value in sorted(self.data.items()):
-                host = np.asarray(value)
+            for path, value in jax.tree_util.tree_leaves_with_path(self.data):
+                key, host = jax.tree_util.keystr(path), np.asarray(value)
                 digest.update(f"{key}{host.shape}{host.dtype}".encode())
                 strings = host.dtype == object
                 digest.update(repr(host.tolist()).encode() if strings else host.tobytes())
@@ -115,11 +126,36 @@ class MemorySource(ArraySource):
 
 @jax.jit
 def _gather(data: dict[str, Any], indices: Any) -> dict[str, Any]:
-    return {key: jnp.take(value, indices, axis=0, mode="clip") for key, value in data.items()}
+    gathered: dict[str, Any] = jax.tree.map(
+        lambda value: jnp.take(value, indices, axis=0, mode="clip"), data
+    )
+    return gathered
+
+
+class _HostFields(IdentityDict):
+    """The fields that stay on the host; `loaded` tells that all fields are there."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.loaded = False
+        self.lock = threading.Lock()
+
+
+def _as_field(name: str, value: Any) -> Any:
+    """Return a field, which may be nested: all JAX arrays, or, with strings in it, all numpy's."""
+    if isinstance(value, dict):
+        made = {key: _as_field(f"{name}.{key}", part) for key, part in value.items()}
+        return jax.tree.map(np.asarray, made) if _is_host(made) else made
+    array = _as_array(name, value)
+    return array if array.dtype == object else jnp.asarray(specs.canonical(name, array))
+
+
+def _is_host(value: Any) -> bool:
+    return any(leaf.dtype == object for leaf in jax.tree.leaves(value))
 
 
 def _as_array(name: str, value: Any) -> Any:
-    """Return a JAX array, or a numpy array of strings; raises `DataError` for anything else."""
+    """Return an array of numbers or strings; raises `DataError` for anything else."""
     try:
         array = value if hasattr(value, "dtype") else np.asarray(value)
     except ValueError as error:  # ragged lists
@@ -129,7 +165,7 @@ def _as_array(name: str, value: Any) -> Any:
     if array.ndim == 0:
         raise DataError(f"field {name!r} is a single value; it needs one entry for each record")
     if array.dtype != object:
-        return jnp.asarray(specs.canonical(name, array))
+        return array
     for number, entry in enumerate(array.reshape(-1).tolist()):
         if not isinstance(entry, str | bytes):
             raise DataError(

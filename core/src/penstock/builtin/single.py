@@ -21,3 +21,7 @@ class SingleScheduler:
         if not state.keys() <= {"pass", "update"} or update < start or (end and update > end):
             raise StateError(f"{dict(state)} is no place in a schedule of {length} updates a pass")
         yield from plan.train_steps(update, end, lambda done: {"pass": number, "update": done})
+
+    def steps_per_pass(self, plans: Mapping[str, StreamPlan]) -> int | None:
+        """Return the number of steps in a pass, None where it is endless."""
+        return plans[TRAIN].batches_per_pass

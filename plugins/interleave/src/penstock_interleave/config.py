@@ -134,10 +134,13 @@ class InterleavedSamplerConfig:
 
 
 def _check_interval(config: Any) -> None:
+    problems = []
     given = [name for name in INTERVALS if getattr(config, name) is not None]
     if len(given) != 1:
         said = " and ".join(given) if given else "none"
         rule = f"exactly one of {', '.join(INTERVALS)} is needed; given: {said}"
-        raise ConfigError([Problem("", rule)])
+        problems.append(Problem("", rule))
     if config.every_n_samples is not None and config.batch_size is None:
-        raise ConfigError([Problem("batch_size", "missing; every_n_samples needs it")])
+        problems.append(Problem("batch_size", "missing; every_n_samples needs it"))
+    if problems:
+        raise ConfigError(problems)

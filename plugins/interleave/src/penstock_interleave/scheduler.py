@@ -46,6 +46,13 @@ class InterleavedScheduler:
             pending="update" in state or start == 0,
         )
 
+    def steps_per_pass(self, plans: Mapping[str, StreamPlan]) -> int:
+        """Return the number of steps in the first pass, evaluations included."""
+        train = plans[TRAIN]
+        end = self._updates_per_pass(train)
+        runs = [(e.due_updates(train, 0, end), e.batches()) for e in self._evaluations(plans)]
+        return end + sum(len(due) * batches for due, batches in runs)
+
     def timeline(self, plans: Mapping[str, StreamPlan]) -> list[str]:
         """Return lines that draw when each stream runs in a pass; no record is read."""
         train = plans[TRAIN]

@@ -37,7 +37,7 @@ class EpochAwareSamplerModule(SamplerModule):
         """Return the records at absolute positions [start, stop), int64."""
         n = self.records_per_epoch
         if self.config.shuffle:
-            return epoch_indices(start, stop, n, seed=int(self.seed.get_value()))
+            return epoch_indices(start, stop, n, seed=self.config.seed)
         return np.arange(start, stop, dtype=np.int64) % n
 
     def add_epoch_callback(self, callback: EpochCallback) -> None:

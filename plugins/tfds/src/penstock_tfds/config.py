@@ -5,7 +5,7 @@ from typing import Any
 import attrs
 
 from penstock import ConfigError, StructuralConfig
-from penstock.config import IDENTITY, boolean, integer, one_of, text
+from penstock.config import IDENTITY, REQUIRED, boolean, integer, one_of, text
 from penstock.errors import Problem
 
 
@@ -40,8 +40,12 @@ class TFDSConfig(StructuralConfig):
     Raises `ConfigError` for a missing name or split, and for both key filters at once.
     """
 
-    name: str | None = attrs.field(default=None, validator=text(optional=True))
-    split: str | None = attrs.field(default=None, validator=text(optional=True))
+    name: str | None = attrs.field(
+        default=None, validator=text(optional=True), metadata={REQUIRED: True}
+    )
+    split: str | None = attrs.field(
+        default=None, validator=text(optional=True), metadata={REQUIRED: True}
+    )
     data_dir: str | None = attrs.field(
         default=None, validator=text(optional=True), metadata={IDENTITY: False}
     )

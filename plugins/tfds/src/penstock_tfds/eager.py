@@ -50,4 +50,4 @@ class TFDSEagerSource(ArraySource):
 
     def identity(self) -> str:
         """Return what tells this data from other data, for the state's fingerprint."""
-        return self._split.identity()
+        return self._split.identity

@@ -40,11 +40,14 @@ def prepared_builder(config: TFDSConfig) -> Any:
         )
     _check_tensorflow(name)
     try:
+        _hide_accelerators()
         builder = _code_builder(config, name)
         with contextlib.redirect_stdout(sys.stderr):  # TFDS prints; stdout is the program's own
             print(f"penstock: preparing {builder.info.full_name} in {builder.data_dir}", flush=True)
             builder.download_and_prepare(**_prepare_arguments(config))
     except _TFDS_ERRORS as error:
+        with contextlib.suppress(tfds.core.DatasetNotFoundError):  # another process was faster
+            return tfds.core.read_only_builder.builder_from_files(name, **_where(config))
         raise DataError(f"TFDS cannot prepare dataset {name!r}: {error}") from error
     return tfds.builder_from_directory(builder.data_dir)
 
@@ -54,7 +57,9 @@ def _where(config: TFDSConfig) -> dict[str, Any]:
 
 
 def _check_known(name: str) -> None:
-    base = name.partition("/")[0].partition(":")[0]
+    base, colon, rest = name.partition("/")[0].partition(":")
+    if colon and not rest[:1].isdigit() and rest[:1] != "*":
+        return  # a community dataset, "namespace:name", which TFDS looks up itself
     known = [*tfds.list_builders(with_community_datasets=False), _DIGITS]
     if base not in known:
         raise DataError(
@@ -69,10 +74,20 @@ def _check_tensorflow(name: str) -> None:
             f"dataset {name!r} is not prepared yet, and TFDS needs TensorFlow to prepare it: "
             f"pip install 'penstock[tfds]'"
         )
+
+
+def _hide_accelerators() -> None:
+    """Keep TensorFlow off the accelerators, which are JAX's and whose memory it would take."""
     import tensorflow as tf
 
-    for kind in ("GPU", "TPU"):  # the accelerators are JAX's; TensorFlow would take their memory
-        tf.config.set_visible_devices([], kind)
+    try:
+        for kind in ("GPU", "TPU"):
+            tf.config.set_visible_devices([], kind)
+    except RuntimeError as error:
+        raise DataError(
+            "TensorFlow holds the accelerators already, since this program used it before; prepare "
+            "the dataset in a program of its own, such as `penstock describe CONFIG`"
+        ) from error
 
 
 def _code_builder(config: TFDSConfig, name: str) -> Any:

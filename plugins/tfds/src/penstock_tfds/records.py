@@ -88,18 +88,20 @@ class TFRecordShard:
         """Return these records."""
         file = os.open(self._path, os.O_RDONLY)
         try:
-            return [os.pread(file, self._lengths[n], self._starts[n]) for n in numbers]
+            spans = zip(self._lengths[numbers], self._starts[numbers], strict=True)
+            return [os.pread(file, int(length), int(start)) for length, start in spans]
         finally:
             os.close(file)
 
 
-def _offsets(path: str) -> tuple[list[int], list[int]]:
+def _offsets(path: str) -> tuple[Any, Any]:
     """Return start and length of each record's data, by hopping over the length headers."""
-    starts, lengths = [], []
+    starts: list[int] = []
+    lengths: list[int] = []
     try:
         size = os.path.getsize(path)
         if size == 0:
-            return [], []
+            return np.empty(0, np.int64), np.empty(0, np.int64)
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
             unpack, at = struct.Struct("<Q").unpack_from, 0
             while at < size:
@@ -114,12 +116,17 @@ def _offsets(path: str) -> tuple[list[int], list[int]]:
                 at += _HEADER + length + _FOOTER
     except FileNotFoundError as error:
         raise missing_file(path) from error
-    return starts, lengths
+    return np.array(starts, np.int64), np.array(lengths, np.int64)
 
 
 def missing_file(path: str) -> DataError:
     """Return the error for a data file that is not there."""
     return DataError(f"{path} is missing; prepare the dataset again")
+
+
+def damaged_file(path: str) -> DataError:
+    """Return the error for a data file that cannot be read."""
+    return DataError(f"{path} is damaged or cut short; prepare the dataset again")
 
 
 class ArrayRecordShard:
@@ -130,11 +137,18 @@ class ArrayRecordShard:
 
         if not os.path.exists(path):
             raise missing_file(path)
-        self._reader = ArrayRecordReader(path)
+        self._path = path
+        try:
+            self._reader = ArrayRecordReader(path)
+        except RuntimeError as error:
+            raise damaged_file(path) from error
 
     def read(self, numbers: list[int]) -> list[bytes]:
         """Return these records."""
-        return list(self._reader.read(numbers))
+        try:
+            return list(self._reader.read(numbers))
+        except RuntimeError as error:
+            raise damaged_file(self._path) from error
 
 
 _SHARDS: dict[str, Callable[[str], TFRecordShard | ArrayRecordShard]] = {

@@ -3,10 +3,12 @@
 from collections.abc import Iterator
 from typing import Any
 
+import jax
 import numpy as np
 from flax import nnx
 
-from penstock import SourceModule
+from penstock import SourceModule, specs
+from penstock.module import IdentityDict
 from penstock.placement import Prefetched
 from penstock.shuffle import permute, round_keys
 from penstock.source import split_records
@@ -37,20 +39,34 @@ class TFDSStreamingSource(SourceModule):
         self.include_keys = nnx.static(config.include_keys)
         self.exclude_keys = nnx.static(config.exclude_keys)
         self.length = len(self._split.records)
+        self._records: IdentityDict = nnx.static(IdentityDict())
 
     def fetch(self, indices: Any) -> dict[str, Any]:
         """Return the records of these numbers, as a dict of numpy arrays."""
         numbers = np.asarray(indices, np.int64)
         if not self.config.cacheable:
-            return self._split.fetch(numbers)
-        missing = [int(n) for n in numbers if int(n) not in self._cache]
+            return self._canonical(self._split.fetch(numbers))
+        kept = self._records
+        missing = [int(n) for n in numbers if int(n) not in kept]
         decoded = self._split.fetch(missing) if missing else {}
-        self._cache.update(zip(missing, split_records(decoded), strict=False))
+        kept.update(zip(missing, split_records(decoded), strict=False))
         decoder = self._split.decoder
         batch = decoder.empty(len(numbers))
         for slot, number in enumerate(numbers.tolist()):
-            decoder.store(batch, slot, self._cache[number])
-        return batch
+            decoder.store(batch, slot, kept[number])
+        return self._canonical(batch)
+
+    def _canonical(self, batch: dict[str, Any]) -> dict[str, Any]:
+        canonical: dict[str, Any] = jax.tree_util.tree_map_with_path(
+            lambda path, value: specs.canonical(jax.tree_util.keystr(path, simple=True), value),
+            batch,
+        )
+        return canonical
+
+    def reset_cache(self) -> None:
+        """Forget the records that `cacheable` keeps."""
+        super().reset_cache()
+        self._records = nnx.static(IdentityDict())
 
     def indices(self, start: int, stop: int) -> Any:
         """Return the record numbers at absolute positions [start, stop) of its own order."""
@@ -64,13 +80,14 @@ class TFDSStreamingSource(SourceModule):
             size = min(self.config.shuffle_buffer_size, self.length - base)
             count = min(stop - start, size - within)
             positions = np.arange(within, within + count, dtype=np.int64)
-            keys = round_keys(int(self.seed.get_value()), epoch, window + 1)
+            keys = round_keys(size, self.seed, epoch, window + 1)
             parts.append(base + permute(positions, size, keys))
             start += count
         return np.concatenate(parts) if parts else np.empty(0, np.int64)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yield the records that are left of this epoch, one dict each, then start the next."""
+        self._begin()
         base = int(self.epoch.get_value()) * self.length
         starts = range(int(self.index.get_value()), self.length, _BLOCK)
         blocks = (
@@ -88,4 +105,4 @@ class TFDSStreamingSource(SourceModule):
 
     def identity(self) -> str:
         """Return what tells this data from other data, for the state's fingerprint."""
-        return self._split.identity()
+        return self._split.identity

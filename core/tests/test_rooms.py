@@ -1,0 +1,64 @@
+"""What each room of the core may import from outside, anywhere in its code."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+import penstock
+
+ROOT = Path(penstock.__file__).parent
+ALLOWED = {
+    "__init__": "",
+    "errors": "",
+    "protocols": "",
+    "component": "attrs pluggy",
+    "hookspecs": "pluggy",
+    "config": "attrs msgspec",
+    "discovery": "attrs pluggy",
+    "registry": "attrs",
+    "shuffle": "numpy",
+    "plan": "attrs numpy",
+    "specs": "jax numpy",
+    "module": "attrs flax jax numpy",
+    "sampler": "attrs flax jax numpy",
+    "source": "attrs flax jax numpy",
+    "stages": "attrs flax jax numpy",
+    "builtin/__init__": "",
+    "builtin/plugin": "",
+    "builtin/config": "attrs",
+    "builtin/memory": "flax jax numpy",
+    "builtin/sequential": "numpy",
+    "builtin/single": "",
+    "builtin/stages": "jax",
+    "placement": "jax numpy",
+    "state": "",
+    "stream": "attrs",
+    "pipeline": "attrs flax jax numpy",
+    "assemble": "attrs flax jax yaml",
+    "cli": "click jax rich",
+}
+
+
+def outside(path):
+    """Return the names of the distributions that a file imports, at its top or inside functions."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add((node.module or "").partition(".")[0])
+    return found - set(sys.stdlib_module_names) - {"penstock"}
+
+
+@pytest.mark.parametrize("room", sorted(ALLOWED))
+def test_a_room_imports_only_what_it_may(room):
+    assert outside(ROOT / f"{room}.py") <= set(ALLOWED[room].split())
+
+
+def test_every_room_is_listed_and_none_is_too_large():
+    rooms = {str(p.relative_to(ROOT).with_suffix("")): p for p in ROOT.rglob("*.py")}
+    assert set(rooms) == set(ALLOWED)
+    sizes = {room: len(path.read_text().splitlines()) for room, path in rooms.items()}
+    assert {room: size for room, size in sizes.items() if size > 400} == {}

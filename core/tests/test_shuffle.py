@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from penstock.order import epoch_indices as bulk_indices
 from penstock.shuffle import epoch_indices, permute, position_of, round_keys
 
 
@@ -71,3 +72,35 @@ def test_no_record_favours_a_position():
 def test_a_permutation_of_nothing_is_refused():
     with pytest.raises(ValueError, match="n is 0"):
         permute(np.arange(3), 0, round_keys(1, 0, 0))
+
+
+@pytest.mark.parametrize("seed", [0, 5, 2**62])
+def test_xla_and_numpy_agree_and_every_n_to_2048_is_permuted_whole(seed):
+    for n in range(1, 2049):
+        order = bulk_indices(n, 2 * n, n, seed=seed)
+        assert (np.bincount(order, minlength=n) == 1).all(), n
+        if n % 97 == 0:
+            assert (order == epoch_indices(n, 2 * n, n, seed=seed)).all()
+
+
+@pytest.mark.parametrize("seed", [1, 2**63 - 1])
+@pytest.mark.parametrize("exponent", range(12, 23))
+def test_powers_of_two_and_their_neighbours_are_permuted_whole(exponent, seed):
+    for n in (2**exponent - 1, 2**exponent, 2**exponent + 1):
+        order = bulk_indices(0, n, n, seed=seed)
+        assert (np.bincount(order, minlength=n) == 1).all(), n
+        start = n // 3
+        assert (order[start : start + 500] == epoch_indices(start, start + 500, n, seed=seed)).all()
+
+
+def test_memory_does_not_grow_with_n():
+    import tracemalloc
+
+    peaks = []
+    for n in (10**6, 10**9):
+        bulk_indices(0, 100_000, n, seed=1)
+        tracemalloc.start()
+        bulk_indices(n - 100_000, n, n, seed=1)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.1 * peaks[0] + 10_000

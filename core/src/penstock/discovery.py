@@ -18,7 +18,14 @@ CODE = "code"
 
 # First-party names by extra, known even when their plugin is not installed.
 FIRST_PARTY: Mapping[str, tuple[str, ...]] = {
-    "samplers": ("sampler/epoch-aware",),
+    "samplers": (
+        "sampler/epoch-aware",
+        "sampler/shuffle",
+        "sampler/range",
+        "sampler/sliding-window",
+        "sampler/mixture",
+        "sampler/block-shuffle",
+    ),
     "batchers": ("batcher/default",),
     "tfds": ("source/tfds-eager", "source/tfds-streaming"),
     "interleave": ("scheduler/interleaved",),

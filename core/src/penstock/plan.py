@@ -10,7 +10,7 @@ from penstock.config import integer
 from penstock.errors import ConfigError, DataError, Problem
 
 TRAIN = "train"
-_BLOCK = 8192
+_FIRST_BLOCK, _LAST_BLOCK = 8192, 65536
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -113,17 +113,19 @@ class StreamPlan:
         """Yield (number, absolute start, int64 record numbers) of batches [first, last).
 
         Positions are asked of the sampler in blocks, since one call for many costs little more than
-        one for few. Endless where `last` is None.
+        one for few; the blocks grow, so that the first comes soon. Endless where `last` is None.
         """
-        per_block = max(1, _BLOCK // self.batch_size)
+        block_size = _FIRST_BLOCK
         while last is None or first < last:
+            per_block = max(1, block_size // self.batch_size)
+            block_size = min(2 * block_size, _LAST_BLOCK)
             stop = (first // self.batches_per_epoch + 1) * self.batches_per_epoch
             stop = min(stop, first + per_block, stop if last is None else last)
             base = self.positions(first)[0]
             block = self.sampler.indices(base, self.positions(stop - 1)[1])
             block = np.asarray(block, dtype=np.int64)
             count = self.positions(stop - 1)[1] - base
-            if block.shape != (count,):
+            if block.shape[:1] != (count,):
                 raise DataError(
                     f"{type(self.sampler).__name__} of stream {self.name!r} gave indices of shape "
                     f"{block.shape} for {count} positions; it has to give one for each"
@@ -140,20 +142,24 @@ class StreamPlan:
 
         after: gives the scheduler's state once a number of updates is done.
         """
-        per_epoch = self.batches_per_epoch
+        per_epoch, sample = self.batches_per_epoch, self.samples(first)
+        epoch, within = divmod(first, per_epoch)
         for update, start, indices in self.batches(first, last):
-            epoch, within = divmod(update, per_epoch)
+            sample += len(indices)
+            within += 1
             yield Step(
                 stream=self.name,
                 epoch=epoch,
                 update=update + 1,
-                sample=self.samples(update + 1),
+                sample=sample,
                 indices=indices,
                 start=start,
-                first=within == 0,
-                last=within == per_epoch - 1,
+                first=within == 1,
+                last=within == per_epoch,
                 after=after(update + 1),
             )
+            if within == per_epoch:
+                epoch, within = epoch + 1, 0
 
 
 def plan_stream(name: str, sampler: Any, *, batch_size: int, drop_remainder: bool) -> StreamPlan:

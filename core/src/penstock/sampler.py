@@ -1,13 +1,15 @@
 """The base class of samplers: iteration, state and the rest, derived from `indices`."""
 
+import functools
 import itertools
 import operator
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Self
 
 import attrs
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from penstock.config import StructuralConfig
@@ -15,6 +17,22 @@ from penstock.errors import ConfigError, PenstockError, Problem, StateError
 from penstock.module import StructuralModule, take_config_fields
 
 _CHUNK = 8192
+
+
+def _checked(indices: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a sampler's `indices` with its arguments checked, so that no author has to."""
+
+    @functools.wraps(indices)
+    def checked(self: Any, start: int, stop: int) -> Any:
+        for name, value in (("start", start), ("stop", stop)):
+            whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+            if not whole or value < 0:
+                raise ConfigError([Problem(name, f"{value!r} is not an int of 0 or more")])
+        if start > stop:
+            raise ConfigError([Problem("start", f"{start} is above stop, {stop}")])
+        return indices(self, start, stop)
+
+    return checked
 
 
 @attrs.frozen(eq=False)
@@ -45,6 +63,11 @@ class SamplerModule(StructuralModule):
     def indices(self, start: int, stop: int) -> Any:
         """Return the record numbers at absolute positions [start, stop), int64."""
         raise NotImplementedError(f"{type(self).__name__} must define indices(start, stop)")
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "indices" in cls.__dict__:
+            cls.indices = _checked(cls.__dict__["indices"])  # type: ignore[method-assign]
 
     @property
     def records_per_epoch(self) -> int:
@@ -99,8 +122,11 @@ class SamplerModule(StructuralModule):
             self._pass_start.set_value(int(end))
 
     def _pass_end(self) -> float:
+        return int(self._pass_start.get_value()) + self._first_pass_end()
+
+    def _first_pass_end(self) -> float:
         try:
-            return int(self._pass_start.get_value()) + len(self)
+            return len(self)
         except TypeError:  # an endless sampler has no length
             return float("inf")
 
@@ -150,6 +176,36 @@ class SamplerModule(StructuralModule):
         self._chunk = nnx.static(None)
         self._position.set_value(0)
         self._pass_start.set_value(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to the start of `epoch`, as torch's distributed samplers do."""
+        if not isinstance(epoch, int) or isinstance(epoch, bool) or epoch < 0:
+            raise ConfigError([Problem("epoch", f"{epoch!r} is not an int of 0 or more")])
+        self._chunk = nnx.static(None)
+        self._position.set_value(epoch * self.records_per_epoch)
+        self._pass_start.set_value(epoch * self.records_per_epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return `get_state()`, under the name that torchdata's loaders call."""
+        return self.get_state()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to a state that `state_dict` gave."""
+        self.set_state(state)
+
+    def __getitem__(self, index: int) -> Any:
+        """Return `grain`'s metadata of the record at a position, as its samplers do.
+
+        Raises `IndexError` below 0 and at the end of the first pass, `ImportError` without grain.
+        """
+        if not 0 <= index < self._first_pass_end():
+            raise IndexError(f"there is no position {index} in a pass of {type(self).__name__}")
+        from grain import python as grain
+
+        key = self.indices(index, index + 1)[0]
+        seed = getattr(self.config, "seed", 0)
+        rng = np.random.Generator(np.random.Philox(key=(seed << 64) + index))
+        return grain.RecordMetadata(index=index, record_key=key, rng=rng)
 
     def get_state(self) -> dict[str, Any]:
         seed = {"seed": self.config.seed} if hasattr(self.config, "seed") else {}

@@ -19,7 +19,7 @@ _GOLDEN = 0x9E3779B9
 
 def rounds(n: int) -> int:
     """Return the number of rounds for [0, n): more where the halves are small."""
-    return 16 if n < 2**12 else 8
+    return 16 if n < 2**12 else 8 if n < 2**16 else 6
 
 
 def round_keys(n: int, seed: Any, epoch: Any, stream: Any = 0, *, xp: Any = np) -> tuple[Any, ...]:
@@ -138,7 +138,7 @@ def permute(
 
 def walk(x: Any, n: int, once: Callable[[Any], Any]) -> Any:
     """Send each element of the numpy array `x` through `once` until it is less than n."""
-    flat = x.reshape(-1)
+    flat = x.reshape(-1) if x.flags.writeable else x.flatten()
     outside = np.flatnonzero(flat >= n)
     while outside.size:
         walked = once(flat[outside])

@@ -13,7 +13,8 @@ from penstock import specs
 from penstock.config import StructuralConfig
 from penstock.errors import ConfigError, Problem, StateError
 from penstock.module import StructuralModule, take_config_fields
-from penstock.shuffle import epoch_indices, permute, round_keys
+from penstock.order import epoch_indices
+from penstock.shuffle import permute, round_keys
 
 _ELEMENTS = 256
 _IN_STATE = ("shuffle", "seed")  # fields of the config that may change while it is used

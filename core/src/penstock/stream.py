@@ -3,6 +3,7 @@
 from typing import Any
 
 import attrs
+import jax
 
 from penstock import specs
 from penstock.builtin.config import SequentialSamplerConfig
@@ -26,10 +27,15 @@ class Stream:
 
     def batch(self, step: Step) -> dict[str, Any]:
         """Return the batch of a step: read, grouped, moved to the device, and staged."""
-        records = self.source.fetch(step.indices)
+        numbers = step.indices.reshape(-1)  # a sampler of windows gives a row for each element
+        records = self.source.fetch(numbers)
         count = specs.count_records(records)
-        if count != len(step.indices):
-            raise DataError(f"the source gave {count} records; {len(step.indices)} were asked for")
+        if count != len(numbers):
+            raise DataError(f"the source gave {count} records; {len(numbers)} were asked for")
+        if step.indices.ndim > 1:
+            records = jax.tree.map(
+                lambda leaf: leaf.reshape(*step.indices.shape, *leaf.shape[1:]), records
+            )
         batch = _collate(self.batcher, records, self.plan.batch_size)
         epoch, position = divmod(step.start, self.plan.records_per_epoch)
         return self.stages(to_device(batch), epoch, position)
@@ -37,6 +43,11 @@ class Stream:
     def batch_spec(self) -> dict[str, Any]:
         """Return the spec of its batches, after all stages."""
         element, size = self.source.element_spec(), self.plan.batch_size
+        if hasattr(self.sampler, "index_spec"):
+            window = self.sampler.index_spec().shape
+            element = jax.tree.map(
+                lambda leaf: jax.ShapeDtypeStruct((*window, *leaf.shape), leaf.dtype), element
+            )
         if self.batcher is None:
             return self.stages.spec(specs.batch_spec(element, batch_size=size))
         return self.stages.spec(self.batcher.batch_spec(element, batch_size=size))

@@ -234,6 +234,11 @@ class _StartedEvaluation(schedule.Evaluation):
             return self.intervals(train, update) > 0
         return super().is_due(train, update, end)
 
+    def next_due(self, train: StreamPlan, update: int) -> int:
+        if update == self.first and self.is_due(train, update + 1, None):
+            return update + 1
+        return super().next_due(train, update)
+
 
 class _BatchSampler:
     """The indices of an interleaved sampler, a list for each batch."""

@@ -1,5 +1,6 @@
 """When which stream runs: a function of the number of training updates done."""
 
+import bisect
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -42,6 +43,16 @@ class Evaluation:
         if self.at_end and update == end:
             return True
         return self.intervals(train, update) > self.intervals(train, update - 1)
+
+    def next_due(self, train: StreamPlan, update: int) -> int:
+        """Return the first update after `update` at which another interval has passed."""
+        passed, reach = self.intervals(train, update), 1
+        while self.intervals(train, update + reach) <= passed:
+            reach *= 2
+        later = range(update, update + reach + 1)
+        return update + bisect.bisect_right(
+            later, passed, key=lambda number: self.intervals(train, number)
+        )
 
     def due_updates(self, train: StreamPlan, start: int, end: int) -> Any:
         """Return the updates in (start, end] after which it runs, as an int64 array.
@@ -111,12 +122,12 @@ def run(
     def after(done: int) -> dict[str, int]:
         return {"pass": number, "update": done}
 
+    due = min((e.next_due(train, update) for e in evaluations), default=None)
     for step in train.train_steps(update, end, after):
         yield step
-        for evaluation in evaluations:
-            if evaluation.is_due(train, step.update, end):
-                yield from _evaluate(train, evaluations, number, end, step.update, 0, 0)
-                break
+        if due is not None and (step.update == due or step.update == end):
+            yield from _evaluate(train, evaluations, number, end, step.update, 0, 0)
+            due = min(e.next_due(train, step.update) for e in evaluations)
 
 
 def _evaluate(

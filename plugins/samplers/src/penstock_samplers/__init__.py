@@ -1,22 +1,51 @@
 """Samplers for Penstock: which record comes when, as a pure function of position."""
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from penstock_samplers.config import EpochAwareSamplerConfig
+    from penstock_samplers.block_shuffle import BlockShuffleSamplerModule
+    from penstock_samplers.config import (
+        BlockShuffleSamplerConfig,
+        EpochAwareSamplerConfig,
+        MixtureSamplerConfig,
+        RangeSamplerConfig,
+        ShuffleSamplerConfig,
+        SlidingWindowSamplerConfig,
+    )
     from penstock_samplers.epoch_aware import EpochAwareSamplerModule
+    from penstock_samplers.mixture import MixtureSamplerModule
+    from penstock_samplers.range import RangeSamplerModule
+    from penstock_samplers.shuffle import ShuffleSamplerModule
+    from penstock_samplers.sliding_window import SlidingWindowSamplerModule
 
-__all__ = ["EpochAwareSamplerConfig", "EpochAwareSamplerModule"]
+__all__ = [
+    "BlockShuffleSamplerConfig",
+    "BlockShuffleSamplerModule",
+    "EpochAwareSamplerConfig",
+    "EpochAwareSamplerModule",
+    "MixtureSamplerConfig",
+    "MixtureSamplerModule",
+    "RangeSamplerConfig",
+    "RangeSamplerModule",
+    "ShuffleSamplerConfig",
+    "ShuffleSamplerModule",
+    "SlidingWindowSamplerConfig",
+    "SlidingWindowSamplerModule",
+]
+_HOMES = {
+    "EpochAwareSamplerModule": "epoch_aware",
+    "ShuffleSamplerModule": "shuffle",
+    "RangeSamplerModule": "range",
+    "SlidingWindowSamplerModule": "sliding_window",
+    "MixtureSamplerModule": "mixture",
+    "BlockShuffleSamplerModule": "block_shuffle",
+}
 
 
 def __getattr__(name: str) -> Any:
     # The plugin is imported whenever names are listed; its code only when it is used.
-    if name == "EpochAwareSamplerConfig":
-        from penstock_samplers import config
-
-        return config.EpochAwareSamplerConfig
-    if name == "EpochAwareSamplerModule":
-        from penstock_samplers import epoch_aware
-
-        return epoch_aware.EpochAwareSamplerModule
-    raise AttributeError(f"module 'penstock_samplers' has no attribute {name!r}")
+    if name not in __all__:
+        raise AttributeError(f"module 'penstock_samplers' has no attribute {name!r}")
+    home = importlib.import_module(f"penstock_samplers.{_HOMES.get(name, 'config')}")
+    return getattr(home, name)

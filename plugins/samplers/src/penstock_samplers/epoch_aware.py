@@ -7,7 +7,7 @@ import numpy as np
 from flax import nnx
 
 from penstock import SamplerModule, StructuralConfig
-from penstock.shuffle import epoch_indices
+from penstock.order import epoch_indices
 from penstock_samplers.config import EpochAwareSamplerConfig
 
 EpochCallback = Callable[[int], Any]

@@ -16,3 +16,38 @@ def penstock_components() -> Iterator[Component]:
         config="penstock_samplers.config:EpochAwareSamplerConfig",
         summary="Every record once per epoch, reshuffled at each epoch boundary.",
     )
+    yield Component(
+        kind="sampler",
+        name="shuffle",
+        target="penstock_samplers.shuffle:ShuffleSamplerModule",
+        config="penstock_samplers.config:ShuffleSamplerConfig",
+        summary="Every record once a pass, each pass in another order.",
+    )
+    yield Component(
+        kind="sampler",
+        name="range",
+        target="penstock_samplers.range:RangeSamplerModule",
+        config="penstock_samplers.config:RangeSamplerConfig",
+        summary="Evenly spaced records.",
+    )
+    yield Component(
+        kind="sampler",
+        name="sliding-window",
+        target="penstock_samplers.sliding_window:SlidingWindowSamplerModule",
+        config="penstock_samplers.config:SlidingWindowSamplerConfig",
+        summary="Windows of consecutive records.",
+    )
+    yield Component(
+        kind="sampler",
+        name="mixture",
+        target="penstock_samplers.mixture:MixtureSamplerModule",
+        config="penstock_samplers.config:MixtureSamplerConfig",
+        summary="Several components in given shares, never more than one draw off.",
+    )
+    yield Component(
+        kind="sampler",
+        name="block-shuffle",
+        target="penstock_samplers.block_shuffle:BlockShuffleSamplerModule",
+        config="penstock_samplers.config:BlockShuffleSamplerConfig",
+        summary="Blocks permuted, and records inside windows of blocks.",
+    )

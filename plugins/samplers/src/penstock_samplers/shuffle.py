@@ -1,0 +1,13 @@
+"""The sampler that shuffles, one epoch a pass."""
+
+from typing import Any
+
+from penstock import SamplerModule
+from penstock.order import epoch_indices
+
+
+class ShuffleSamplerModule(SamplerModule):
+    """Every record exactly once a pass, each pass in another order."""
+
+    def indices(self, start: int, stop: int) -> Any:
+        return epoch_indices(start, stop, self.records_per_epoch, seed=self.config.seed)

@@ -1,0 +1,165 @@
+"""Samplers: indices per second in bulk, one by one, in jit, after a seek, and their memory."""
+
+import itertools
+import time
+import tracemalloc
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from measure import alternate, report
+
+import penstock
+from penstock.order import epoch_indices
+from penstock.shuffle import permute, round_keys
+
+N = 1_281_167
+
+
+def peer(module):
+    """Return an installed peer, or None after saying that it is not there."""
+    import importlib
+
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        print(f"({module} is not installed and not measured)")
+        return None
+
+
+def bulk(torch, grain):
+    generator = np.random.default_rng(0)
+    epochs = itertools.count()
+    functions = {
+        "penstock": lambda: epoch_indices((e := next(epochs)) * N, (e + 1) * N, N, seed=1),
+        "numpy": lambda: generator.permutation(N),
+    }
+    if torch:
+        functions["torch"] = lambda: torch.randperm(N)
+    seconds = alternate(functions, rounds=15)
+    rates = {name: N / s / 1e6 for name, s in seconds.items()}
+    for name, target in (("numpy", "2"), ("torch", "1")):
+        if name in rates:
+            detail = f"{rates['penstock']:.0f} against {rates[name]:.0f} million/s"
+            report(f"bulk against {name}", rates["penstock"] / rates[name], target, detail)
+    if grain:
+        shuffle, count = grain.experimental.index_shuffle, 2000
+
+        def loop():
+            for i in range(count):
+                shuffle(i, max_index=N - 1, seed=1, rounds=4)
+
+        second = alternate({"grain": loop}, rounds=5)["grain"]
+        rate = count / second / 1e6
+        detail = f"{rates['penstock']:.0f} against {rate:.3f} million/s"
+        report(
+            "bulk against a loop of grain's index_shuffle", rates["penstock"] / rate, "100", detail
+        )
+
+        def epoch_of_ten():
+            for i in range(10):
+                shuffle(i, max_index=9, seed=1, rounds=4)
+
+        seconds = alternate(
+            {"grain": epoch_of_ten, "penstock": lambda: epoch_indices(0, 10, 10, seed=1)}, rounds=31
+        )
+        detail = f"{seconds['penstock'] * 1e6:.0f} us against {seconds['grain'] * 1e6:.0f}"
+        report("n = 10, a whole epoch", seconds["grain"] / seconds["penstock"], "100", detail)
+
+
+def one_by_one(torch):
+    sampler = penstock.create("sampler", "epoch-aware", num_records=N)
+
+    def drain(iterable):
+        for _ in iterable:
+            pass
+
+    functions = {"penstock": lambda: drain(sampler)}
+    if torch:
+        random = torch.utils.data.RandomSampler(range(N))
+        functions["torch"] = lambda: drain(random)
+    seconds = alternate(functions, rounds=7)
+    rates = {name: N / s / 1e6 for name, s in seconds.items()}
+    if torch:
+        detail = f"{rates['penstock']:.1f} against {rates['torch']:.1f} million/s"
+        report("for i in sampler", rates["penstock"] / rates["torch"], "1", detail)
+    else:
+        print(f"for i in sampler: {rates['penstock']:.1f} million/s")
+
+
+def in_jit():
+    def batch_of(n):
+        @jax.jit
+        def batch(start, epoch):
+            keys = round_keys(n, 1, epoch, xp=jnp)
+            positions = start + jnp.arange(128, dtype=jnp.int32)
+            return permute(positions, n, keys, xp=jnp, while_loop=jax.lax.while_loop)
+
+        def many():
+            for i in range(200):
+                out = batch(jnp.int32(i * 30), jnp.int32(3))
+            return out.block_until_ready()
+
+        return many
+
+    seconds = alternate({"1e4": batch_of(10**4), "1e8": batch_of(10**8)}, rounds=21)
+    detail = f"{seconds['1e8'] / 200 * 1e6:.1f} us against {seconds['1e4'] / 200 * 1e6:.1f}"
+    report(
+        "a batch in jit, n = 1e8 against 1e4",
+        seconds["1e8"] / seconds["1e4"],
+        "at most 1.3",
+        detail,
+    )
+
+
+def seek():
+    n = 10**9
+    far = {"_position": int(n * 0.999), "_pass_start": 0}
+
+    def first_batch(change):
+        sampler = penstock.create("sampler", "epoch-aware", num_records=n)
+        state = {**sampler.get_state(), **change}
+
+        def go():
+            sampler.set_state(state)
+            return list(itertools.islice(sampler, 128))
+
+        return go
+
+    seconds = alternate({"start": first_batch({}), "far": first_batch(far)}, rounds=51)
+    detail = f"{seconds['far'] * 1e6:.0f} us against {seconds['start'] * 1e6:.0f}"
+    report(
+        "seek to 99.9% of 1e9, then one batch",
+        seconds["far"] / seconds["start"],
+        "at most 2",
+        detail,
+    )
+
+
+def memory():
+    peaks = {}
+    for n in (10**6, 10**9):
+        epoch_indices(0, 10**6, n, seed=1)
+        tracemalloc.start()
+        began = time.perf_counter()
+        epoch_indices(n - 10**6, n, n, seed=1)
+        seconds = time.perf_counter() - began
+        peaks[n] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        print(f"(a million indices of {n:,}: {seconds * 1e3:.1f} ms)")
+    detail = ", ".join(f"n = {n:,}: {p / 2**20:.1f} MiB" for n, p in peaks.items())
+    report(
+        "memory for a million indices, n = 1e9 against 1e6",
+        peaks[10**9] / peaks[10**6],
+        "1",
+        detail,
+    )
+
+
+if __name__ == "__main__":
+    torch, grain = peer("torch"), peer("grain")
+    bulk(torch, grain)
+    one_by_one(torch)
+    in_jit()
+    seek()
+    memory()

@@ -7,38 +7,28 @@ import jax
 import numpy as np
 from flax import nnx
 
-from penstock import SourceModule, specs
+from penstock import specs
 from penstock.module import IdentityDict
 from penstock.placement import Prefetched
 from penstock.shuffle import permute, round_keys
 from penstock.source import split_records
 from penstock_tfds.config import TFDSStreamingConfig
-from penstock_tfds.split import open_split
+from penstock_tfds.split_source import SplitSource
 
 _BLOCK = 256
 
 
-class TFDSStreamingSource(SourceModule):
+class TFDSStreamingSource(SplitSource):
     """A TFDS split of any size, read and decoded by record number; nothing is kept in memory.
 
     Every record has a number, so that any order is as resumable as the stored one: its own order is
     a function of seed, epoch and position.
-
-    Raises `DataError` for a dataset or split that cannot be had, `ConfigError` for unknown keys.
     """
 
     def __init__(
         self, config: TFDSStreamingConfig, *, rngs: nnx.Rngs | None = None, name: str | None = None
     ) -> None:
-        default_name = f"TFDSStreamingSource({config.name}:{config.split})"
-        super().__init__(config, rngs=rngs, name=name or default_name)
-        self._split = nnx.static(open_split(config))
-        self.dataset_name = config.name
-        self.split_name = config.split
-        self.as_supervised = config.as_supervised
-        self.include_keys = nnx.static(config.include_keys)
-        self.exclude_keys = nnx.static(config.exclude_keys)
-        self.length = len(self._split.records)
+        super().__init__(config, rngs=rngs, name=name)
         self._records: IdentityDict = nnx.static(IdentityDict())
 
     def fetch(self, indices: Any) -> dict[str, Any]:
@@ -95,14 +85,3 @@ class TFDSStreamingSource(SourceModule):
         )
         with Prefetched(blocks, self.config.prefetch_buffer) as ahead:
             yield from self._hand_out(ahead)
-
-    def element_spec(self) -> Any:
-        return self._split.decoder.element_spec()
-
-    def get_dataset_info(self) -> Any:
-        """Return TFDS's `DatasetInfo`: description, features, splits, citation."""
-        return self._split.info
-
-    def identity(self) -> str:
-        """Return what tells this data from other data, for the state's fingerprint."""
-        return self._split.identity

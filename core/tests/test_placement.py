@@ -1,4 +1,6 @@
 import gc
+import subprocess
+import sys
 import threading
 import time
 
@@ -107,6 +109,22 @@ def test_a_generator_given_to_prefetch_to_device_is_closed():
     with prefetch_to_device(batches()) as ahead:
         next(ahead)
     assert closed == [True]
+
+
+def test_a_program_that_leaves_an_iterator_open_ends_at_once():
+    program = (
+        "import itertools, time, weakref\n"
+        "class C: pass\n"
+        "kept = C(); weakref.finalize(kept, print)\n"
+        "from penstock.placement import Prefetched\n"
+        "ahead = Prefetched(itertools.count(), 2)\n"
+        "assert next(ahead) == 0\n"
+    )
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert time.monotonic() - began < 9  # it would wait 10 s for a thread that was not told
 
 
 @pytest.mark.parametrize("size", [0, -1, 1.5, True])

@@ -53,7 +53,7 @@ class Prefetched:
         # Not joined when garbage is collected: the collector may run in a thread that the
         # prefetching one waits for.
         weakref.finalize(self, self._buffer.close)
-        _threads.add(self._thread)
+        _running[self._thread] = self._buffer
         self._thread.start()
 
     def __iter__(self) -> Self:
@@ -139,13 +139,15 @@ class _Buffer:
             self._changed.notify_all()
 
 
-_threads: "weakref.WeakSet[threading.Thread]" = weakref.WeakSet()
+_running: "weakref.WeakKeyDictionary[threading.Thread, _Buffer]" = weakref.WeakKeyDictionary()
 
 
 @atexit.register
 def _join_threads() -> None:
-    """Wait at exit for threads whose buffers were closed: XLA must not be left in mid-call."""
-    for thread in list(_threads):
+    """End all threads at exit, and wait for them: XLA must not be left in mid-call."""
+    for buffer in list(_running.values()):
+        buffer.close()
+    for thread in list(_running):
         thread.join(timeout=10)
 
 

@@ -99,7 +99,11 @@ class InterleavedSampler:
         if self.config.start_epoch is None or not self.config.drop_last:
             return made
         return _StartedEvaluation(
-            plan, made.every, made.unit, uncounted=self._uncounted, first=self._first
+            plan=plan,
+            every=made.every,
+            unit=made.unit,
+            uncounted=self._uncounted,
+            first=self._first,
         )
 
     def __iter__(self) -> Iterator[tuple[bool, int]]:

@@ -95,7 +95,7 @@ class Pipeline:
         self._counters: dict[str, int] = {"pass": 0}
         self._iteration: object = None
         self._handed: Step | None = None  # the last step, until its epoch has been told of
-        with problems.of("sampler"):
+        with problems.of("", data_path="sampler"):
             next(self.scheduler.steps(self._counters, self.plans), None)  # can a schedule be made?
         problems.tell()
 
@@ -337,15 +337,15 @@ class _Problems(list[Problem]):
     cause: BaseException | None = None
 
     @contextmanager
-    def of(self, path: str) -> Iterator[None]:
-        """Collect what is wrong with the part at `path`."""
+    def of(self, path: str, *, data_path: str | None = None) -> Iterator[None]:
+        """Collect what is wrong with the part at `path`; what data shows, at `data_path`."""
         try:
             yield
         except ConfigError as error:
             self.extend(error.at(path))
             self.cause = self.cause or error.__cause__
         except (DataError, NotImplementedError) as error:
-            self.append(Problem(path, str(error)))
+            self.append(Problem(path if data_path is None else data_path, str(error)))
             self.cause = self.cause or error
 
     def tell(self) -> None:

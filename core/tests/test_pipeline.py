@@ -562,6 +562,24 @@ def test_problems_of_several_parts_come_in_one_error():
     ]
 
 
+def test_a_callback_that_raises_after_the_last_step_does_not_make_a_pass_empty():
+    from penstock import SamplerConfig, SamplerModule
+
+    class Raising(SamplerModule):
+        def indices(self, start, stop):
+            return np.arange(start, stop) % self.records_per_epoch
+
+        def epoch_completed(self, epoch):
+            if epoch == 0:
+                raise RuntimeError("its own error")
+
+    sampler = Raising(SamplerConfig(num_records=5))
+    pipeline = Pipeline(source=Counting(5), sampler=sampler, batch_size=2)
+    with pytest.raises(RuntimeError, match="its own error"):
+        list(pipeline)
+    assert [len(list(pipeline)) for _ in range(2)] == [3, 3]
+
+
 def test_leaving_the_loop_in_any_way_leaves_no_thread():
     for _ in range(20):
         pipeline = build(config())

@@ -74,6 +74,24 @@ def test_a_permutation_of_nothing_is_refused():
         permute(np.arange(3), 0, round_keys(1, 0, 0))
 
 
+def test_the_inverse_takes_one_index_and_no_other_than_those_there_are():
+    assert position_of(epoch_indices(3, 4, 10, seed=1)[0], 10, seed=1, epoch=0) == 3
+    for wrong in (-1, 10):
+        with pytest.raises(ValueError, match=f"index {wrong} is not from 0 to 9"):
+            position_of(wrong, 10, seed=1, epoch=0)
+    with pytest.raises(ValueError, match="n is 0"):
+        bulk_indices(0, 3, 0, seed=1)
+
+
+def test_a_domain_that_is_full_walks_nowhere_in_jit_with_x64():
+    with jax.enable_x64(True):
+        n = 2**32
+        positions = np.arange(n - 5, n, dtype=np.int64)
+        keys = round_keys(n, 1, 2)
+        jitted = jax.jit(lambda p: permute(p, n, keys, xp=jnp, while_loop=jax.lax.while_loop))
+        assert (np.asarray(jitted(positions)) == permute(positions, n, keys)).all()
+
+
 @pytest.mark.parametrize("seed", [0, 5, 2**62])
 def test_xla_and_numpy_agree_and_every_n_to_2048_is_permuted_whole(seed):
     for n in range(1, 2049):

@@ -146,7 +146,8 @@ class Module(nnx.Module):
                 config, rngs=None if kept is None else nnx.clone(kept), name=self.name
             )
             if config.precomputed_stats is None:
-                twin._statistics = nnx.data(self._statistics)
+                known = self._statistics
+                twin._statistics = nnx.data(None if known is None else dict(known))
         if name is not None:
             twin.name = nnx.static(name)
         return twin

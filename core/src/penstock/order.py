@@ -23,7 +23,7 @@ def epoch_indices(
     start: int, stop: int, n: int, *, seed: int, stream: int = 0
 ) -> "np.ndarray[Any, np.dtype[np.int64]]":
     """Return what `penstock.shuffle.epoch_indices` returns, faster."""
-    if n >= _MOST:
+    if n >= _MOST or n < 1:
         return shuffle.epoch_indices(start, stop, n, seed=seed, stream=stream)
     indices = np.empty(stop - start, np.int64)
     at = start

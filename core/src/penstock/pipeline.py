@@ -95,6 +95,7 @@ class Pipeline:
         self._counters: dict[str, int] = {"pass": 0}
         self._iteration: object = None
         self._handed: Step | None = None  # the last step, until its epoch has been told of
+        self._live = False  # whether a step of this pass was handed out by this very object
         with problems.of("", data_path="sampler"):
             next(self.scheduler.steps(self._counters, self.plans), None)  # can a schedule be made?
         problems.tell()
@@ -179,11 +180,10 @@ class Pipeline:
 
     def _steps(self) -> Generator[Step]:
         mine = self._iteration = object()
-        went_on = self._handed is not None
         self._finish_step()
         planned = self.scheduler.steps(self._counters, self.plans)
         first = next(planned, None)
-        if first is None and went_on:
+        if first is None and self._live:
             self._end_pass()
             planned = self.scheduler.steps(self._counters, self.plans)
             first = next(planned, None)
@@ -192,7 +192,7 @@ class Pipeline:
             with Prefetched(made, self.prefetch) if self.prefetch else closing(made) as steps:
                 for step in steps:
                     self._counters = dict(step.after)
-                    self._handed = step
+                    self._handed, self._live = step, True
                     yield step
                     if self._iteration is not mine:
                         raise PenstockError(
@@ -212,7 +212,7 @@ class Pipeline:
                 told(step.start // stream.plan.records_per_epoch)
 
     def _end_pass(self) -> None:
-        self._counters = {"pass": self._counters["pass"] + 1}
+        self._counters, self._live = {"pass": self._counters["pass"] + 1}, False
 
     def _with_batch(self, step: Step) -> Step:
         try:
@@ -304,7 +304,7 @@ class Pipeline:
 
     def _go_to(self, counters: dict[str, int]) -> None:
         self._iteration = object()
-        self._handed = None
+        self._handed, self._live = None, False
         self._counters = counters
 
     def _print(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Which records make up a batch: pure functions of the config and the batch's number."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -116,8 +117,10 @@ class StreamPlan:
         one for few; the blocks grow, so that the first comes soon. Endless where `last` is None.
         """
         block_size = _FIRST_BLOCK
+        spec = getattr(self.sampler, "index_spec", None)
+        width = 1 if spec is None else math.prod(spec().shape)  # records in one element
         while last is None or first < last:
-            per_block = max(1, block_size // self.batch_size)
+            per_block = max(1, block_size // (self.batch_size * width))
             block_size = min(2 * block_size, _LAST_BLOCK)
             stop = (first // self.batches_per_epoch + 1) * self.batches_per_epoch
             stop = min(stop, first + per_block, stop if last is None else last)

@@ -19,15 +19,19 @@ from penstock.module import StructuralModule, take_config_fields
 _CHUNK = 8192
 
 
+def _check_count(name: str, value: Any) -> None:
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole or value < 0:
+        raise ConfigError([Problem(name, f"{value!r} is not an int of 0 or more")])
+
+
 def _checked(indices: Callable[..., Any]) -> Callable[..., Any]:
     """Return a sampler's `indices` with its arguments checked, so that no author has to."""
 
     @functools.wraps(indices)
     def checked(self: Any, start: int, stop: int) -> Any:
-        for name, value in (("start", start), ("stop", stop)):
-            whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-            if not whole or value < 0:
-                raise ConfigError([Problem(name, f"{value!r} is not an int of 0 or more")])
+        _check_count("start", start)
+        _check_count("stop", stop)
         if start > stop:
             raise ConfigError([Problem("start", f"{start} is above stop, {stop}")])
         return indices(self, start, stop)
@@ -102,8 +106,7 @@ class SamplerModule(StructuralModule):
         return itertools.chain.from_iterable(self._chunks())
 
     def _chunks(self) -> Iterator[Iterator[Any]]:
-        if self._chunk is not None:
-            self._settle()  # an earlier iterator may have stopped on the last index of a pass
+        self._leave()
         per_epoch = self.records_per_epoch
         end = self._pass_end()
         while (start := self.position) < end:
@@ -130,6 +133,11 @@ class SamplerModule(StructuralModule):
         except TypeError:  # an endless sampler has no length
             return float("inf")
 
+    def _leave(self) -> None:
+        """Be done with an iterator that may have stopped on the last index of an epoch or pass."""
+        if self._chunk is not None:
+            self._settle()
+
     def _settle(self) -> None:
         """Take down the position; begin the next pass and tell of the epoch where one is over."""
         position = self.position
@@ -149,11 +157,9 @@ class SamplerModule(StructuralModule):
 
         Raises `ConfigError` for an n below 0.
         """
-        if n < 0:
-            raise ConfigError([Problem("n", f"{n!r} is not an int of 0 or more")])
+        _check_count("n", n)
         taken = list(itertools.islice(self, n))
-        if self._chunk is not None:
-            self._settle()
+        self._leave()
         return taken
 
     def process(self, n: int) -> list[Any]:
@@ -161,8 +167,9 @@ class SamplerModule(StructuralModule):
         return self.sample(n)
 
     def index_spec(self) -> Any:
-        """Return the spec of one emitted index: an int32 scalar."""
-        return jax.ShapeDtypeStruct((), jnp.int32)
+        """Return the spec of one emitted index: an int32 scalar, or int64 past 2**31 records."""
+        records = getattr(self.config, "num_records", None) or 0
+        return jax.ShapeDtypeStruct((), np.int64 if records > 2**31 else jnp.int32)
 
     def reset(self, seed: int | None = None) -> None:
         """Go back to epoch 0, with another seed where one is given.
@@ -173,17 +180,16 @@ class SamplerModule(StructuralModule):
             if not hasattr(self.config, "seed"):
                 raise ConfigError([Problem("seed", f"{type(self).__name__} has no seed to set")])
             self.config = nnx.static(attrs.evolve(self.config, seed=seed))
-        self._chunk = nnx.static(None)
+        self._leave()
         self._position.set_value(0)
         self._pass_start.set_value(0)
 
     def set_epoch(self, epoch: int) -> None:
         """Go to the start of `epoch`, as torch's distributed samplers do."""
-        if not isinstance(epoch, int) or isinstance(epoch, bool) or epoch < 0:
-            raise ConfigError([Problem("epoch", f"{epoch!r} is not an int of 0 or more")])
-        self._chunk = nnx.static(None)
-        self._position.set_value(epoch * self.records_per_epoch)
-        self._pass_start.set_value(epoch * self.records_per_epoch)
+        _check_count("epoch", epoch)
+        self._leave()
+        self._position.set_value(int(epoch) * self.records_per_epoch)
+        self._pass_start.set_value(int(epoch) * self.records_per_epoch)
 
     def state_dict(self) -> dict[str, Any]:
         """Return `get_state()`, under the name that torchdata's loaders call."""
@@ -204,7 +210,7 @@ class SamplerModule(StructuralModule):
 
         key = self.indices(index, index + 1)[0]
         seed = getattr(self.config, "seed", 0)
-        rng = np.random.Generator(np.random.Philox(key=(seed << 64) + index))
+        rng = np.random.Generator(np.random.Philox(key=(seed << 64) + int(index)))
         return grain.RecordMetadata(index=index, record_key=key, rng=rng)
 
     def get_state(self) -> dict[str, Any]:
@@ -212,6 +218,7 @@ class SamplerModule(StructuralModule):
         return {**super().get_state(), **seed, "_position": self.position}
 
     def set_state(self, state: dict[str, Any]) -> None:
+        self._leave()
         config, variables = take_config_fields(self, state, ("seed",))
         before = super().get_state()
         super().set_state(variables)

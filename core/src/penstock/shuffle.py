@@ -15,6 +15,7 @@ import numpy as np
 
 _MASK32 = 0xFFFFFFFF
 _GOLDEN = 0x9E3779B9
+_MURMUR = (0x85EBCA6B, 0xC2B2AE35, _MASK32)
 
 
 def rounds(n: int) -> int:
@@ -31,16 +32,15 @@ def round_keys(n: int, seed: Any, epoch: Any, stream: Any = 0, *, xp: Any = np) 
     word: Any = xp.uint32
     if all(isinstance(part, int | np.integer) for part in (seed, epoch, stream)):
         word = int  # Python ints are fastest for the few numbers of one key
+    golden, mask, constants = word(_GOLDEN), word(_MASK32), tuple(map(word, _MURMUR))
     left, right = word(0x243F6A88), word(0x85A308D3)
     for part in (seed, epoch, stream):
         for half in _halves(part, word):
-            left = _mix(((left ^ half) + word(_GOLDEN)) & word(_MASK32), word)
-            right = (_mix(((right + half) & word(_MASK32)) ^ left, word) * word(_GOLDEN)) & word(
-                _MASK32
-            )
+            left = _mix(((left ^ half) + golden) & mask, constants)
+            right = (_mix(((right + half) & mask) ^ left, constants) * golden) & mask
     return tuple(
-        _mix((left + word(r * _GOLDEN & _MASK32)) & word(_MASK32), word)
-        ^ _mix(right ^ word(r + 1), word)
+        _mix((left + word(r * _GOLDEN & _MASK32)) & mask, constants)
+        ^ ((right * word(2 * r + 1)) & mask)
         for r in range(rounds(n))
     )
 
@@ -53,12 +53,13 @@ def _halves(part: Any, word: Any) -> tuple[Any, Any]:
     return (part & _MASK32 if part.dtype.itemsize == 8 else part).astype(word), high.astype(word)
 
 
-def _mix(x: Any, word: Any) -> Any:
+def _mix(x: Any, constants: Any) -> Any:
     """Finish a 32-bit hash: the finaliser of MurmurHash3 (Appleby, public domain)."""
+    first, second, mask = constants
     x = x ^ (x >> 16)
-    x = (x * word(0x85EBCA6B)) & word(_MASK32)
+    x = (x * first) & mask
     x = x ^ (x >> 13)
-    x = (x * word(0xC2B2AE35)) & word(_MASK32)
+    x = (x * second) & mask
     return x ^ (x >> 16)
 
 
@@ -130,6 +131,8 @@ def permute(
         return network(x, a, k, keys, xp=xp, inverse=inverse)
 
     x = once(positions.astype(word))
+    if n == a << k:
+        return x.astype(positions.dtype)  # nothing lies outside
     if while_loop is not None:
         x = while_loop(lambda y: (y >= n).any(), lambda y: xp.where(y >= n, once(y), y), x)
         return x.astype(positions.dtype)
@@ -155,6 +158,8 @@ def epoch_indices(
     Position p lies in epoch p // n. Returns int64 of shape (stop - start,); the n positions of an
     epoch cover 0 to n - 1 exactly once.
     """
+    if n < 1:
+        raise ValueError(f"n is {n!r}; a permutation needs at least 1 element")
     parts = []
     while start < stop:
         epoch, offset = divmod(start, n)
@@ -168,4 +173,8 @@ def epoch_indices(
 def position_of(index: Any, n: int, *, seed: int, epoch: int, stream: int = 0) -> Any:
     """Return the position, within an epoch, of each record index: the inverse of the shuffle."""
     indices = np.asarray(index, np.int64)
+    if indices.size and not (indices.min() >= 0 and indices.max() < n):
+        raise ValueError(f"index {index!r} is not from 0 to {n - 1}")
+    if indices.ndim == 0:
+        return position_of(indices[None], n, seed=seed, epoch=epoch, stream=stream)[0]
     return permute(indices, n, round_keys(n, seed, epoch, stream), inverse=True)

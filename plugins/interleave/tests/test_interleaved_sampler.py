@@ -207,6 +207,38 @@ def test_it_has_the_attributes_of_the_interface():
         made.dataset[18]
 
 
+@pytest.mark.parametrize(
+    ("train", "offset"),
+    [
+        ([7, 8, 9], 10),
+        (create("sampler", "sequential", num_records=9), 9),
+        (Shuffled(5), 5),
+    ],
+)
+def test_offsets_come_after_all_indices_of_the_train_sampler(train, offset):
+    config = InterleavedSamplerConfig(batch_size=2, drop_last=False, max_epochs=1)
+    interval = SamplerIntervalConfig(sampler=range(3), every_n_epochs=1)
+    made = InterleavedSampler(train, config, callback_samplers=[interval])
+    assert made.index_offsets == [offset]
+    assert [i for _, i in made][-3:] == [offset, offset + 1, offset + 2]
+
+
+def test_an_evaluation_alone_takes_no_notice_of_a_start():
+    callbacks = [{"length": 3, "every_n_epochs": 1}]
+    for start in ({"start_sample": 1}, {"start_update": 2}, {"start_epoch": 1}):
+        config = {"batch_size": 2, "drop_last": False, "max_epochs": 3, "evaluation": True}
+        assert [i for _, i in sampler(7, {**config, **start}, callbacks)] == [7, 8, 9]
+
+
+def test_a_sampler_is_told_of_its_epochs():
+    told = []
+    train = sequential(4)
+    train.epoch_completed = told.append
+    config = InterleavedSamplerConfig(batch_size=2, max_epochs=2)
+    assert len(list(InterleavedSampler(train, config))) == 8
+    assert told == [0, 1]
+
+
 def test_each_dataset_has_its_own_collator():
     made = InterleavedSampler(
         range(4),
@@ -293,7 +325,7 @@ def test_a_sampler_shorter_than_its_len_is_named():
 
 @pytest.mark.parametrize(
     "state", [{}, {"update": -1}, {"update": 99}, {"update": 1, "more": 2}, {"update": "1"},
-              {"pass": 0, "update": 1, "callback": 7, "batch": 0}]
+              {"pass": 0, "update": 1, "callback": 7, "batch": 0}, {"update": 1, "taken": 50}]
 )  # fmt: skip
 def test_a_state_of_no_place_is_refused(state):
     made = sampler(10, {"batch_size": 3, "max_epochs": 1}, [{"length": 2, "every_n_epochs": 1}])
@@ -322,6 +354,26 @@ def test_a_real_data_loader_serves_all_streams(workers):
     for epoch in (batches[:5], batches[5:]):
         assert sorted(itertools.chain(*epoch[:3])) == list(range(10))
         assert epoch[3:] == [[100, 101, 102], [103, 104]]
+
+
+def test_a_subset_sampler_of_torch_is_iterated():
+    pytest.importorskip("torch", reason="the extra `torch` is not installed")
+    from torch.utils.data import SubsetRandomSampler
+
+    config = InterleavedSamplerConfig(batch_size=2, drop_last=False, max_epochs=1)
+    made = InterleavedSampler(SubsetRandomSampler([1, 3, 5]), config)
+    assert sorted(index for _, index in made) == [1, 3, 5]
+
+
+def test_a_dataset_may_be_set_on_a_sampler_of_penstock():
+    torch = pytest.importorskip("torch", reason="the extra `torch` is not installed")
+    from torch.utils.data import TensorDataset
+
+    train = sequential(4)
+    train.data_source = TensorDataset(torch.arange(100, 104))
+    config = InterleavedSamplerConfig(batch_size=2, max_epochs=1)
+    loader = InterleavedSampler(train, config).get_data_loader()
+    assert [batch[0].tolist() for batch in loader] == [[100, 101], [102, 103]]
 
 
 def test_samplers_of_penstock_serve_a_data_loader():

@@ -103,7 +103,7 @@ def test_a_pass_ends_at_the_first_limit_and_the_next_goes_on(limits, updates):
 def test_an_endless_sampler_needs_a_limit():
     endless = config()
     endless["sampler"]["num_epochs"] = -1
-    with pytest.raises(ConfigError, match="^scheduler: nothing ends a pass"):
+    with pytest.raises(ConfigError, match=r"^scheduler: nothing ends a pass"):
         build(endless)
     endless["scheduler"]["max_updates"] = 2
     assert len(list(build(endless).steps())) == 3

@@ -126,6 +126,8 @@ def test_after_any_draws_each_component_is_within_one_of_its_share(counts):
         ([3, 0, 6], [1, 0, 2]),
         ([0.125, 0.875], [1, 7]),
         ([1e-9, 1], [1, 65535]),
+        ([1e-10, 1], [1, 65535]),
+        ([1e308, 1e308], [1, 1]),
     ],
 )
 def test_weights_become_small_whole_numbers(weights, whole):
@@ -213,7 +215,7 @@ def test_each_works_by_name_in_a_pipeline_and_resumes(name):
         ("mixture", {"sizes": [3, 0]}, r"sizes\[1\]: 0 is not an int of 1 or more"),
         ("mixture", {"sizes": [3, 3], "weights": [1]}, r"weights: .* one weight for each of 2"),
         ("mixture", {"sizes": [3, 3], "weights": [1, -1]}, r"weights\[1\]: -1"),
-        ("mixture", {"sizes": [3, 3], "weights": [0, 0]}, "weights: are all 0"),
+        ("mixture", {"sizes": [3, 3], "weights": [0, 0]}, r"weights: \(0\.0, 0\.0\) are all 0"),
         ("mixture", {"sizes": [3, 3], "weights": [1, float("nan")]}, r"weights\[1\]: nan"),
         ("mixture", {"sizes": [3], "weights": [float("inf")]}, r"weights\[0\]: inf"),
         ("mixture", {"sizes": [3, 3], "num_records": 7}, r"sizes: .* add up to 6, not to 7"),
@@ -296,6 +298,22 @@ def test_grain_takes_it(name):
         shard_options=grain.NoSharding(),
     )
     assert list(loader) == expected
+
+
+def test_a_completed_epoch_is_told_before_set_epoch_and_reset():
+    told = []
+    made = MAKERS["epoch-aware"](4)
+    made.add_epoch_callback(told.append)
+    list(itertools.islice(made, 4))
+    made.set_epoch(np.int64(3))
+    list(itertools.islice(made, 4))
+    made.reset()
+    assert told == [0, 3]
+    with pytest.raises(ConfigError, match="callback: 3 is not callable"):
+        made.add_epoch_callback(3)
+    for wrong in ("a", None, 2.5, True, -1):
+        with pytest.raises(ConfigError, match="n: "):
+            made.sample(wrong)
 
 
 def test_set_epoch_wants_an_epoch():

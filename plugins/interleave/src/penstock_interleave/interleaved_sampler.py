@@ -26,6 +26,8 @@ class InterleavedSampler:
 
     train_sampler: any sized iterable of ints. One with `set_epoch` is told the epoch; one with
         `indices(start, stop)`, as Penstock's, is started anywhere in O(1).
+        Indices point into its `data_source` or `dataset`, as torch's samplers have one; one of
+        Penstock's is given it by `sampler.data_source = dataset`.
     train_collator: collates the samples of the train dataset; None for torch's default.
     callback_samplers: what interrupts training, in the order in which they run.
 
@@ -94,7 +96,9 @@ class InterleavedSampler:
     def _evaluation(self, number: int, callback: SamplerIntervalConfig) -> schedule.Evaluation:
         path = f"callback_samplers[{number}]"
         size = callback.batch_size or self.batch_size
-        plan = _plan(f"callback {number}", callback.sampler, size, False, path, epochs=1)
+        length = _epoch_length(callback.sampler)
+        epochs = len(callback.sampler) // max(length, 1)
+        plan = _plan(f"callback {number}", callback.sampler, size, False, path, epochs=epochs)
         made = schedule.evaluation_of(plan, callback, path)
         if self.config.start_epoch is None or not self.config.drop_last:
             return made
@@ -129,6 +133,9 @@ class InterleavedSampler:
             yield zip(flags, self._rows, strict=False)
             self._before = self._after
             self._row_count = 0
+            told = getattr(self.main_sampler, "epoch_completed", None)
+            if told is not None and step.stream == TRAIN and self._train.ends_epoch(step.start):
+                told(step.start // self._train.records_per_epoch)
 
     def _steps(self, state: dict[str, int]) -> Iterator[Step]:
         update = state["update"]
@@ -150,7 +157,10 @@ class InterleavedSampler:
         )
 
     def get_state(self) -> dict[str, int]:
-        """Return where the last iteration stands, as a dict of ints."""
+        """Return where the last iteration stands, as a dict of ints.
+
+        Batches that a `DataLoader`'s workers fetched ahead count as handed out.
+        """
         left = operator.length_hint(self._rows)
         if self._row_count and not left:
             return dict(self._after)
@@ -169,10 +179,17 @@ class InterleavedSampler:
         good = good and all(type(v) is int and v >= 0 for v in state.values())
         if not good:
             raise StateError(f"{state!r} is not a state of an interleaved sampler")
+        place = {"pass": 0, **{key: v for key, v in state.items() if key != "taken"}}
         if self._end is not None:
-            place = {key: v for key, v in state.items() if key != "taken"}
-            place = {"pass": 0, **place}
             schedule.check_place(place, self._train, self._evaluations, 0, self._end)
+        else:
+            callback = state.get("callback", 0)
+            good = callback < max(len(self._evaluations), 1) and state["update"] == 0
+            if not good or state.get("batch", 0) > self._evaluations[callback].batches():
+                raise StateError(f"{state!r} is no place in an evaluation")
+        sizes = [self._train.batch_size, *(e.plan.batch_size for e in self._evaluations)]
+        if state.get("taken", 0) >= max(sizes):
+            raise StateError(f"{state!r} is no place in a batch of at most {max(sizes)} indices")
         self._state = dict(state)
         self._before = self._after = self._state
         self._row_count = 0
@@ -190,6 +207,8 @@ class InterleavedSampler:
         )
 
     def _start_state(self) -> dict[str, int]:
+        if self._end is None:
+            return {"update": 0}  # only the callbacks run, whole
         _, update, sample = self._start()
         taken = sample - self._train.samples(update)
         return {"update": update, "taken": taken} if taken else {"update": update}
@@ -307,7 +326,7 @@ def _plan(
     length = _epoch_length(sampler)
     if length < 1:
         raise ConfigError([Problem(path, "is empty; a sampler needs at least 1 index")])
-    random_access = hasattr(sampler, "indices")
+    random_access = callable(getattr(sampler, "indices", None))
     order = sampler if random_access else _IteratedOrder(sampler, tell_epoch=name == TRAIN)
     return StreamPlan(
         name=name,
@@ -330,4 +349,14 @@ def _data_source(sampler: Any) -> Any:
         source = getattr(sampler, name, None)
         if source is not None:
             return source
+    config: Any = getattr(sampler, "config", object())
+    if hasattr(config, "sizes"):
+        return range(sum(config.sizes))
+    records = getattr(config, "num_records", None)
+    if records is not None:
+        return range(records)
+    if getattr(sampler, "weights", None) is not None:  # torch's weighted sampler
+        return range(len(sampler.weights))
+    if isinstance(sampler, Sequence) and len(sampler):
+        return range(max(sampler) + 1)
     return range(_epoch_length(sampler))

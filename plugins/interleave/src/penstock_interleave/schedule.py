@@ -151,7 +151,8 @@ def evaluate(
 ) -> Iterator[Step]:
     """Yield the steps of one run of an evaluation after `update`, from batch `batch` on.
 
-    Each run is another pass of the evaluation's sampler, the first of them pass 0.
+    Each run is another pass of the evaluation's sampler, the first of them pass 0; one at the end
+    of a pass where no interval has passed repeats the last.
     """
     count = evaluation.batches()
     runs = evaluation.intervals(train, update)

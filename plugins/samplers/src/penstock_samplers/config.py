@@ -68,8 +68,9 @@ class RangeSamplerConfig(SamplerConfig):
         if len(records) == 0:
             said = f"{self.stop!r} leaves no record from {self.start} in steps of {self.step}"
             raise ConfigError([Problem("stop", said)])
-        if self.num_records is not None and max(records) >= self.num_records:
-            said = f"{self.stop!r} leads to record {max(records)} of {self.num_records}"
+        if self.num_records is not None and max(records[0], records[-1]) >= self.num_records:
+            last = max(records[0], records[-1])
+            said = f"{self.stop!r} leads to record {last} of {self.num_records}"
             raise ConfigError([Problem("stop", said)])
 
     def records(self) -> range:
@@ -106,7 +107,9 @@ class MixtureSamplerConfig(SamplerConfig):
 
     sizes: records of each component; together all `num_records`.
     weights: share of each component in the mixture, not below 0, not all 0; in proportion to the
-        sizes where None. They are taken to the nearest multiples of 1 / 65,536 of their sum.
+        sizes where None. Whole numbers whose sum, without common divisors, exceeds 65,536, and
+        other weights are taken to the nearest multiples of 1 / 65,536 of their sum; an epoch of
+        such a mixture need not serve every record exactly once.
     epoch_size: draws in one epoch; the number of records where None.
     shuffle, seed: the order within each component, anew each time it was served whole.
     """
@@ -137,7 +140,7 @@ class MixtureSamplerConfig(SamplerConfig):
                     said = f"{weight!r} is not a finite number of 0 or more"
                     problems.append(Problem(f"weights[{i}]", said))
             if not problems and not sum(weights) > 0:
-                problems.append(Problem("weights", "are all 0; at least one must be above 0"))
+                problems.append(Problem("weights", f"{weights} are all 0; one must be above 0"))
         if not problems and self.num_records not in (None, sum(self.sizes)):
             said = f"{self.sizes} add up to {sum(self.sizes)}, not to {self.num_records} records"
             problems.append(Problem("sizes", said))

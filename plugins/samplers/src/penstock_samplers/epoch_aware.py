@@ -6,7 +6,8 @@ from typing import Any, Self
 import numpy as np
 from flax import nnx
 
-from penstock import SamplerModule, StructuralConfig
+from penstock import ConfigError, SamplerModule, StructuralConfig
+from penstock.errors import Problem
 from penstock.order import epoch_indices
 from penstock_samplers.config import EpochAwareSamplerConfig
 
@@ -42,6 +43,8 @@ class EpochAwareSamplerModule(SamplerModule):
 
     def add_epoch_callback(self, callback: EpochCallback) -> None:
         """Have `callback(epoch)` called once for each epoch handed out whole, in order."""
+        if not callable(callback):
+            raise ConfigError([Problem("callback", f"{callback!r} is not callable")])
         self.epoch_complete_callbacks = nnx.static((*self.epoch_complete_callbacks, callback))
 
     def epoch_completed(self, epoch: int) -> None:

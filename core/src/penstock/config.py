@@ -18,28 +18,46 @@ REQUIRED = "penstock_required"
 IDENTITY = "penstock_identity"
 
 
-def integer(
-    minimum: int | None = None, maximum: int | None = None, *, optional: bool = False
-) -> Validator:
-    """Return an attrs validator for an int (no bool) from `minimum` to `maximum`, both included."""
+def check_integer(
+    name: str, value: Any, minimum: int | None = None, maximum: int | None = None
+) -> None:
+    """Raise `ConfigError` where `value` is not an int (no bool) from `minimum` to `maximum`."""
     rule = "an int"
     if minimum is not None and maximum is not None:
         rule += f" from {minimum} to {maximum}"
     elif minimum is not None:
         rule += f" of {minimum} or more"
+    if (
+        not isinstance(value, int)
+        or isinstance(value, bool)
+        or (minimum is not None and value < minimum)
+        or (maximum is not None and value > maximum)
+    ):
+        raise ConfigError([Problem(name, f"{value!r} is not {rule}")])
+
+
+def integer(
+    minimum: int | None = None, maximum: int | None = None, *, optional: bool = False
+) -> Validator:
+    """Return an attrs validator that does what `check_integer` does."""
 
     def validate(instance: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
-        if optional and value is None:
-            return
-        if (
-            not isinstance(value, int)
-            or isinstance(value, bool)
-            or (minimum is not None and value < minimum)
-            or (maximum is not None and value > maximum)
-        ):
-            raise ConfigError([Problem(attribute.name, f"{value!r} is not {rule}")])
+        if not (optional and value is None):
+            check_integer(attribute.name, value, minimum, maximum)
 
     return validate
+
+
+def epochs(instance: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+    """Check, as an attrs validator, for a number of epochs: 1 or more, or -1 for no end."""
+    check_integer(attribute.name, value, -1)
+    if value == 0:
+        raise ConfigError([Problem(attribute.name, "0 is neither 1 or more nor -1 (endless)")])
+
+
+def as_tuple(value: Any) -> Any:
+    """Return a list as a tuple, and anything else as it is: a converter for attrs fields."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def boolean(instance: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:

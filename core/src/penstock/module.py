@@ -11,7 +11,7 @@ from flax import nnx
 
 from penstock import specs
 from penstock.config import StructuralConfig
-from penstock.errors import ConfigError, StateError
+from penstock.errors import ConfigError, Problem, StateError
 
 
 class Module(nnx.Module):
@@ -145,12 +145,15 @@ class Module(nnx.Module):
             twin = type(self)(
                 config, rngs=None if kept is None else nnx.clone(kept), name=self.name
             )
-            if config.precomputed_stats is None:
-                known = self._statistics
-                twin._statistics = nnx.data(None if known is None else dict(known))
+            twin.take_over(self)
         if name is not None:
             twin.name = nnx.static(name)
         return twin
+
+    def take_over(self, other: Self) -> None:
+        """Take what a copy with another config keeps of `other`: statistics that were set."""
+        if self.config.precomputed_stats is None and other._statistics is not None:
+            self._statistics = nnx.data(dict(other._statistics))
 
 
 class StructuralModule(Module):
@@ -224,6 +227,16 @@ def take_config_fields(
     except ConfigError as error:
         raise StateError(f"the state does not fit: {error}") from error
     return config, {key: value for key, value in state.items() if key not in names}
+
+
+def with_seed(module: Module, seed: int) -> Any:
+    """Return the module's config with another seed.
+
+    Raises `ConfigError` for a seed out of range, and for a config that has none.
+    """
+    if not hasattr(module.config, "seed"):
+        raise ConfigError([Problem("seed", f"{type(module).__name__} has no seed to set")])
+    return attrs.evolve(module.config, seed=seed)
 
 
 class IdentityDict(dict[Any, Any]):

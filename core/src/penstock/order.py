@@ -26,13 +26,11 @@ def epoch_indices(
     if n >= _MOST or n < 1:
         return shuffle.epoch_indices(start, stop, n, seed=seed, stream=stream)
     indices = np.empty(stop - start, np.int64)
-    at = start
-    while at < stop:
-        epoch, offset = divmod(at, n)
-        count = min(stop - at, n - offset)
+    done = 0
+    for epoch, offset, count in shuffle.epoch_spans(start, stop, n):
         keys = shuffle.round_keys(n, seed, epoch, stream)
-        _fill(indices[at - start : at - start + count], offset, n, keys)
-        at += count
+        _fill(indices[done : done + count], offset, n, keys)
+        done += count
     return indices
 
 

@@ -12,8 +12,9 @@ from flax import nnx
 
 from penstock import registry, specs, state
 from penstock.builtin.single import SingleScheduler
+from penstock.config import check_integer
 from penstock.errors import ConfigError, DataError, PenstockError, Problem
-from penstock.placement import Closing, Prefetched, check_prefetch
+from penstock.placement import Closing, Prefetched
 from penstock.plan import TRAIN, Step, StreamPlan, plan_stream
 from penstock.stages import Stages, is_stochastic
 from penstock.stream import Stream, own_order
@@ -49,7 +50,7 @@ class Pipeline:
         prefetch: int = 2,
     ) -> None:
         specs.check_batch_size(batch_size)
-        check_prefetch(prefetch, "prefetch", 0)
+        check_integer("prefetch", prefetch, 0)
         if not isinstance(drop_remainder, bool):
             raise _problem("drop_remainder", f"{drop_remainder!r} is neither true nor false")
         if not isinstance(stages, list | tuple):

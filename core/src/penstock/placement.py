@@ -3,6 +3,7 @@
 import atexit
 import threading
 import weakref
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from typing import Any, Self
@@ -10,7 +11,7 @@ from typing import Any, Self
 import jax
 import numpy as np
 
-from penstock.errors import ConfigError, Problem
+from penstock.config import check_integer
 from penstock.specs import canonical, is_host_dtype
 
 
@@ -37,7 +38,26 @@ def to_device(batch: Any, sharding: Any = None) -> Any:
     return jax.tree.unflatten(structure, values)
 
 
-class Prefetched:
+class _ClosableIterator(ABC):
+    """An iterator that is a context manager too, which closes it."""
+
+    @abstractmethod
+    def __next__(self) -> Any: ...
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+
+class Prefetched(_ClosableIterator):
     """An iterator whose items a thread makes ahead, at most `size` of them, in order.
 
     An error of the underlying iterator is raised where its item would have come. The thread ends,
@@ -56,9 +76,6 @@ class Prefetched:
         _running[self._thread] = self._buffer
         self._thread.start()
 
-    def __iter__(self) -> Self:
-        return self
-
     def __next__(self) -> Any:
         item, error = self._buffer.get()
         if error is None:
@@ -72,21 +89,12 @@ class Prefetched:
         if self._thread is not threading.current_thread():
             self._thread.join()
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
-
-
-class Closing:
+class Closing(_ClosableIterator):
     """An iterator over a generator that is a context manager too, and closes it at the end."""
 
     def __init__(self, items: Generator[Any]) -> None:
         self._items = items
-
-    def __iter__(self) -> Self:
-        return self
 
     def __next__(self) -> Any:
         return next(self._items)
@@ -94,12 +102,6 @@ class Closing:
     def close(self) -> None:
         """Close the generator."""
         self._items.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
 
 
 class _Buffer:
@@ -164,12 +166,6 @@ def _fill(items: Iterator[Any], buffer: _Buffer) -> None:
             close()
 
 
-def check_prefetch(size: Any, field: str, minimum: int) -> None:
-    """Raise `ConfigError` where `size` is not an int of `minimum` or more."""
-    if not isinstance(size, int) or isinstance(size, bool) or size < minimum:
-        raise ConfigError([Problem(field, f"{size!r} is not an int of {minimum} or more")])
-
-
 def prefetch_to_device(iterable: Iterable[Any], size: int = 2, sharding: Any = None) -> Prefetched:
     """Return an iterator of the same pytrees, on the device, up to `size` of them made ahead.
 
@@ -177,7 +173,7 @@ def prefetch_to_device(iterable: Iterable[Any], size: int = 2, sharding: Any = N
 
     Close it, or use it in a `with` block, to stop early. Raises `ConfigError` for a size below 1.
     """
-    check_prefetch(size, "size", 1)
+    check_integer("size", size, 1)
     return Prefetched(_on_device(iterable, sharding), size)
 
 

@@ -124,10 +124,8 @@ class StreamPlan:
             block_size = min(2 * block_size, _LAST_BLOCK)
             stop = (first // self.batches_per_epoch + 1) * self.batches_per_epoch
             stop = min(stop, first + per_block, stop if last is None else last)
-            base = self.positions(first)[0]
-            block = self.sampler.indices(base, self.positions(stop - 1)[1])
-            block = np.asarray(block, dtype=np.int64)
-            count = self.positions(stop - 1)[1] - base
+            base, end = self.positions(first)[0], self.positions(stop - 1)[1]
+            block, count = np.asarray(self.sampler.indices(base, end), dtype=np.int64), end - base
             if block.shape[:1] != (count,):
                 raise DataError(
                     f"{type(self.sampler).__name__} of stream {self.name!r} gave indices of shape "

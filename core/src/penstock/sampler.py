@@ -12,17 +12,15 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from penstock.config import StructuralConfig
+from penstock.config import StructuralConfig, check_integer
 from penstock.errors import ConfigError, PenstockError, Problem, StateError
-from penstock.module import StructuralModule, take_config_fields
+from penstock.module import StructuralModule, take_config_fields, with_seed
 
 _CHUNK = 8192
 
 
 def _check_count(name: str, value: Any) -> None:
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not whole or value < 0:
-        raise ConfigError([Problem(name, f"{value!r} is not an int of 0 or more")])
+    check_integer(name, int(value) if isinstance(value, np.integer) else value, 0)
 
 
 def _checked(indices: Callable[..., Any]) -> Callable[..., Any]:
@@ -177,9 +175,7 @@ class SamplerModule(StructuralModule):
         Raises `ConfigError` for a seed out of range, or one given to a sampler that has none.
         """
         if seed is not None:
-            if not hasattr(self.config, "seed"):
-                raise ConfigError([Problem("seed", f"{type(self).__name__} has no seed to set")])
-            self.config = nnx.static(attrs.evolve(self.config, seed=seed))
+            self.config = nnx.static(with_seed(self, seed))
         self._leave()
         self._position.set_value(0)
         self._pass_start.set_value(0)
@@ -218,8 +214,8 @@ class SamplerModule(StructuralModule):
         return {**super().get_state(), **seed, "_position": self.position}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        self._leave()
         config, variables = take_config_fields(self, state, ("seed",))
+        self._leave()
         before = super().get_state()
         super().set_state(variables)
         position, start = state["_position"], state["_pass_start"]
@@ -228,7 +224,6 @@ class SamplerModule(StructuralModule):
             raise StateError(
                 f"position {position} in a pass that began at {start} is not one of this sampler"
             )
-        self._chunk = nnx.static(None)
         self.config = nnx.static(config)
 
     def clone(self) -> Self:

@@ -8,7 +8,7 @@ uint32 as long as n < 2**32, written once over an array namespace: numpy and `ja
 same numbers.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -160,14 +160,20 @@ def epoch_indices(
     """
     if n < 1:
         raise ValueError(f"n is {n!r}; a permutation needs at least 1 element")
-    parts = []
+    parts = [np.empty(0, np.int64)]
+    for epoch, offset, count in epoch_spans(start, stop, n):
+        positions = np.arange(offset, offset + count, dtype=np.int64)
+        parts.append(permute(positions, n, round_keys(n, seed, epoch, stream)))
+    return np.concatenate(parts)
+
+
+def epoch_spans(start: int, stop: int, n: int) -> Iterator[tuple[int, int, int]]:
+    """Yield (epoch, first position in it, number of positions) of each epoch in [start, stop)."""
     while start < stop:
         epoch, offset = divmod(start, n)
         count = min(stop - start, n - offset)
-        positions = np.arange(offset, offset + count, dtype=np.int64)
-        parts.append(permute(positions, n, round_keys(n, seed, epoch, stream)))
+        yield epoch, offset, count
         start += count
-    return np.concatenate(parts) if parts else np.empty(0, np.int64)
 
 
 def position_of(index: Any, n: int, *, seed: int, epoch: int, stream: int = 0) -> Any:

@@ -12,7 +12,7 @@ from flax import nnx
 from penstock import specs
 from penstock.config import StructuralConfig
 from penstock.errors import ConfigError, Problem, StateError
-from penstock.module import StructuralModule, take_config_fields
+from penstock.module import StructuralModule, take_config_fields, with_seed
 from penstock.order import epoch_indices
 from penstock.shuffle import permute, round_keys
 
@@ -148,9 +148,7 @@ class SourceModule(StructuralModule):
         Raises `ConfigError` for a seed out of range, or one given to a source that has none.
         """
         if seed is not None:
-            if not hasattr(self.config, "seed"):
-                raise ConfigError([Problem("seed", f"{type(self).__name__} has no seed to set")])
-            self.config = nnx.static(attrs.evolve(self.config, seed=seed))
+            self.config = nnx.static(with_seed(self, seed))
         self._handed = False
         self.index.set_value(0)
         self.epoch.set_value(0)

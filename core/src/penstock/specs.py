@@ -6,21 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from penstock.config import integer
+from penstock.config import check_integer
 from penstock.errors import DataError
 
 VALID_MASK = "valid_mask"
 
-_check_batch_size = integer(1)
-
-
-class _BatchSize:
-    name = "batch_size"
-
 
 def check_batch_size(batch_size: Any) -> None:
     """Raise `ConfigError` where `batch_size` is not an int of 1 or more."""
-    _check_batch_size(None, _BatchSize, batch_size)  # type: ignore[arg-type]
+    check_integer("batch_size", batch_size, 1)
 
 
 def is_host_dtype(dtype: Any) -> bool:

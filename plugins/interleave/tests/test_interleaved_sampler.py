@@ -230,6 +230,14 @@ def test_an_evaluation_alone_takes_no_notice_of_a_start():
         assert [i for _, i in sampler(7, {**config, **start}, callbacks)] == [7, 8, 9]
 
 
+def test_a_run_of_nothing_has_a_state_too():
+    made = sampler(5, {"batch_size": 2, "max_epochs": 0})
+    made.set_state(made.get_state())
+    assert list(made) == []
+    with pytest.raises(StateError):
+        made.set_state({"update": 0, "callback": 0, "batch": 0})
+
+
 def test_a_sampler_is_told_of_its_epochs():
     told = []
     train = sequential(4)

@@ -8,7 +8,9 @@ from penstock.config import (
     IDENTITY,
     SamplerConfig,
     StructuralConfig,
+    as_tuple,
     boolean,
+    epochs,
     integer,
     number,
     one_of,
@@ -19,10 +21,6 @@ from penstock.errors import ConfigError, Problem
 MAX_SEED = 2**63 - 1
 _DTYPES = ("bool", "int8", "int16", "int32", "uint8", "uint16", "uint32",
            "float16", "bfloat16", "float32")  # fmt: skip
-
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 @attrs.frozen(kw_only=True)
@@ -41,12 +39,7 @@ class MemorySourceConfig(StructuralConfig):
 class SequentialSamplerConfig(SamplerConfig):
     """num_epochs: epochs in one pass, 1 or more, or -1 for an endless one."""
 
-    num_epochs: int = attrs.field(default=1, validator=integer(-1))
-
-    def __attrs_post_init__(self) -> None:
-        super().__attrs_post_init__()
-        if self.num_epochs == 0:
-            raise ConfigError([Problem("num_epochs", "0 is neither 1 or more nor -1 (endless)")])
+    num_epochs: int = attrs.field(default=1, validator=epochs)
 
 
 @attrs.frozen(kw_only=True)
@@ -78,7 +71,7 @@ class OneHotConfig:
 class SelectConfig:
     """fields: names of the fields to keep; the valid mask always stays."""
 
-    fields: tuple[str, ...] = attrs.field(converter=_as_tuple)
+    fields: tuple[str, ...] = attrs.field(converter=as_tuple)
 
     def __attrs_post_init__(self) -> None:
         good = isinstance(self.fields, tuple) and all(isinstance(f, str) for f in self.fields)

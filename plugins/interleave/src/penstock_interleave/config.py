@@ -5,7 +5,7 @@ from typing import Any
 import attrs
 
 from penstock import ConfigError
-from penstock.config import boolean, component_field, integer, text
+from penstock.config import as_tuple, boolean, component_field, integer, text
 from penstock.errors import Problem
 
 INTERVALS = ("every_n_epochs", "every_n_updates", "every_n_samples")
@@ -44,10 +44,6 @@ class CallbackConfig:
         _check_interval(self)
 
 
-def _as_tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
 @attrs.frozen(kw_only=True)
 class InterleavedSchedulerConfig:
     """Config of the interleaved scheduler.
@@ -57,7 +53,7 @@ class InterleavedSchedulerConfig:
         none is given, one pass of the train sampler.
     """
 
-    callbacks: tuple[CallbackConfig, ...] = attrs.field(default=(), converter=_as_tuple)
+    callbacks: tuple[CallbackConfig, ...] = attrs.field(default=(), converter=as_tuple)
     max_epochs: int | None = attrs.field(default=None, validator=integer(1, optional=True))
     max_updates: int | None = attrs.field(default=None, validator=integer(1, optional=True))
     max_samples: int | None = attrs.field(default=None, validator=integer(1, optional=True))

@@ -183,9 +183,11 @@ class InterleavedSampler:
         if self._end is not None:
             schedule.check_place(place, self._train, self._evaluations, 0, self._end)
         else:
-            callback = state.get("callback", 0)
-            good = callback < max(len(self._evaluations), 1) and state["update"] == 0
-            if not good or state.get("batch", 0) > self._evaluations[callback].batches():
+            good = state["update"] == 0
+            if "callback" in state:
+                running = self._evaluations[state["callback"] : state["callback"] + 1]
+                good = good and any(state.get("batch", 0) <= e.batches() for e in running)
+            if not good:
                 raise StateError(f"{state!r} is no place in an evaluation")
         sizes = [self._train.batch_size, *(e.plan.batch_size for e in self._evaluations)]
         if state.get("taken", 0) >= max(sizes):

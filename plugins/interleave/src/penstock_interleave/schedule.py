@@ -213,7 +213,7 @@ def timeline(
     train: StreamPlan, evaluations: Sequence[Evaluation], end: int, width: int = 60
 ) -> list[str]:
     """Return lines that draw the first pass: a row for each stream, and its totals."""
-    name_width = max(len(e.plan.name) for e in [*evaluations, Evaluation(train, 1, "updates")])
+    name_width = max(len(plan.name) for plan in [train, *(e.plan for e in evaluations)])
     bar = "=" * width
     records = train.samples(end)
     lines = [f"{train.name:<{name_width}} |{bar}| {end:,} batches, {records:,} records"]

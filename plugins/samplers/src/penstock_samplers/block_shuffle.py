@@ -6,7 +6,7 @@ import numpy as np
 
 from penstock import SamplerModule
 from penstock.order import epoch_indices
-from penstock.shuffle import position_of
+from penstock.shuffle import epoch_spans, position_of
 
 
 class BlockShuffleSamplerModule(SamplerModule):
@@ -17,14 +17,9 @@ class BlockShuffleSamplerModule(SamplerModule):
     """
 
     def indices(self, start: int, stop: int) -> Any:
-        n = self.records_per_epoch
-        parts = []
-        while start < stop:
-            epoch, offset = divmod(start, n)
-            count = min(stop - start, n - offset)
-            parts.append(self._of_epoch(epoch, offset, offset + count))
-            start += count
-        return np.concatenate(parts) if parts else np.empty(0, np.int64)
+        spans = epoch_spans(start, stop, self.records_per_epoch)
+        parts = [self._of_epoch(epoch, first, first + count) for epoch, first, count in spans]
+        return np.concatenate([np.empty(0, np.int64), *parts])
 
     def _of_epoch(self, epoch: int, start: int, stop: int) -> Any:
         n, size, width = self.records_per_epoch, self.config.block_size, self.config.window_blocks

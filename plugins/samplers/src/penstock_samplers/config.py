@@ -1,25 +1,14 @@
 """Configs of this plugin's samplers."""
 
 import math
-from typing import Any
 
 import attrs
 
 from penstock import ConfigError, SamplerConfig
-from penstock.config import boolean, integer
+from penstock.config import as_tuple, boolean, epochs, integer
 from penstock.errors import Problem
 
 MAX_SEED = 2**63 - 1
-
-
-def _epochs(instance: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
-    integer(-1)(instance, attribute, value)
-    if value == 0:
-        raise ConfigError([Problem(attribute.name, "0 is neither 1 or more nor -1 (endless)")])
-
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 @attrs.frozen(kw_only=True)
@@ -32,7 +21,7 @@ class EpochAwareSamplerConfig(SamplerConfig):
     seed: chooses the permutations, from 0 to 2**63 - 1.
     """
 
-    num_epochs: int = attrs.field(default=1, validator=_epochs)
+    num_epochs: int = attrs.field(default=1, validator=epochs)
     shuffle: bool = attrs.field(default=True, validator=boolean)
     seed: int = attrs.field(default=42, validator=integer(0, MAX_SEED))
 
@@ -56,7 +45,7 @@ class RangeSamplerConfig(SamplerConfig):
     start: int = attrs.field(default=0, validator=integer(0))
     stop: int | None = attrs.field(default=None, validator=integer(-1, optional=True))
     step: int = attrs.field(default=1, validator=integer())
-    num_epochs: int = attrs.field(default=1, validator=_epochs)
+    num_epochs: int = attrs.field(default=1, validator=epochs)
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
@@ -90,7 +79,7 @@ class SlidingWindowSamplerConfig(SamplerConfig):
 
     window_size: int = attrs.field(validator=integer(1))
     stride: int = attrs.field(default=1, validator=integer(1))
-    num_epochs: int = attrs.field(default=1, validator=_epochs)
+    num_epochs: int = attrs.field(default=1, validator=epochs)
     shuffle: bool = attrs.field(default=False, validator=boolean)
     seed: int = attrs.field(default=42, validator=integer(0, MAX_SEED))
 
@@ -114,10 +103,10 @@ class MixtureSamplerConfig(SamplerConfig):
     shuffle, seed: the order within each component, anew each time it was served whole.
     """
 
-    sizes: tuple[int, ...] = attrs.field(converter=_as_tuple)
-    weights: tuple[float, ...] | None = attrs.field(default=None, converter=_as_tuple)
+    sizes: tuple[int, ...] = attrs.field(converter=as_tuple)
+    weights: tuple[float, ...] | None = attrs.field(default=None, converter=as_tuple)
     epoch_size: int | None = attrs.field(default=None, validator=integer(1, optional=True))
-    num_epochs: int = attrs.field(default=1, validator=_epochs)
+    num_epochs: int = attrs.field(default=1, validator=epochs)
     shuffle: bool = attrs.field(default=True, validator=boolean)
     seed: int = attrs.field(default=42, validator=integer(0, MAX_SEED))
 
@@ -158,5 +147,5 @@ class BlockShuffleSamplerConfig(SamplerConfig):
 
     block_size: int = attrs.field(default=1024, validator=integer(1))
     window_blocks: int = attrs.field(default=16, validator=integer(1))
-    num_epochs: int = attrs.field(default=1, validator=_epochs)
+    num_epochs: int = attrs.field(default=1, validator=epochs)
     seed: int = attrs.field(default=42, validator=integer(0, MAX_SEED))

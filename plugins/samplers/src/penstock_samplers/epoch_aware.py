@@ -6,7 +6,7 @@ from typing import Any, Self
 import numpy as np
 from flax import nnx
 
-from penstock import ConfigError, SamplerModule, StructuralConfig
+from penstock import ConfigError, SamplerModule
 from penstock.errors import Problem
 from penstock.order import epoch_indices
 from penstock_samplers.config import EpochAwareSamplerConfig
@@ -51,17 +51,10 @@ class EpochAwareSamplerModule(SamplerModule):
         for callback in self.epoch_complete_callbacks:
             callback(epoch)
 
-    def copy(
-        self,
-        *,
-        config: StructuralConfig | None = None,
-        rngs: nnx.Rngs | None = None,
-        name: str | None = None,
-    ) -> Self:
-        """Return an independent sampler, as the base class does; the callbacks come along."""
-        twin = super().copy(config=config, rngs=rngs, name=name)
-        twin.epoch_complete_callbacks = nnx.static(self.epoch_complete_callbacks)
-        return twin
+    def take_over(self, other: Self) -> None:
+        """Take the callbacks, too."""
+        super().take_over(other)
+        self.epoch_complete_callbacks = nnx.static(other.epoch_complete_callbacks)
 
     def get_epoch_progress(self) -> float:
         """Return the share of the current epoch that was handed out, from 0.0 up to below 1.0."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from penstock import ConfigError, DataError, StateError, create
+from penstock import ConfigError, DataError, Pipeline, StateError, create
 
 IMAGES = np.arange(7 * 4, dtype=np.uint8).reshape(7, 2, 2)
 LABELS = np.arange(7, dtype=np.int64)
@@ -170,7 +170,10 @@ def test_an_integer_that_does_not_fit_is_refused():
         ({"x": np.zeros((0, 3))}, "no records"),
         ({"x": np.zeros(3), "y": np.zeros(4)}, "one leading axis"),
         ({"x": np.float32(3)}, "'x' is a single value"),
-        ({"x": [[1], [1, 2]]}, "'x' is no array"),
+        ({"x": [[1], [[1], [2]]]}, r"\(entry 1\), of int32 and rank 2"),
+        ({"x": [[1], [1, "a"]]}, r"\(entry 1\)"),
+        ({"x": [[1], [2**40, 1]]}, "1099511627776, which does not fit int32"),
+        ({"x": [[1], [[1], [1, 2]]]}, r"\(entry 1\), which is no array"),
         ({"x": {"y": 1}}, "'x.y' is a single value"),
         ({"x": [2**70]}, r"neither a number that fits nor a string"),
         ({"x": np.array(["2020-01-01"], "M8[D]")}, "datetime64"),
@@ -198,3 +201,27 @@ def test_a_clone_is_independent():
     twin.get_batch(2)
     assert (made.index.get_value(), twin.index.get_value()) == (3, 5)
     assert made.copy().index.get_value() == 3
+
+
+def test_records_of_different_lengths_stay_on_the_host_one_array_each():
+    source = create("source", "memory", data={"x": [[1, 2, 3], [], [4]], "y": [0, 1, 2]})
+    assert source.element_spec()["x"].shape == (None,)
+    assert source.element_spec()["x"].dtype == np.int32
+    fetched = source.fetch(np.array([2, 0]))["x"]
+    assert [entry.tolist() for entry in fetched] == [[4], [1, 2, 3]]
+    assert [record["x"].tolist() for record in source] == [[1, 2, 3], [], [4]]
+
+
+def test_other_ragged_records_are_other_data():
+    lists = [[1, 2], [3]], [[1], [2, 3]], [[1, 2], [4]]
+    sources = [create("source", "memory", data={"x": rows}) for rows in lists]
+    assert len({source.identity() for source in sources}) == 3
+
+
+def test_a_batch_of_different_lengths_needs_a_batcher_that_pads():
+    source = create("source", "memory", data={"x": [[1, 2, 3], [4]]})
+    pipeline = Pipeline(source=source, batch_size=2)
+    with pytest.raises(DataError, match="'x' differ in shape; take a batcher"):
+        pipeline.batch_spec()
+    with pytest.raises(DataError, match="'x' differ in shape; take a batcher"):
+        next(iter(pipeline))

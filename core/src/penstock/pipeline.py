@@ -3,21 +3,19 @@
 import itertools
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from typing import Any, cast
+from typing import Any
 
-import attrs
 import jax
 import numpy as np
 from flax import nnx
 
 from penstock import registry, specs, state
-from penstock.builtin.single import SingleScheduler
 from penstock.config import check_integer
-from penstock.errors import ConfigError, DataError, PenstockError, Problem
+from penstock.errors import ConfigError, PenstockError, Problem, StateError
 from penstock.placement import Closing, Prefetched
-from penstock.plan import TRAIN, Step, StreamPlan, plan_stream
-from penstock.stages import Stages, is_stochastic
-from penstock.stream import Stream, own_order
+from penstock.plan import TRAIN, Step, StreamPlan
+from penstock.stream import INSIDE, is_windowed
+from penstock.wiring import Wiring
 
 
 class Pipeline:
@@ -59,40 +57,14 @@ class Pipeline:
         self._rngs = rngs
         self.drop_remainder = drop_remainder
         self.prefetch = prefetch
-        early = _Problems()
-        chosen = self._made("scheduler", scheduler, "scheduler", early)
-        self.scheduler = chosen if chosen is not None else cast(Any, SingleScheduler())
-        early.tell()
-        problems = _Problems()
-        made = [self._made("stage", v, f"stages[{i}]", problems) for i, v in enumerate(stages)]
-        batcher = self._made("batcher", batcher, "batcher", problems)
-        self._streams: dict[str, Stream] = {}
-        for i, callback in enumerate(getattr(self.scheduler, "callbacks", ())):
-            names = [TRAIN, *(c.stream for c in self.scheduler.callbacks[:i])]
-            if callback.stream in names:
-                path = f"scheduler.callbacks[{i}].stream"
-                problems.append(Problem(path, f"{callback.stream!r} is taken already"))
-        self._add_stream(TRAIN, batch_size, source, sampler, batcher, made, "", problems)
-        for i, callback in enumerate(getattr(self.scheduler, "callbacks", ())):
-            path = f"scheduler.callbacks[{i}]."
-            if callback.stages is None:
-                own = [stage for stage in made if not is_stochastic(stage)]
-            else:
-                own = [
-                    self._made("stage", stage, f"{path}stages[{j}]", problems)
-                    for j, stage in enumerate(callback.stages)
-                ]
-            self._add_stream(
-                callback.stream,
-                callback.batch_size or batch_size,
-                callback.source,
-                callback.sampler,
-                self._made("batcher", callback.batcher, f"{path}batcher", problems) or batcher,
-                own,
-                path,
-                problems,
-            )
-        problems.tell()
+        wiring = Wiring(
+            rngs=rngs, key=self._key, drop_remainder=drop_remainder, batch_size=batch_size
+        )
+        self.scheduler = wiring.scheduler(scheduler)
+        self._streams = wiring.wire(
+            self.scheduler, source=source, sampler=sampler, batcher=batcher, stages=stages
+        )
+        problems = wiring.problems
         self._counters: dict[str, int] = {"pass": 0}
         self._iteration: object = None
         self._handed: Step | None = None  # the last step, until its epoch has been told of
@@ -100,65 +72,6 @@ class Pipeline:
         with problems.of("", data_path="sampler"):
             next(self.scheduler.steps(self._counters, self.plans), None)  # can a schedule be made?
         problems.tell()
-
-    def _made(
-        self,
-        kind: str,
-        value: Any,
-        path: str,
-        problems: "_Problems",
-        num_records: int | None = None,
-    ) -> Any:
-        """Return the component that a mapping, a parsed config or a live object stands for."""
-        found = None
-        if value is not None:
-            with problems.of(path):
-                parsed = registry.parse(kind, value)
-                made = registry.instantiate(parsed, num_records=num_records, rngs=self._rngs)
-                lacking = [m for m in _METHODS[kind] if not hasattr(made, m)]
-                if isinstance(made, type) or lacking:
-                    said = f"lacks {', '.join(lacking)}" if lacking else "is a class"
-                    raise _problem("", f"{made!r} is no {kind}; it {said}")
-                found = made
-        return found
-
-    def _add_stream(
-        self,
-        name: str,
-        batch_size: int,
-        source: Any,
-        sampler: Any,
-        batcher: Any,
-        stages: Sequence[Any],
-        path: str,
-        problems: "_Problems",
-    ) -> None:
-        staged = None
-        with problems.of(path.removesuffix(".")):
-            staged = Stages([s for s in stages if s is not None], stream=name, key=self._key)
-        source = self._made("source", source, f"{path}source", problems)
-        if source is None:
-            if not problems:
-                problems.append(Problem(f"{path}source", "missing; every stream needs one"))
-            return
-        records = len(source)
-        sampler = self._made("sampler", sampler, f"{path}sampler", problems, num_records=records)
-        order = sampler if sampler is not None else own_order(source)
-        number = getattr(getattr(order, "config", None), "num_records", None)
-        if number is not None and number > records:
-            said = f"{number} is more than the {records} records of its source"
-            problems.append(Problem(f"{path}sampler.num_records", said))
-        with problems.of(path.removesuffix(".")):
-            plan = plan_stream(
-                name,
-                order,
-                batch_size=batch_size,
-                drop_remainder=self.drop_remainder and name == TRAIN,
-            )
-            if staged is not None:
-                self._streams[name] = Stream(
-                    plan=plan, source=source, sampler=sampler, batcher=batcher, stages=staged
-                )
 
     def __iter__(self) -> Closing:
         """Return an iterator over the batches that are left of the current pass, of all streams."""
@@ -182,14 +95,14 @@ class Pipeline:
     def _steps(self) -> Generator[Step]:
         mine = self._iteration = object()
         self._finish_step()
-        planned = self.scheduler.steps(self._counters, self.plans)
+        planned = self._planned()
         first = next(planned, None)
         if first is None and self._live:
             self._end_pass()
-            planned = self.scheduler.steps(self._counters, self.plans)
+            planned = self._planned()
             first = next(planned, None)
         if first is not None:
-            made = (self._with_batch(step) for step in itertools.chain([first], planned))
+            made = self._made(itertools.chain([first], planned))
             with Prefetched(made, self.prefetch) if self.prefetch else closing(made) as steps:
                 for step in steps:
                     self._counters = dict(step.after)
@@ -209,22 +122,27 @@ class Pipeline:
         if step is not None:
             stream = self._streams[step.stream]
             told = getattr(stream.sampler, "epoch_completed", None)
-            if told is not None and stream.plan.ends_epoch(step.start):
+            whole = INSIDE not in step.after
+            if told is not None and whole and stream.plan.ends_epoch(step.start):
                 told(step.start // stream.plan.records_per_epoch)
+
+    def _planned(self) -> Iterator[Step]:
+        counters, _ = _split_counters(self._counters)
+        planned: Iterator[Step] = self.scheduler.steps(counters, self.plans)
+        return planned
+
+    def _made(self, planned: Iterator[Step]) -> Generator[Step]:
+        """Yield the planned steps with their batches; a window's step becomes several."""
+        before, inside = _split_counters(self._counters)
+        for step in planned:
+            stream = self._streams[step.stream]
+            with _told(step):
+                for loaded in stream.load(step, before, inside):
+                    yield stream.finish(loaded)
+            before, inside = dict(step.after), 0
 
     def _end_pass(self) -> None:
         self._counters, self._live = {"pass": self._counters["pass"] + 1}, False
-
-    def _with_batch(self, step: Step) -> Step:
-        try:
-            return attrs.evolve(step, batch=self._streams[step.stream].batch(step))
-        except Exception as error:
-            shown = ", ".join(map(str, step.indices[:8])) + (", ..." * (len(step.indices) > 8))
-            error.add_note(
-                f"while making the batch of stream {step.stream!r}, epoch {step.epoch}, "
-                f"update {step.update}, records [{shown}]"
-            )
-            raise
 
     @property
     def plans(self) -> Mapping[str, StreamPlan]:
@@ -261,7 +179,7 @@ class Pipeline:
         train = self._streams[TRAIN]
         config: dict[str, Any] = {} if self._key is None else {"seed": self._seed()}
         config |= {
-            "batch_size": train.plan.batch_size,
+            "batch_size": train.batch_size,
             "drop_remainder": self.drop_remainder,
             "prefetch": self.prefetch,
             "stages": [registry.describe("stage", stage) for stage in train.stages.stages],
@@ -296,7 +214,10 @@ class Pipeline:
         pipeline (saying what differs) unless `ignore_fingerprint`. Nothing is changed then.
         """
         counters = state.counters_of(document, self._print(), ignore_fingerprint=ignore_fingerprint)
-        next(self.scheduler.steps(counters, self.plans), None)  # it refuses impossible counters
+        planned, inside = _split_counters(counters)
+        step = next(self.scheduler.steps(planned, self.plans), None)  # refuses what cannot be
+        if inside and (step is None or not is_windowed(self._streams[step.stream].batcher)):
+            raise StateError(f"the state stands inside a window ({INSIDE}={inside}); there is none")
         self._go_to(counters)
 
     def reset(self) -> None:
@@ -310,7 +231,7 @@ class Pipeline:
 
     def _print(self) -> dict[str, Any]:
         parts: dict[str, Any] = {
-            name: [stream.plan.batch_size, stream.plan.records_per_epoch]
+            name: [stream.batch_size, stream.plan.records_per_epoch]
             for name, stream in self._streams.items()
         }
         parts["drop_remainder"] = self.drop_remainder
@@ -321,38 +242,6 @@ class Pipeline:
             if hasattr(part, "identity"):
                 parts[path]["data"] = part.identity()
         return state.fingerprint(parts)
-
-
-_METHODS = {
-    "source": ("fetch", "__len__", "element_spec"),
-    "sampler": ("indices", "__len__"),
-    "batcher": ("process", "batch_spec"),
-    "scheduler": ("steps",),
-    "stage": ("__call__",),
-}
-
-
-class _Problems(list[Problem]):
-    """The problems found so far, to be told at once."""
-
-    cause: BaseException | None = None
-
-    @contextmanager
-    def of(self, path: str, *, data_path: str | None = None) -> Iterator[None]:
-        """Collect what is wrong with the part at `path`; what data shows, at `data_path`."""
-        try:
-            yield
-        except ConfigError as error:
-            self.extend(error.at(path))
-            self.cause = self.cause or error.__cause__
-        except (DataError, NotImplementedError) as error:
-            self.append(Problem(path if data_path is None else data_path, str(error)))
-            self.cause = self.cause or error
-
-    def tell(self) -> None:
-        """Raise `ConfigError` with all problems, where there are any."""
-        if self:
-            raise ConfigError(self) from self.cause
 
 
 def _problem(path: str, message: str) -> ConfigError:
@@ -366,3 +255,22 @@ def _default_key(rngs: Any) -> Any:
     if not isinstance(rngs, nnx.Rngs) or "default" not in rngs:
         raise _problem("rngs", f"{rngs!r} is no nnx.Rngs with a default stream, as nnx.Rngs(0) is")
     return rngs["default"].key.get_value()
+
+
+def _split_counters(counters: Mapping[str, int]) -> tuple[dict[str, int], int]:
+    """Return the scheduler's counters, and the batches done of the window after them."""
+    return {name: n for name, n in counters.items() if name != INSIDE}, counters.get(INSIDE, 0)
+
+
+@contextmanager
+def _told(step: Step) -> Iterator[None]:
+    """Note on an error which step it belongs to."""
+    try:
+        yield
+    except Exception as error:
+        shown = ", ".join(map(str, step.indices[:8])) + (", ..." * (len(step.indices) > 8))
+        error.add_note(
+            f"while making the batch of stream {step.stream!r}, epoch {step.epoch}, "
+            f"update {step.update}, records [{shown}]"
+        )
+        raise

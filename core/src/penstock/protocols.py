@@ -52,7 +52,15 @@ class IndexedSource(Protocol):
 
 @runtime_checkable
 class Batcher(Protocol):
-    """Groups records into batches of static shape with a `valid_mask`."""
+    """Groups records into batches of static shape with a `valid_mask`.
+
+    One whose grouping depends on what is in the records works in windows of them, and has two more
+    methods: `window_size(batch_size)`, the records in a window, and `collate_window(records, *,
+    batch_size)`, which yields (batch, rows), one batch or more of the records of a window (a dict
+    of arrays with one leading axis). `rows` are the int64 places in the window of the records that
+    begin in the batch, row by row; each record of the window is in one `rows`. A step of such a
+    pipeline is a batch; updates count windows.
+    """
 
     def process(self, elements: Any, *, batch_size: int, drop_remainder: bool = False) -> Any: ...
 

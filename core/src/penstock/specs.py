@@ -29,11 +29,31 @@ def arriving_dtype(dtype: Any) -> Any:
     return jax.dtypes.canonicalize_dtype(dtype)
 
 
-def spec_of(records: Any) -> Any:
-    """Return the element spec of a pytree of arrays that share their leading axis."""
-    return jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(np.shape(x)[1:], arriving_dtype(_dtype(x))), records
+def is_ragged(leaf: Any) -> bool:
+    """Return whether a leaf holds one array a record: a 1-D array of objects that are arrays."""
+    return (
+        not isinstance(leaf, jax.Array)
+        and getattr(leaf, "dtype", None) == np.dtype(object)
+        and leaf.ndim == 1
+        and len(leaf) > 0
+        and isinstance(leaf[0], np.ndarray)
     )
+
+
+def spec_of(records: Any) -> Any:
+    """Return the element spec of a pytree of arrays that share their leading axis.
+
+    A dimension in which records differ is None in the shape.
+    """
+    return jax.tree.map(_leaf_spec, records)
+
+
+def _leaf_spec(leaf: Any) -> jax.ShapeDtypeStruct:
+    if not is_ragged(leaf):
+        return jax.ShapeDtypeStruct(np.shape(leaf)[1:], arriving_dtype(_dtype(leaf)))
+    sizes = [{entry.shape[axis] for entry in leaf} for axis in range(leaf[0].ndim)]
+    shape = tuple(size.pop() if len(size) == 1 else None for size in sizes)
+    return jax.ShapeDtypeStruct(shape, arriving_dtype(leaf[0].dtype))
 
 
 def batch_spec(element_spec: Any, *, batch_size: int) -> dict[str, Any]:
@@ -41,11 +61,15 @@ def batch_spec(element_spec: Any, *, batch_size: int) -> dict[str, Any]:
 
     Every leaf gets a leading axis `(batch_size,)`, and a bool leaf `valid_mask` of shape
     `(batch_size,)` is added. An element that is not a dict stands under the key "data".
-    Raises `ConfigError` for a batch size below 1, `DataError` for an element with a `valid_mask`.
+    Raises `ConfigError` for a batch size below 1, `DataError` for an element with a `valid_mask`
+    and for one whose shape varies.
     """
     check_batch_size(batch_size)
     fields = element_spec if isinstance(element_spec, dict) else {"data": element_spec}
     _check_no_mask(fields)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(fields):
+        if None in leaf.shape:
+            raise _ragged_error(path)
     batched = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct((batch_size, *leaf.shape), leaf.dtype), fields
     )
@@ -58,11 +82,14 @@ def pad_batch(records: dict[str, Any], *, batch_size: int) -> dict[str, Any]:
     records: dict (leaves may be nested) of arrays with one leading axis, 1 to `batch_size` long.
 
     Every leaf comes back with leading axis `batch_size`, padded with zeros (objects: None), and
-    `valid_mask` tells records (True) from padding. Raises `DataError` where leading axes differ
-    or a field is called `valid_mask`.
+    `valid_mask` tells records (True) from padding. Raises `DataError` where leading axes differ,
+    where the records of a field differ in shape, or where a field is called `valid_mask`.
     """
     check_batch_size(batch_size)
     _check_no_mask(records)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(records):
+        if is_ragged(leaf):
+            raise _ragged_error(path)
     count = count_records(records)
     if not 1 <= count <= batch_size:
         raise DataError(f"{count} records do not make a batch of {batch_size}")
@@ -136,6 +163,14 @@ def _pad(leaf: Any, missing: int) -> Any:
     if leaf.dtype == object:
         return np.concatenate([leaf, np.full((missing, *leaf.shape[1:]), None)])
     return np.concatenate([leaf, np.zeros((missing, *leaf.shape[1:]), leaf.dtype)])
+
+
+def _ragged_error(path: Any) -> DataError:
+    name = jax.tree_util.keystr(path, simple=True, separator=".")
+    return DataError(
+        f"the records of field {name!r} differ in shape; take a batcher that pads them "
+        f"(`bucket`, `pack` or `multi-rate`), or give them one shape"
+    )
 
 
 def _check_no_mask(fields: Any) -> None:

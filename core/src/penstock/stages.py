@@ -51,13 +51,16 @@ class Stages:
         self._kept: dict[tuple[str, ...], dict[str, str]] = {}
         self._jitted = jax.jit(self._apply, static_argnums=0)
 
-    def __call__(self, batch: dict[str, Any], epoch: int, position: int) -> dict[str, Any]:
-        """Return the batch after all stages; its first record is at `position` of `epoch`."""
+    def __call__(self, batch: dict[str, Any], epoch: int, positions: Any) -> dict[str, Any]:
+        """Return the batch after all stages.
+
+        positions: uint32, where in `epoch` the first of its records stands, or each of them.
+        """
         if not self.stages:
             return batch
         device, host = _split(batch)
         definition, parameters = nnx.split(self._modules)
-        place = np.array([epoch, position], np.uint32)
+        place = np.uint32(epoch), positions
         names = tuple(sorted(host))
         result: dict[str, Any] = self._jitted((definition, names), parameters, device, place)
         return {**result, **{new: host[old] for new, old in self._kept[names].items()}}
@@ -68,7 +71,7 @@ class Stages:
             return batch_spec
         device, host = _split(batch_spec)
         definition, parameters = nnx.split(self._modules)
-        place = jax.ShapeDtypeStruct((2,), np.uint32)
+        place = (jax.ShapeDtypeStruct((), np.uint32),) * 2
         names = tuple(sorted(host))
         out = jax.eval_shape(
             lambda *arrays: self._apply((definition, names), *arrays), parameters, device, place
@@ -96,8 +99,10 @@ class Stages:
 
     def _keys(self, number: int, place: Any, size: int) -> Any:
         """Return one key a record for the stochastic stage of that number."""
-        key = jax.random.fold_in(jax.random.fold_in(self._key, np.uint32(number)), place[0])
-        positions = place[1] + jnp.arange(size, dtype=jnp.uint32)
+        epoch, positions = place
+        key = jax.random.fold_in(jax.random.fold_in(self._key, np.uint32(number)), epoch)
+        if positions.ndim == 0:
+            positions = positions + jnp.arange(size, dtype=jnp.uint32)
         return jax.vmap(lambda position: jax.random.fold_in(key, position))(positions)
 
 

@@ -90,6 +90,9 @@ class ArraySource(SourceModule):
 class MemorySource(ArraySource):
     """The records of `config.data`, held on the device; strings stay on the host.
 
+    So do fields whose records differ in shape, given as a list of arrays of one rank; a batcher
+    that pads them makes arrays for the device of them.
+
     Raises `DataError` where there are no records or fields differ in length.
     """
 
@@ -118,8 +121,12 @@ class MemorySource(ArraySource):
             for path, value in jax.tree_util.tree_leaves_with_path(self.data):
                 key, host = jax.tree_util.keystr(path), np.asarray(value)
                 digest.update(f"{key}{host.shape}{host.dtype}".encode())
-                strings = host.dtype == object
-                digest.update(repr(host.tolist()).encode() if strings else host.tobytes())
+                if specs.is_ragged(host):
+                    for entry in host:
+                        digest.update(f"{entry.shape}{entry.dtype}".encode() + entry.tobytes())
+                else:
+                    strings = host.dtype == object
+                    digest.update(repr(host.tolist()).encode() if strings else host.tobytes())
             self._digest = digest.hexdigest()
         return self._digest
 
@@ -155,11 +162,14 @@ def _is_host(value: Any) -> bool:
 
 
 def _as_array(name: str, value: Any) -> Any:
-    """Return an array of numbers or strings; raises `DataError` for anything else."""
+    """Return an array of numbers, strings or arrays; raises `DataError` for anything else."""
     try:
         array = value if hasattr(value, "dtype") else np.asarray(value)
-    except ValueError as error:  # ragged lists
-        raise DataError(f"field {name!r} is no array: {error}") from error
+    except ValueError:  # lists of different lengths
+        return _as_ragged(name, value)
+    arrays = array.dtype == object and array.ndim == 1 and len(array) > 0
+    if arrays and isinstance(array[0], np.ndarray | jax.Array | list | tuple):
+        return _as_ragged(name, array)
     if not isinstance(array, jax.Array) and array.dtype.kind in "US":
         array = array.astype(object)
     if array.ndim == 0:
@@ -173,3 +183,28 @@ def _as_array(name: str, value: Any) -> Any:
                 f"fits nor a string"
             )
     return array
+
+
+def _as_ragged(name: str, entries: Any) -> Any:
+    """Return a 1-D array of objects, one numpy array a record, all of one rank and dtype."""
+    ragged = np.empty(len(entries), object)
+    for number, entry in enumerate(entries):
+        try:
+            array = np.asarray(entry)
+        except ValueError as error:
+            said = f"field {name!r} holds {entry!r} (entry {number}), which is no array: {error}"
+            raise DataError(said) from error
+        ragged[number] = specs.canonical(f"{name}[{number}]", array)
+        found, first = ragged[number], ragged[0]
+        if found.dtype.kind not in "biufc" or found.ndim != first.ndim or found.ndim == 0:
+            raise DataError(
+                f"field {name!r} holds {entry!r} (entry {number}), of {found.dtype} and rank "
+                f"{found.ndim}; each record needs a numeric array of the first one's rank "
+                f"({first.ndim}), 1 or more"
+            )
+    # An empty list says nothing of its dtype.
+    dtypes = {entry.dtype for entry in ragged if entry.size} or {ragged[0].dtype}
+    dtype = specs.arriving_dtype(np.result_type(*dtypes))
+    for number, entry in enumerate(ragged):
+        ragged[number] = entry.astype(dtype, copy=False)
+    return ragged

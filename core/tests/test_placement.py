@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from penstock import ConfigError, DataError, prefetch_to_device
-from penstock.placement import Prefetched, to_device
+from penstock.placement import to_device
+from penstock.prefetch import Prefetched
 
 
 def prefetch_threads():
@@ -116,7 +117,7 @@ def test_a_program_that_leaves_an_iterator_open_ends_at_once():
         "import itertools, time, weakref\n"
         "class C: pass\n"
         "kept = C(); weakref.finalize(kept, print)\n"
-        "from penstock.placement import Prefetched\n"
+        "from penstock.prefetch import Prefetched\n"
         "ahead = Prefetched(itertools.count(), 2)\n"
         "assert next(ahead) == 0\n"
     )

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from penstock.builtin.config import MAX_SEED
-from penstock.config import boolean, component_field, integer, structure
+from penstock.config import boolean, component_field, integer, number, structure, text
 from penstock.errors import ConfigError, Problem
 from penstock.pipeline import Pipeline
 from penstock.registry import parse
@@ -32,6 +32,8 @@ class PipelineConfig:
     seed: int | None = attrs.field(default=None, validator=integer(0, MAX_SEED, optional=True))
     drop_remainder: bool = attrs.field(default=False, validator=boolean)
     prefetch: int = attrs.field(default=2, validator=integer(0))
+    sharding: str | None = attrs.field(default=None, validator=text(optional=True))
+    stall_seconds: float = attrs.field(default=300.0, validator=number())
 
 
 def parse_config(mapping: Mapping[str, Any], origin: str = "") -> PipelineConfig:
@@ -87,6 +89,8 @@ def build(mapping: Mapping[str, Any], *, origin: str = "") -> Pipeline:
             scheduler=config.scheduler,
             drop_remainder=config.drop_remainder,
             prefetch=config.prefetch,
+            sharding=config.sharding,
+            stall_seconds=config.stall_seconds,
         )
     except ConfigError as error:
         raise ConfigError(error.problems, origin=origin) from error.__cause__

@@ -74,6 +74,10 @@ class ConfigError(PenstockError, ValueError):
         return [Problem(join(path, p.path), p.message) for p in self.problems]
 
 
+class StallWarning(RuntimeWarning):
+    """No batch has come for long; the text says what the thread that makes them is at."""
+
+
 class PluginWarning(UserWarning):
     """A plugin was left out; everything else works."""
 

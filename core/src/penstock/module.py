@@ -184,9 +184,14 @@ class StructuralModule(Module):
 
 
 class BatcherModule(StructuralModule):
-    """A batcher; subclasses give `process`."""
+    """A batcher; subclasses give `process`.
+
+    row_wise: true where row i of a batch is record i, stacked and padded as `specs.pad_batch` does
+        and no more: then batches can be made on the device, and by each host its own rows.
+    """
 
     _repeatable = False
+    row_wise = False
 
     def process(
         self,

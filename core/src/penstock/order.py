@@ -5,6 +5,7 @@ lengths below 2**31. In small blocks XLA walks the few positions that land outsi
 where another pass over the whole block would cost more, numpy does.
 """
 
+import contextlib
 import functools
 from typing import Any
 
@@ -34,6 +35,12 @@ def epoch_indices(
     return indices
 
 
+def traced_indices(epoch: Any, positions: Any, n: int, *, seed: int, stream: int = 0) -> Any:
+    """Return where int32 `positions` of an epoch (uint32) go, inside a function that JAX traces."""
+    keys = shuffle.round_keys(n, seed, epoch, stream, xp=jnp)
+    return shuffle.permute(positions, n, keys, xp=jnp, while_loop=jax.lax.while_loop)
+
+
 def _fill(indices: Any, offset: int, n: int, keys: tuple[int, ...]) -> None:
     """Write into `indices` where positions offset, offset + 1, ... of one epoch go."""
     a, k = shuffle.shape(n)
@@ -46,7 +53,8 @@ def _fill(indices: Any, offset: int, n: int, keys: tuple[int, ...]) -> None:
         left = len(indices) - done
         size = next((block for block in _BLOCKS if block >= left), _BLOCKS[-1])
         place = np.array([offset + done, a, k, n], np.uint32)
-        return _block(place, words, size=size), size, done
+        with _on_cpu():
+            return _block(place, words, size=size), size, done
 
     running: tuple[Any, int, int] | None = begin(0)
     while running is not None:
@@ -59,6 +67,23 @@ def _fill(indices: Any, offset: int, n: int, keys: tuple[int, ...]) -> None:
         if size not in _WALKING:
             outside = np.flatnonzero(values >= n)
             indices[done + outside] = shuffle.walk(values[outside], n, once)
+
+
+@functools.cache
+def _cpu() -> Any:
+    """Return the CPU that JAX has beside an accelerator, else None."""
+    if jax.default_backend() == "cpu":
+        return None
+    try:
+        return jax.local_devices(backend="cpu")[0]
+    except RuntimeError:  # JAX was told to leave it alone
+        return None
+
+
+def _on_cpu() -> Any:
+    """Let a block be computed by the CPU: on an accelerator it would wait for the training step."""
+    device = _cpu()
+    return contextlib.nullcontext() if device is None else jax.default_device(device)
 
 
 @functools.partial(jax.jit, static_argnames="size")

@@ -1,18 +1,22 @@
-"""Getting batches onto devices, ahead of the program that consumes them."""
+"""Getting batches onto devices: one device, many, or those of many hosts."""
 
-import atexit
-import threading
-import weakref
-from abc import ABC, abstractmethod
-from collections import deque
-from collections.abc import Generator, Iterable, Iterator
-from typing import Any, Self
+import json
+import math
+import time
+from collections.abc import Generator, Iterable, Mapping
+from typing import Any
 
+import attrs
 import jax
 import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec, Sharding
 
 from penstock.config import check_integer
-from penstock.specs import canonical, is_host_dtype
+from penstock.errors import ConfigError, DataError, PenstockError, Problem
+from penstock.prefetch import Prefetched
+from penstock.specs import VALID_MASK, canonical, is_host_dtype
+
+_agreements = 0  # asked for so far, by this process
 
 
 def to_device(batch: Any, sharding: Any = None) -> Any:
@@ -29,7 +33,7 @@ def to_device(batch: Any, sharding: Any = None) -> Any:
         if isinstance(leaf, jax.Array) or not is_host_dtype(np.asarray(leaf).dtype):
             moving.append(canonical(jax.tree_util.keystr(path, simple=True), leaf))
             places.append(i)
-    if sharding is not None and not isinstance(sharding, jax.sharding.Sharding | jax.Device):
+    if sharding is not None and not isinstance(sharding, Sharding | jax.Device):
         spread = jax.tree.leaves(sharding)
         sharding = [spread[i] for i in places]
     values = [leaf for _, leaf in leaves]
@@ -38,132 +42,180 @@ def to_device(batch: Any, sharding: Any = None) -> Any:
     return jax.tree.unflatten(structure, values)
 
 
-class _ClosableIterator(ABC):
-    """An iterator that is a context manager too, which closes it."""
+@attrs.frozen(eq=False)
+class Placement:
+    """Where the batches of a pipeline go, as `sharding` of `Pipeline` says.
 
-    @abstractmethod
-    def __next__(self) -> Any: ...
-
-    @abstractmethod
-    def close(self) -> None: ...
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
-
-
-class Prefetched(_ClosableIterator):
-    """An iterator whose items a thread makes ahead, at most `size` of them, in order.
-
-    An error of the underlying iterator is raised where its item would have come. The thread ends,
-    and the underlying iterator is closed in it, when the items end, on `close()`, at the end of a
-    `with` block, and when the iterator is garbage collected.
+    sharding: None for JAX's default device, one sharding for all fields, or one for each by name;
+        `valid_mask` takes that of another field where it has none. A field of lower rank than its
+        `PartitionSpec` takes the first part of it.
     """
 
-    def __init__(self, items: Iterable[Any], size: int) -> None:
-        self._buffer = _Buffer(size)
-        self._thread = threading.Thread(
-            target=_fill, args=(iter(items), self._buffer), name="penstock-prefetch", daemon=True
+    sharding: Any = None
+
+    @property
+    def meshes(self) -> list[Any]:
+        """The shardings in it."""
+        if self.sharding is None:
+            return []
+        return list(self.sharding.values()) if self.by_name else [self.sharding]
+
+    @property
+    def by_name(self) -> bool:
+        """Whether fields have shardings of their own."""
+        return isinstance(self.sharding, Mapping)
+
+    @property
+    def is_global(self) -> bool:
+        """Whether batches lie on the devices of several processes."""
+        return any(not sharding.is_fully_addressable for sharding in self.meshes)
+
+    def check(self, batch_size: int, path: str) -> None:
+        """Raise `ConfigError` where `batch_size` does not divide over the devices."""
+        shards = math.lcm(*(_row_shards(sharding) for sharding in self.meshes))
+        if batch_size % shards:
+            below, above = batch_size // shards * shards, -(-batch_size // shards) * shards
+            near = f"{below} or {above}" if below else f"{above}"
+            said = f"{batch_size} rows do not divide over {shards} shards; take {near}"
+            raise ConfigError([Problem(path, said)])
+
+    def rows(self, batch_size: int) -> Any:
+        """Return the int64 numbers of the rows on this process's devices; None for all."""
+        if not self.is_global:
+            return None
+        mine = np.zeros(batch_size, bool)
+        for sharding in self.meshes:
+            rows = _of_rank(sharding, 1)
+            for (index,) in rows.addressable_devices_indices_map((batch_size,)).values():
+                mine[index] = True
+        return None if mine.all() else np.flatnonzero(mine)
+
+    def place(self, batch: dict[str, Any], rows: Any = None, batch_size: int = 0) -> dict[str, Any]:
+        """Return the batch on its devices; strings stay on the host.
+
+        rows: as `rows(batch_size)` returns; `batch` holds them alone.
+
+        Raises `DataError` where an integer does not fit, and for a field without a sharding.
+        """
+        moved: dict[str, Any]
+        if self.sharding is None:
+            moved = to_device(batch)
+            return moved
+        shardings = {
+            name: jax.tree.map(lambda leaf, name=name: self.of(name, np.ndim(leaf)), value)
+            for name, value in batch.items()
+        }
+        if self.is_global:
+            moved = jax.tree_util.tree_map_with_path(
+                lambda path, leaf, sharding: _global(path, leaf, sharding, rows, batch_size),
+                batch,
+                shardings,
+            )
+        else:
+            moved = to_device(batch, shardings)
+        return moved
+
+    def constrain(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Return a traced batch, laid out as the sharding says."""
+        if self.sharding is None:
+            return batch
+        return {
+            name: jax.tree.map(
+                lambda leaf, name=name: jax.lax.with_sharding_constraint(
+                    leaf, self.of(name, leaf.ndim)
+                ),
+                value,
+            )
+            for name, value in batch.items()
+        }
+
+    def replicate(self, data: Any) -> Any:
+        """Return a pytree of arrays, whole on every device of the mesh."""
+        sharding = self.meshes[0]
+        if isinstance(sharding, NamedSharding):
+            sharding = NamedSharding(sharding.mesh, PartitionSpec())
+        if not self.is_global:
+            return jax.device_put(data, sharding)
+        return jax.tree.map(
+            lambda leaf: jax.make_array_from_callback(
+                leaf.shape, sharding, lambda index: np.asarray(leaf)[index], dtype=leaf.dtype
+            ),
+            data,
         )
-        # Not joined when garbage is collected: the collector may run in a thread that the
-        # prefetching one waits for.
-        weakref.finalize(self, self._buffer.close)
-        _running[self._thread] = self._buffer
-        self._thread.start()
 
-    def __next__(self) -> Any:
-        item, error = self._buffer.get()
-        if error is None:
-            return item
-        self.close()
-        raise error
-
-    def close(self) -> None:
-        """Stop the thread and wait for it; a second call does nothing."""
-        self._buffer.close()
-        if self._thread is not threading.current_thread():
-            self._thread.join()
+    def of(self, field: str, rank: int) -> Any:
+        """Return the sharding of a field; raises `DataError` where it has none."""
+        sharding = self.sharding
+        if self.by_name:
+            default = self.meshes[0] if field == VALID_MASK else None
+            sharding = self.sharding.get(field, default)
+            if sharding is None:
+                named = ", ".join(self.sharding)
+                raise DataError(f"field {field!r} has no sharding; there are those of {named}")
+        return _of_rank(sharding, rank)
 
 
-class Closing(_ClosableIterator):
-    """An iterator over a generator that is a context manager too, and closes it at the end."""
+def placement_of(sharding: Any) -> Placement:
+    """Return the placement that the argument `sharding` of a pipeline stands for.
 
-    def __init__(self, items: Generator[Any]) -> None:
-        self._items = items
+    sharding: None, a `Sharding`, the name of a mesh axis (of the mesh that `jax.set_mesh` set, or,
+        where that has none of the name, of a mesh of all devices), or a dict of these by field.
 
-    def __next__(self) -> Any:
-        return next(self._items)
-
-    def close(self) -> None:
-        """Close the generator."""
-        self._items.close()
-
-
-class _Buffer:
-    """A bounded first-in first-out buffer of (item, error) that can be closed from either end."""
-
-    def __init__(self, size: int) -> None:
-        self._items: deque[tuple[Any, BaseException | None]] = deque()
-        self._size = size
-        self._changed = threading.Condition()
-        self._closed = False
-
-    def has_room(self) -> bool:
-        """Wait for room; False where the buffer was closed instead."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._closed or len(self._items) < self._size)
-            return not self._closed
-
-    def put(self, item: Any, error: BaseException | None = None) -> None:
-        with self._changed:
-            if not self._closed:
-                self._items.append((item, error))
-                self._changed.notify_all()
-
-    def get(self) -> tuple[Any, BaseException | None]:
-        with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._items)
-            if not self._items:
-                return None, StopIteration()
-            item = self._items.popleft()
-            self._changed.notify_all()
-            return item
-
-    def close(self) -> None:
-        with self._changed:
-            self._closed = True
-            self._items.clear()
-            self._changed.notify_all()
+    Raises `ConfigError` for anything else.
+    """
+    if sharding is None:
+        return Placement()
+    if isinstance(sharding, Mapping):
+        if not sharding:
+            raise ConfigError(
+                [Problem("sharding", "is an empty mapping; name each field, or none")]
+            )
+        return Placement({name: _sharding_of(part) for name, part in sharding.items()})
+    return Placement(_sharding_of(sharding))
 
 
-_running: "weakref.WeakKeyDictionary[threading.Thread, _Buffer]" = weakref.WeakKeyDictionary()
+def _sharding_of(given: Any) -> Any:
+    if isinstance(given, str):
+        mesh = jax.sharding.get_mesh()
+        if given not in mesh.axis_names:
+            mesh = jax.make_mesh((jax.device_count(),), (given,), (AxisType.Auto,))
+        return NamedSharding(mesh, PartitionSpec(given))
+    if not isinstance(given, Sharding):
+        said = f"{given!r} is neither a jax.sharding.Sharding nor the name of a mesh axis"
+        raise ConfigError([Problem("sharding", said)])
+    return given
 
 
-@atexit.register
-def _join_threads() -> None:
-    """End all threads at exit, and wait for them: XLA must not be left in mid-call."""
-    for buffer in list(_running.values()):
-        buffer.close()
-    for thread in list(_running):
-        thread.join(timeout=10)
+def _of_rank(sharding: Any, rank: int) -> Any:
+    """Return the sharding for an array of that rank."""
+    if isinstance(sharding, NamedSharding) and len(sharding.spec) > rank:
+        return NamedSharding(sharding.mesh, PartitionSpec(*sharding.spec[:rank]))
+    return sharding
 
 
-def _fill(items: Iterator[Any], buffer: _Buffer) -> None:
-    """Move items into the buffer; it holds no reference to the consumer, so that can be freed."""
-    try:
-        while buffer.has_room():
-            buffer.put(next(items))
-    except BaseException as error:  # noqa: BLE001 (handed to the consumer, at its place)
-        buffer.put(None, error)
-    finally:
-        close = getattr(items, "close", None)
-        if close is not None:
-            close()
+def _row_shards(sharding: Any) -> int:
+    """Return over how many shards the leading axis is divided."""
+    if not isinstance(sharding, NamedSharding) or not len(sharding.spec):
+        return 1
+    names = sharding.spec[0]
+    axes = () if names is None else (names,) if isinstance(names, str) else tuple(names)
+    return math.prod(sharding.mesh.shape[axis] for axis in axes)
+
+
+def _global(path: Any, leaf: Any, sharding: Any, rows: Any, batch_size: int) -> Any:
+    """Return this process's rows of a field as part of a global array."""
+    if not isinstance(leaf, jax.Array) and is_host_dtype(np.asarray(leaf).dtype):
+        return leaf
+    local = np.asarray(canonical(jax.tree_util.keystr(path, simple=True), leaf))
+
+    def part(index: Any) -> Any:
+        start, stop, _ = index[0].indices(batch_size)
+        if rows is not None:
+            start, stop = np.searchsorted(rows, (start, stop)).tolist()
+        return local[(slice(start, stop), *index[1:])]
+
+    shape = (batch_size, *local.shape[1:])
+    return jax.make_array_from_callback(shape, sharding, part, dtype=local.dtype)
 
 
 def prefetch_to_device(iterable: Iterable[Any], size: int = 2, sharding: Any = None) -> Prefetched:
@@ -186,3 +238,33 @@ def _on_device(iterable: Iterable[Any], sharding: Any) -> Generator[Any]:
         close = getattr(items, "close", None)
         if close is not None:
             close()
+
+
+def agree(what: Any, seconds: float) -> None:
+    """Wait until all processes of `jax.distributed` say the same of `what`, a JSON-able value.
+
+    Raises `PenstockError` where one of them does not come within so many seconds, or says another.
+    """
+    global _agreements
+    # JAX keeps the store by which processes find one another, but has no public name for it.
+    from jax._src.distributed import global_state
+
+    client: Any = global_state.client
+    me, text = jax.process_index(), json.dumps(what, sort_keys=True)
+    number, _agreements = _agreements, _agreements + 1
+    client.key_value_set(f"penstock/{number}/{me}", text)
+    deadline = time.monotonic() + seconds
+    for process in range(jax.process_count()):
+        left = max(1, int(1000 * (deadline - time.monotonic())))
+        try:
+            other = client.blocking_key_value_get(f"penstock/{number}/{process}", left)
+        except jax.errors.JaxRuntimeError as error:
+            raise PenstockError(
+                f"process {process} of {jax.process_count()} did not begin iteration {number} "
+                f"within {seconds:g} s (stall_seconds); it ended, or iterates less often"
+            ) from error
+        if other != text:
+            raise PenstockError(
+                f"process {process} stands elsewhere than process {me}, or has another pipeline: "
+                f"{other} against {text}"
+            )

@@ -11,7 +11,7 @@ from penstock.config import integer
 from penstock.errors import ConfigError, DataError, Problem
 
 TRAIN = "train"
-_FIRST_BLOCK, _LAST_BLOCK = 8192, 262144
+_FIRST_BLOCK, _LAST_BLOCK = 65536, 262144
 
 
 @attrs.define(kw_only=True, eq=False)  # not frozen: that takes half of the time a step costs
@@ -114,14 +114,14 @@ class StreamPlan:
         """Yield (number, absolute start, int64 record numbers) of batches [first, last).
 
         Positions are asked of the sampler in blocks, since one call for many costs little more than
-        one for few; the blocks grow, so that the first comes soon. Endless where `last` is None.
+        one for few; the first is small, so that it comes soon. Endless where `last` is None.
         """
         block_size = _FIRST_BLOCK
         spec = getattr(self.sampler, "index_spec", None)
         width = 1 if spec is None else math.prod(spec().shape)  # records in one element
         while last is None or first < last:
             per_block = max(1, block_size // (self.batch_size * width))
-            block_size = min(2 * block_size, _LAST_BLOCK)
+            block_size = _LAST_BLOCK
             stop = (first // self.batches_per_epoch + 1) * self.batches_per_epoch
             stop = min(stop, first + per_block, stop if last is None else last)
             base, end = self.positions(first)[0], self.positions(stop - 1)[1]

@@ -41,7 +41,12 @@ class Source(Protocol):
 
 @runtime_checkable
 class IndexedSource(Protocol):
-    """Gives any records by number: a dict of arrays with leading axis `len(indices)`."""
+    """Gives any records by number: a dict of arrays with leading axis `len(indices)`.
+
+    One that holds all its records on the device has the attribute `device_data`, that dict of JAX
+    arrays; batches are then made on the device. One that decodes may count the seconds that its
+    `fetch` spends on it in `decode_seconds`.
+    """
 
     def element_spec(self) -> Any: ...
 

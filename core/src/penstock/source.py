@@ -13,7 +13,7 @@ from penstock import specs
 from penstock.config import StructuralConfig
 from penstock.errors import ConfigError, Problem, StateError
 from penstock.module import StructuralModule, take_config_fields, with_seed
-from penstock.order import epoch_indices
+from penstock.order import epoch_indices, traced_indices
 from penstock.shuffle import permute, round_keys
 
 _ELEMENTS = 256
@@ -77,6 +77,12 @@ class SourceModule(StructuralModule):
         if self.is_random_order:
             return epoch_indices(start, stop, self.length, seed=self.seed)
         return np.arange(start, stop, dtype=np.int64) % self.length
+
+    def indices_at(self, epoch: Any, positions: Any) -> Any:
+        """Return the record numbers at int32 positions of an epoch (uint32), traceably."""
+        if self.is_random_order:
+            return traced_indices(epoch, positions, self.length, seed=self.seed)
+        return positions
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yield the records that are left of this epoch, one dict each, then start the next."""

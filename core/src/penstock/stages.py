@@ -1,4 +1,4 @@
-"""Apply the stages of a stream to its batches: all of them in one jitted function."""
+"""Apply the stages of a stream to its batches: all those on the device in one jitted function."""
 
 import zlib
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from penstock import specs
 from penstock.errors import ConfigError, DataError, Problem
 from penstock.registry import class_name
 from penstock.specs import is_host_dtype
@@ -23,69 +24,115 @@ class HostField:
 
 
 class Stages:
-    """The stages of one stream, as one function of a batch on the device.
+    """The stages of one stream: those on the host, then those on the device as one function.
 
     stages: callables or `nnx.Module`s, each a function of a batch; one with `stochastic` true also
         gets one PRNG key a record, made from `key`, the stream's name, the stage's number, the
         epoch and the record's position in it: neither batch size nor resuming changes what a
         record sees. A stage must not change its Variables: such changes are lost.
 
-    A field that stays on the host (strings) is a `HostField` to the stages, which may leave it out,
-    rename it or pass it on. Raises `ConfigError` for a stochastic stage without a key.
+    A stage whose attribute `on` is "host" gets numpy arrays, strings among them, and runs before
+    the batch moves to the device; its keys are uint32 of shape (records, 2). Where it changes
+    shapes or dtypes it has a method `spec(batch_spec)` that says so.
+
+    To the others a field that stays on the host (strings) is a `HostField`, which they may leave
+    out, rename or pass on. Raises `ConfigError` for a stochastic stage without a key, another `on`,
+    and a host stage behind one on the device.
     """
 
     def __init__(self, stages: Sequence[Any], *, stream: str, key: Any | None) -> None:
         self.stages = tuple(stages)
         for i, stage in enumerate(self.stages):
-            path = f"stages[{i}]"
-            if not callable(stage) or isinstance(stage, type):
-                raise ConfigError([Problem(path, f"{stage!r} is not a function of a batch")])
-            if is_stochastic(stage) and key is None:
-                said = f"{class_name(stage)} is stochastic, but the pipeline has no seed (rngs)"
-                raise ConfigError([Problem(path, said)])
+            said = _wrong(stage, self.stages[:i], key)
+            if said:
+                raise ConfigError([Problem(f"stages[{i}]", said)])
         if key is not None:
             key = jax.random.fold_in(key, np.uint32(zlib.crc32(stream.encode())))
         self._key: Any = key
+        self.on_host = tuple(stage for stage in self.stages if is_on_host(stage))
+        self._on_device = self.stages[len(self.on_host) :]
         # Parameters are arguments of the jitted function, so that training them shows here.
-        self._modules = nnx.List([s for s in self.stages if isinstance(s, nnx.Module)])
+        self.modules: Any = nnx.List([s for s in self._on_device if isinstance(s, nnx.Module)])
+        self._no_modules = None if len(self.modules) else nnx.split(self.modules)
         self._kept: dict[tuple[str, ...], dict[str, str]] = {}
-        self._jitted = jax.jit(self._apply, static_argnums=0)
+        self._promised: dict[Any, Any] = {}
+        self._jitted = jax.jit(self._staged, static_argnums=0)
+        self._host_keys = jax.jit(self._keys, static_argnums=(0, 2))
+
+    def split(self) -> tuple[Any, Any]:
+        """Return the definition and the parameters of the stages that are modules."""
+        if self._no_modules is not None:
+            return self._no_modules
+        definition, parameters = nnx.split(self.modules)
+        return definition, parameters
+
+    def host(self, batch: dict[str, Any], epoch: int, positions: Any) -> dict[str, Any]:
+        """Return the batch after the stages on the host, as numpy arrays."""
+        if not self.on_host:
+            return batch
+        batch = jax.tree.map(np.asarray, batch)
+        stochastic = 0
+        for stage in self.on_host:
+            size = specs.count_records(batch)
+            before = _batch_spec(batch)
+            if is_stochastic(stage):
+                place = np.uint32(epoch), np.asarray(positions, np.uint32)
+                with jax.default_device(jax.local_devices(backend="cpu")[0]):
+                    keys = self._host_keys(stochastic, place, size)
+                    batch = stage(batch, np.asarray(jax.random.key_data(keys)))
+                stochastic += 1
+            else:
+                batch = stage(batch)
+            _check_batch(stage, batch, size)
+            self._check_promise(stage, before, _batch_spec(batch))
+        return batch
 
     def __call__(self, batch: dict[str, Any], epoch: int, positions: Any) -> dict[str, Any]:
-        """Return the batch after all stages.
+        """Return a batch on the device after the stages there.
 
         positions: uint32, where in `epoch` the first of its records stands, or each of them.
         """
-        if not self.stages:
+        if not self._on_device:
             return batch
         device, host = _split(batch)
-        definition, parameters = nnx.split(self._modules)
-        place = np.uint32(epoch), positions
+        definition, parameters = self.split()
         names = tuple(sorted(host))
+        place = np.uint32(epoch), positions
         result: dict[str, Any] = self._jitted((definition, names), parameters, device, place)
         return {**result, **{new: host[old] for new, old in self._kept[names].items()}}
 
     def spec(self, batch_spec: dict[str, Any]) -> dict[str, Any]:
         """Return the spec of what comes out for batches of `batch_spec`; nothing is computed."""
-        if not self.stages:
+        for stage in self.on_host:
+            batch_spec = stage.spec(batch_spec) if hasattr(stage, "spec") else batch_spec
+        if not self._on_device:
             return batch_spec
         device, host = _split(batch_spec)
-        definition, parameters = nnx.split(self._modules)
+        definition, parameters = self.split()
         place = (jax.ShapeDtypeStruct((), np.uint32),) * 2
         names = tuple(sorted(host))
         out = jax.eval_shape(
-            lambda *arrays: self._apply((definition, names), *arrays), parameters, device, place
+            lambda *arrays: self._staged((definition, names), *arrays), parameters, device, place
         )
         return {**out, **{new: host[old] for new, old in self._kept[names].items()}}
 
-    def _apply(self, fixed: Any, parameters: Any, batch: dict[str, Any], place: Any) -> Any:
+    def _staged(self, fixed: Any, parameters: Any, batch: dict[str, Any], place: Any) -> Any:
         definition, host_names = fixed
+        return self.apply(nnx.merge(definition, parameters), batch, place, host_names)
+
+    def apply(
+        self, modules: Any, batch: dict[str, Any], place: Any, host_names: tuple[str, ...] = ()
+    ) -> dict[str, Any]:
+        """Return the batch after the stages on the device, traceably.
+
+        modules: the stages that are modules, in order. place: the epoch and the positions.
+        """
         size = len(jax.tree.leaves(batch)[0])
         batch = {**batch, **{name: HostField(name) for name in host_names}}
-        modules = iter(nnx.merge(definition, parameters))
-        stochastic = 0
-        for stage in self.stages:
-            function = next(modules) if isinstance(stage, nnx.Module) else stage
+        following = iter(modules)
+        stochastic = sum(map(is_stochastic, self.on_host))
+        for stage in self._on_device:
+            function = next(following) if isinstance(stage, nnx.Module) else stage
             if is_stochastic(stage):
                 batch = function(batch, self._keys(stochastic, place, size))
                 stochastic += 1
@@ -104,6 +151,39 @@ class Stages:
         if positions.ndim == 0:
             positions = positions + jnp.arange(size, dtype=jnp.uint32)
         return jax.vmap(lambda position: jax.random.fold_in(key, position))(positions)
+
+    def _check_promise(self, stage: Any, before: dict[str, Any], after: dict[str, Any]) -> None:
+        """Raise `DataError` where a host stage gives other shapes or dtypes than it says."""
+        place = (id(stage), str(before))
+        if place not in self._promised:
+            self._promised[place] = stage.spec(before) if hasattr(stage, "spec") else before
+        promised = self._promised[place]
+        if after != promised:
+            mend = "correct its spec method" if hasattr(stage, "spec") else "give it such a method"
+            raise DataError(
+                f"host stage {class_name(stage)} returned {_texts(after)}; by its "
+                f"`spec(batch_spec)`, or without one by what came in, it returns "
+                f"{_texts(promised)}; {mend}"
+            )
+
+
+def is_on_host(stage: Any) -> bool:
+    """Return whether a stage runs on the host."""
+    return bool(getattr(stage, "on", "device") == "host")
+
+
+def _wrong(stage: Any, before: tuple[Any, ...], key: Any) -> str:
+    """Return what is wrong with a stage behind those `before` it, or an empty string."""
+    name, place = class_name(stage), getattr(stage, "on", "device")
+    if not callable(stage) or isinstance(stage, type):
+        return f"{stage!r} is not a function of a batch"
+    if is_stochastic(stage) and key is None:
+        return f"{name} is stochastic, but the pipeline has no seed (rngs)"
+    if place not in ("host", "device"):
+        return f"{name} is on {place!r}; a stage is on 'host' or 'device'"
+    if is_on_host(stage) and not all(map(is_on_host, before)):
+        return f"{name} is on the host, behind a stage on the device; host stages come first"
+    return ""
 
 
 def is_stochastic(stage: Any) -> bool:
@@ -136,4 +216,18 @@ def _split(batch: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     return (
         {name: value for name, value in batch.items() if name not in host},
         {name: batch[name] for name in host},
+    )
+
+
+def _batch_spec(batch: dict[str, Any]) -> dict[str, Any]:
+    spec: dict[str, Any] = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(np.shape(x), np.asarray(x).dtype), batch
+    )
+    return spec
+
+
+def _texts(spec: dict[str, Any]) -> str:
+    return ", ".join(
+        f"{jax.tree_util.keystr(path, simple=True, separator='.')}: {leaf.dtype}{list(leaf.shape)}"
+        for path, leaf in jax.tree_util.tree_leaves_with_path(spec)
     )

@@ -1,5 +1,6 @@
 """One stream of a pipeline: from a planned step to its batches."""
 
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,11 +11,13 @@ import numpy as np
 from penstock import specs
 from penstock.builtin.config import SequentialSamplerConfig
 from penstock.builtin.sequential import SequentialSamplerModule
+from penstock.device import DevicePath, holds_records
 from penstock.errors import DataError, StateError
-from penstock.placement import to_device
+from penstock.placement import Placement
 from penstock.plan import TRAIN, Step, StreamPlan
 from penstock.source import split_records
 from penstock.stages import Stages
+from penstock.watch import Clock
 
 INSIDE = "inside"  # counter: batches done of a window that is not done yet
 
@@ -32,7 +35,7 @@ class Loaded:
     positions: Any
 
 
-@attrs.frozen(kw_only=True, eq=False)
+@attrs.frozen(kw_only=True, eq=False, slots=False)  # slots leave no room for a cached property
 class Stream:
     """The parts that make the batches of one stream.
 
@@ -46,35 +49,89 @@ class Stream:
     sampler: Any
     batcher: Any
     stages: Stages
+    placement: Placement
 
-    def load(self, step: Step, before: Mapping[str, int], inside: int = 0) -> Iterator[Loaded]:
+    @property
+    def by_rows(self) -> bool:
+        """Whether row i of a batch is its record i alone."""
+        return is_row_wise(self.batcher)
+
+    @property
+    def made_on_device(self) -> bool:
+        """Whether iterating makes its batches on the device, from records that are there."""
+        return not self.placement.is_global and self.device_path is not None
+
+    @functools.cached_property
+    def device_path(self) -> DevicePath | None:
+        """What makes its batches on the device, where its records are there."""
+        fits = self.by_rows and not self.stages.on_host
+        return DevicePath(self) if fits and holds_records(self.source) else None
+
+    def load(
+        self, step: Step, before: Mapping[str, int], inside: int, clock: Clock
+    ) -> Iterator[Loaded]:
         """Yield what a planned step is made of, read, grouped and moved to the device.
+
+        Of a batch for several hosts, only this one's rows are read, where the batcher allows it.
 
         before: the scheduler's state ahead of the step.
         inside: batches of its window to leave out, since they were handed out before.
         """
-        records = self._fetch(step.indices)
         epoch, position = divmod(step.start, self.plan.records_per_epoch)
+        rows = self.placement.rows(self.batch_size)
+        positions: Any = np.uint32(position)
+        if rows is not None and self.by_rows:
+            batch = self._own_rows(step.indices, rows, clock)
+            batch = self._placed(batch, epoch, np.uint32(position + rows), rows, clock)
+            yield Loaded(step=step, batch=batch, epoch=epoch, positions=positions)
+            return
+        records = self._fetch(step.indices, clock)
         if is_windowed(self.batcher):
-            for made, batch, positions in self._window(step, before, records, inside):
-                yield Loaded(
-                    step=made,
-                    batch=to_device(batch),
-                    epoch=epoch,
-                    positions=np.asarray(position + positions, np.uint32),
-                )
+            parts = self._window(step, before, records, inside)
         else:
-            batch = to_device(_collate(self.batcher, records, self.batch_size))
-            yield Loaded(step=step, batch=batch, epoch=epoch, positions=np.uint32(position))
+            whole = _collate(self.batcher, records, self.batch_size)
+            parts = iter([(step, whole, None)])
+        for part, made, within in parts:
+            batch = made
+            if within is not None:
+                positions = np.asarray(position + within, np.uint32)
+            if rows is not None:
+                batch = jax.tree.map(lambda leaf: leaf[rows], made)
+            own = positions if rows is None else _of_rows(positions, rows)
+            batch = self._placed(batch, epoch, own, rows, clock)
+            yield Loaded(step=part, batch=batch, epoch=epoch, positions=positions)
+            clock.enter("batch")
 
-    def finish(self, loaded: Loaded) -> Step:
+    def finish(self, loaded: Loaded, clock: Clock) -> Step:
         """Return the step with its batch, all stages applied."""
-        batch = self.stages(loaded.batch, loaded.epoch, loaded.positions)
-        return attrs.evolve(loaded.step, batch=batch)
+        clock.enter("stages")
+        loaded.step.batch = self.stages(loaded.batch, loaded.epoch, loaded.positions)
+        return loaded.step
 
-    def _fetch(self, indices: Any) -> dict[str, Any]:
+    def _own_rows(self, indices: Any, rows: Any, clock: Clock) -> dict[str, Any]:
+        """Return this process's rows of a batch: those `rows` that are not padding, and padding."""
+        mine = rows[rows < len(indices)]
+        # Where all of them are padding, one record tells what padding looks like.
+        records = self._fetch(indices[mine] if len(mine) else indices[:1], clock)
+        batch = _collate(self.batcher, records, len(rows))
+        if not len(mine):
+            batch = jax.tree.map(_blank, batch)
+        return batch
+
+    def _placed(
+        self, batch: dict[str, Any], epoch: int, positions: Any, rows: Any, clock: Clock
+    ) -> dict[str, Any]:
+        if self.stages.on_host:
+            clock.enter("host stages")
+            batch = self.stages.host(batch, epoch, positions)
+        clock.enter("transfer")
+        return self.placement.place(batch, rows, self.batch_size)
+
+    def _fetch(self, indices: Any, clock: Clock) -> dict[str, Any]:
+        clock.enter("source")
         numbers = indices.reshape(-1)  # a sampler of windows gives a row for each element
         records: dict[str, Any] = self.source.fetch(numbers)
+        clock.enter("batch")
         count = specs.count_records(records)
         if count != len(numbers):
             raise DataError(f"the source gave {count} records; {len(numbers)} were asked for")
@@ -134,6 +191,11 @@ def own_order(source: Any) -> Any:
     return SequentialSamplerModule(SequentialSamplerConfig(num_records=len(source)))
 
 
+def is_row_wise(batcher: Any) -> bool:
+    """Return whether row i of a batch is record i alone, so that rows can be made by themselves."""
+    return batcher is None or bool(getattr(batcher, "row_wise", False))
+
+
 def is_windowed(batcher: Any) -> bool:
     """Return whether a batcher groups by what is in the records, a window of them at a time."""
     return hasattr(batcher, "collate_window")
@@ -150,6 +212,17 @@ def _row_positions(rows: Any, batch: dict[str, Any], number: int) -> Any:
     if len(rows) == np.count_nonzero(mask):
         own[mask] = rows
     return own
+
+
+def _blank(leaf: Any) -> Any:
+    """Return padding like a leaf: zeros, or None for objects."""
+    if specs.is_host_dtype(leaf.dtype):
+        return np.full(np.shape(leaf), None, object)
+    return jax.tree.map(np.zeros_like, leaf)
+
+
+def _of_rows(positions: Any, rows: Any) -> Any:
+    return positions[rows] if positions.ndim else np.uint32(positions + rows)
 
 
 def _collate(batcher: Any, records: dict[str, Any], batch_size: int) -> dict[str, Any]:

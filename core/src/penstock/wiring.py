@@ -9,6 +9,7 @@ from flax import nnx
 from penstock import registry
 from penstock.builtin.single import SingleScheduler
 from penstock.errors import ConfigError, DataError, Problem
+from penstock.placement import Placement
 from penstock.plan import TRAIN, plan_stream
 from penstock.stages import Stages, is_stochastic
 from penstock.stream import Stream, is_windowed, own_order
@@ -49,12 +50,19 @@ class Wiring:
     """Makes the parts of a pipeline and joins them into streams, keeping all problems."""
 
     def __init__(
-        self, *, rngs: nnx.Rngs | None, key: Any, drop_remainder: bool, batch_size: int
+        self,
+        *,
+        rngs: nnx.Rngs | None,
+        key: Any,
+        drop_remainder: bool,
+        batch_size: int,
+        placement: Placement,
     ) -> None:
         self._rngs = rngs
         self._key = key
         self._drop_remainder = drop_remainder
         self._batch_size = batch_size
+        self._placement = placement
         self.problems = Problems()
         self.streams: dict[str, Stream] = {}
 
@@ -145,6 +153,7 @@ class Wiring:
             )
             self.problems.append(Problem("drop_remainder", said))
         with self.problems.of(path.removesuffix(".")):
+            self._placement.check(batch_size, "batch_size")
             planned = batcher.window_size(batch_size) if is_windowed(batcher) else batch_size
             plan = plan_stream(name, order, batch_size=planned, drop_remainder=drop)
             if staged is not None:
@@ -155,4 +164,5 @@ class Wiring:
                     sampler=sampler,
                     batcher=batcher,
                     stages=staged,
+                    placement=self._placement,
                 )

@@ -49,6 +49,12 @@ class ArraySource(SourceModule):
                 self._host.loaded = True
         return {**self._data, **self._host}
 
+    @property
+    def device_data(self) -> dict[str, Any] | None:
+        """The records where all their fields are on the device, else None."""
+        _ = self.data
+        return None if self._host else self._data
+
     def clone(self) -> Self:
         with self._host.lock:
             twin = super().clone()

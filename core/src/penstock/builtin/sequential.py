@@ -12,3 +12,7 @@ class SequentialSamplerModule(SamplerModule):
 
     def indices(self, start: int, stop: int) -> Any:
         return np.arange(start, stop, dtype=np.int64) % self.records_per_epoch
+
+    def indices_at(self, epoch: Any, positions: Any) -> Any:
+        """Return the record numbers at int32 positions of an epoch, traceably."""
+        return positions

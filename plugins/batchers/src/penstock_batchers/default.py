@@ -14,6 +14,8 @@ from penstock import BatcherModule, DataError, specs
 class DefaultBatcher(BatcherModule):
     """Stacks records into batches; a short last batch is padded and masked, or dropped."""
 
+    row_wise = True
+
     def process(
         self,
         elements: Iterable[Any],

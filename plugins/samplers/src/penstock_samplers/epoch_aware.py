@@ -8,7 +8,7 @@ from flax import nnx
 
 from penstock import ConfigError, SamplerModule
 from penstock.errors import Problem
-from penstock.order import epoch_indices
+from penstock.order import epoch_indices, traced_indices
 from penstock_samplers.config import EpochAwareSamplerConfig
 
 EpochCallback = Callable[[int], Any]
@@ -40,6 +40,13 @@ class EpochAwareSamplerModule(SamplerModule):
         if self.config.shuffle:
             return epoch_indices(start, stop, n, seed=self.config.seed)
         return np.arange(start, stop, dtype=np.int64) % n
+
+    def indices_at(self, epoch: Any, positions: Any) -> Any:
+        """Return the records at int32 positions of an epoch (uint32), traceably."""
+        if self.config.shuffle:
+            n = self.records_per_epoch
+            return traced_indices(epoch, positions, n, seed=self.config.seed)
+        return positions
 
     def add_epoch_callback(self, callback: EpochCallback) -> None:
         """Have `callback(epoch)` called once for each epoch handed out whole, in order."""

@@ -3,7 +3,7 @@
 from typing import Any
 
 from penstock import SamplerModule
-from penstock.order import epoch_indices
+from penstock.order import epoch_indices, traced_indices
 
 
 class ShuffleSamplerModule(SamplerModule):
@@ -11,3 +11,7 @@ class ShuffleSamplerModule(SamplerModule):
 
     def indices(self, start: int, stop: int) -> Any:
         return epoch_indices(start, stop, self.records_per_epoch, seed=self.config.seed)
+
+    def indices_at(self, epoch: Any, positions: Any) -> Any:
+        """Return the records at int32 positions of an epoch (uint32), traceably."""
+        return traced_indices(epoch, positions, self.records_per_epoch, seed=self.config.seed)

@@ -9,7 +9,7 @@ from flax import nnx
 
 from penstock import specs
 from penstock.module import IdentityDict
-from penstock.placement import Prefetched
+from penstock.prefetch import Prefetched
 from penstock.shuffle import permute, round_keys
 from penstock.source import split_records
 from penstock_tfds.config import TFDSStreamingConfig

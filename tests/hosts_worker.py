@@ -1,0 +1,112 @@
+"""One process of several: iterates a sharded pipeline and writes what it saw of each step."""
+
+import json
+import sys
+
+import jax
+
+
+def main(arguments):
+    processes, me = arguments["processes"], arguments["process"]
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_num_cpu_devices", 4 // processes)
+    if processes > 1:
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")
+        jax.distributed.initialize(
+            f"localhost:{arguments['port']}", num_processes=processes, process_id=me
+        )
+    import jax.numpy as jnp
+    import numpy as np
+    from flax import nnx
+
+    import penstock
+    from penstock import state
+
+    fetched = []
+
+    class Records:
+        """Records that are made when they are asked for, on the host."""
+
+        def __len__(self):
+            return 50
+
+        def element_spec(self):
+            return {
+                "id": jax.ShapeDtypeStruct((), np.int32),
+                "image": jax.ShapeDtypeStruct((3, 2), np.float32),
+            }
+
+        def fetch(self, indices):
+            fetched.append(len(indices))
+            image = np.asarray(indices, np.float32)[:, None, None] + np.zeros((1, 3, 2), np.float32)
+            return {"id": np.asarray(indices, np.int32), "image": image + np.arange(2)}
+
+    def noise(batch, keys):
+        drawn = jax.vmap(lambda key: jax.random.normal(key, (3, 2)))(keys)
+        return {**batch, "image": batch["image"] + drawn}
+
+    noise.stochastic = True
+
+    def on_host(batch):
+        return {**batch, "image": batch["image"] * 2}
+
+    on_host.on = "host"
+    source = Records()
+    if arguments["source"] == "memory":
+        data = source.fetch(np.arange(50))
+        source = penstock.create("source", "memory", data=data)
+        fetched.clear()
+    stages = [on_host, noise] if arguments["source"] == "host" else [noise]
+    if arguments["source"] == "memory":
+        stages = [lambda batch: {**batch, "image": batch["image"] * 2}, noise]
+    pipeline = penstock.Pipeline(
+        source=source,
+        batch_size=arguments.get("batch_size", 8),
+        stages=stages,
+        rngs=nnx.Rngs(1),
+        sampler={"use": "epoch-aware", "num_epochs": 2, "seed": 5},
+        batcher=arguments.get("batcher"),
+        sharding=arguments.get("sharding", "data"),
+        prefetch=arguments["prefetch"],
+        stall_seconds=arguments.get("stall_seconds", 60.0),
+    )
+    if arguments.get("state"):
+        pipeline.set_state(state.load(arguments["state"]))
+    total = jax.jit(lambda batch: (batch["image"].sum((1, 2)) * batch["valid_mask"]).sum())
+    if me in arguments.get("absent", ()):
+        return {"absent": True}
+    if arguments.get("scan"):
+        seen = pipeline.scan(lambda batch: total(batch), length=arguments["scan"])
+        return {"totals": np.asarray(seen).tolist(), "counters": pipeline.get_state()["counters"]}
+    steps = []
+    with pipeline.steps() as made:
+        for step in made:
+            rows = {}
+            for name in ("id", "image", "valid_mask"):
+                for shard in step.batch[name].addressable_shards:
+                    start = shard.index[0].start or 0
+                    for i, row in enumerate(np.asarray(shard.data).tolist()):
+                        rows.setdefault(str(start + i), {})[name] = row
+            steps.append(
+                {
+                    "indices": step.indices.tolist(),
+                    "rows": rows,
+                    "shape": step.batch["image"].shape,
+                    "total": float(jnp.asarray(total(step.batch))),
+                }
+            )
+            if len(steps) == arguments.get("steps"):
+                break
+    if me == 0 and arguments.get("save"):
+        state.save(arguments["save"], pipeline.get_state())
+    return {"steps": steps, "fetched": sum(fetched)}
+
+
+if __name__ == "__main__":
+    given = json.loads(sys.argv[1])
+    try:
+        result = main(given)
+    except Exception as error:  # noqa: BLE001 (told by the test that started this)
+        result = {"error": f"{type(error).__name__}: {error}"}
+    with open(given["out"], "w") as file:
+        json.dump(result, file)

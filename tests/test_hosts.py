@@ -1,0 +1,115 @@
+"""Several processes under `jax.distributed`: one stream, whatever their number."""
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("penstock_samplers")
+WORKER = Path(__file__).with_name("hosts_worker.py")
+
+
+def run(tmp_path, processes, **arguments):
+    """Run the worker in so many processes at once; return what each of them saw."""
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = probe.getsockname()[1]
+    outs, running = [], []
+    arguments = {"source": "host", "prefetch": 2, **arguments}
+    for process in range(processes):
+        out = tmp_path / f"out-{process}.json"
+        given = {**arguments, "processes": processes, "process": process, "port": port}
+        command = [sys.executable, str(WORKER), json.dumps({**given, "out": str(out)})]
+        running.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
+        outs.append(out)
+    for process in running:
+        _, errors = process.communicate(timeout=240)
+        assert process.returncode == 0 or arguments.get("absent"), errors
+    return [json.loads(out.read_text()) for out in outs if out.exists()]
+
+
+def stream(results):
+    """Return the steps with the rows of all processes together."""
+    assert all("error" not in result for result in results), results
+    joined = []
+    for parts in zip(*(result["steps"] for result in results), strict=True):
+        assert all(part["indices"] == parts[0]["indices"] for part in parts)
+        assert len({part["total"] for part in parts}) == 1
+        rows = {row: value for part in parts for row, value in part["rows"].items()}
+        assert sum(len(part["rows"]) for part in parts) == len(rows) == parts[0]["shape"][0]
+        joined.append((parts[0]["indices"], dict(sorted(rows.items(), key=lambda p: int(p[0])))))
+    return joined
+
+
+@pytest.fixture(scope="module")
+def single(tmp_path_factory):
+    return stream(run(tmp_path_factory.mktemp("one"), 1, sharding=None))
+
+
+def test_one_process_without_sharding_serves_each_record_once_per_epoch(single):
+    ids = [i for indices, _ in single for i in indices]
+    assert len(single) == 14
+    assert sorted(ids[:50]) == sorted(ids[50:]) == list(range(50))
+
+
+@pytest.mark.parametrize(
+    ("processes", "prefetch", "source"),
+    [(1, 2, "host"), (2, 2, "host"), (4, 0, "host"), (2, 2, "memory"), (1, 2, "memory")],
+)
+def test_the_stream_is_the_same_for_any_number_of_processes(
+    tmp_path, single, processes, prefetch, source
+):
+    results = run(tmp_path, processes, prefetch=prefetch, source=source)
+    if source == "memory":  # XLA rounds the noise by the layout of the program that draws it
+        for (indices, rows), (others, expected) in zip(stream(results), single, strict=True):
+            assert indices == others
+            assert [r["id"] for r in rows.values()] == [r["id"] for r in expected.values()]
+            images = [[r["image"] for r in batch.values()] for batch in (rows, expected)]
+            assert np.allclose(*images, rtol=1e-6)
+    else:
+        assert stream(results) == single
+        # Each process reads its own rows, and one record more for rows that are all padding.
+        assert all(result["fetched"] <= 100 / processes + 4 for result in results)
+
+
+def test_a_run_stopped_in_the_middle_goes_on_with_another_number_of_processes(tmp_path, single):
+    done, state = [], ""
+    for number, (processes, steps) in enumerate([(4, 3), (1, 2), (2, None)]):
+        saved = str(tmp_path / f"state-{number}.json")
+        results = run(tmp_path, processes, steps=steps, state=state, save=saved)
+        done += stream(results)
+        state = saved
+    assert done == single
+
+
+def test_a_batcher_that_looks_at_the_whole_batch_gives_the_same_stream(tmp_path, single):
+    pytest.importorskip("penstock_batchers")
+    assert stream(run(tmp_path, 2, batcher={"use": "default"})) == single
+
+
+def test_scan_runs_over_all_processes(tmp_path, single):
+    totals = [sum(sum(map(sum, row["image"])) for row in rows.values() if row["valid_mask"])
+              for _, rows in single]  # fmt: skip
+    results = run(tmp_path, 2, source="memory", scan=14)
+    for result in results:
+        assert np.allclose(result["totals"], totals, rtol=1e-4)
+        assert result["counters"]["update"] == 14
+
+
+def test_a_missing_process_is_told_in_time(tmp_path):
+    results = run(tmp_path, 2, absent=[1], stall_seconds=3.0)
+    assert "process 1 of 2 did not begin iteration 0 within 3 s" in results[0]["error"]
+
+
+def test_a_batch_that_does_not_divide_is_refused_with_the_nearest_that_do(tmp_path):
+    (result,) = run(tmp_path, 1, batch_size=10)
+    assert "batch_size: 10 rows do not divide over 4 shards; take 8 or 12" in result["error"]
+
+
+def test_what_is_no_sharding_is_refused(tmp_path):
+    (result,) = run(tmp_path, 1, sharding=3)
+    assert "sharding: 3 is neither a jax.sharding.Sharding nor" in result["error"]

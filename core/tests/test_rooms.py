@@ -35,7 +35,7 @@ ALLOWED = {
     "builtin/stages": "jax",
     "prefetch": "",
     "placement": "attrs jax numpy",
-    "watch": "",
+    "timing": "",
     "device": "flax jax numpy",
     "state": "",
     "stream": "attrs jax numpy",

@@ -231,7 +231,7 @@ class Pipeline(nnx.Module):
         run = self._run
         sources = {id(s.source): s.source for s in run.streams.values()}.values()
         decode = sum(float(getattr(source, "decode_seconds", 0.0)) for source in sources)
-        return run.watch.stats(decode)
+        return run.timing.stats(decode)
 
     def batch_spec(self, stream: str = TRAIN) -> dict[str, Any]:
         """Return the spec of a stream's batches: a dict of `jax.ShapeDtypeStruct`."""

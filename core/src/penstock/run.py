@@ -14,7 +14,7 @@ from penstock.placement import agree
 from penstock.plan import TRAIN, Step, StreamPlan
 from penstock.prefetch import Prefetched
 from penstock.stream import INSIDE, Stream
-from penstock.watch import Clock, Watch, place
+from penstock.timing import Clock, Timing, place
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -29,7 +29,7 @@ class Run:
     prefetch: int
     stall_seconds: float
     updates: Any
-    watch: Watch = attrs.field(factory=Watch)
+    timing: Timing = attrs.field(factory=Timing)
     done: int = 0  # as `updates` says, unless a traced function moved that
     counters: dict[str, int] = attrs.field(factory=lambda: {"pass": 0})
     iteration: object = None
@@ -66,7 +66,7 @@ class Run:
             if self.is_global:
                 agree([self.counters, fingerprint()], self.stall_seconds)
             with self._ahead(itertools.chain([first], planned)) as (steps, ready):
-                for step in self.watch.follow(steps, ready):
+                for step in self.timing.follow(steps, ready):
                     self.hand(step)
                     yield step
                     if self.iteration is not mine:
@@ -88,7 +88,7 @@ class Run:
         self, planned: Iterator[Step]
     ) -> Generator[tuple[Iterator[Step], Callable[[], int]]]:
         """Give the steps with their batches, and what counts those that are ready."""
-        made, clock = self._made(planned), self.watch.clock
+        made, clock = self._made(planned), self.timing.clock
         if not self.prefetch or all(stream.made_on_device for stream in self.streams.values()):
             with closing(made):
                 yield (self._finished(item, clock) for item in made), int
@@ -98,7 +98,7 @@ class Run:
         with Prefetched(
             early, self.prefetch, stall_seconds=self.stall_seconds, blocked=clock.blocked
         ) as items:
-            own = self.watch.own_clock
+            own = self.timing.own_clock
             late = (self._finished(item, own) for item in items) if self.is_global else items
             yield late, items.ready
 
@@ -107,7 +107,7 @@ class Run:
 
         Steps whose records are on the device come finished.
         """
-        clock = self.watch.clock
+        clock = self.timing.clock
         before, inside = split_counters(self.counters)
         together = 1  # the first batch comes by itself: it is waited for
         while True:
@@ -130,7 +130,7 @@ class Run:
 
     def _on_device(self, path: DevicePath, steps: list[Step]) -> Iterator[Step]:
         """Yield the steps with their batches, made in one dispatch."""
-        self.watch.clock.enter("stages")
+        self.timing.clock.enter("stages")
         if len(steps) < path.together or not path.holds(steps):
             for step in steps:  # an error comes at its own step
                 with _told(step):

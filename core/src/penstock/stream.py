@@ -17,7 +17,7 @@ from penstock.placement import Placement
 from penstock.plan import TRAIN, Step, StreamPlan
 from penstock.source import split_records
 from penstock.stages import Stages
-from penstock.watch import Clock
+from penstock.timing import Clock
 
 INSIDE = "inside"  # counter: batches done of a window that is not done yet
 

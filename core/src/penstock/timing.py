@@ -41,7 +41,7 @@ class Clock:
         return f"in {self.part!r} of {place(self.step)}"
 
 
-class Watch:
+class Timing:
     """What a pipeline counts while it is iterated.
 
     clock: of what makes batches, in a thread or not; own_clock: of what is left to the loop's.

@@ -1,7 +1,6 @@
 """Discovery, tested with real dist-info folders on a path."""
 
 import importlib
-import sys
 
 import pytest
 
@@ -29,32 +28,6 @@ def penstock_components():
 class Thing:
     pass
 """
-
-
-@pytest.fixture
-def site(tmp_path, monkeypatch):
-    """A folder on sys.path into which `install` puts plugins."""
-    monkeypatch.syspath_prepend(str(tmp_path))
-    before = set(sys.modules)
-
-    def install(namespace, code, *, dist=None, version="1.0", refresh=True):
-        module = f"plugin_{namespace.replace('-', '_')}_{dist or ''}".strip("_").replace("-", "_")
-        (tmp_path / f"{module}.py").write_text(code.replace("{module}", module))
-        info = tmp_path / f"{(dist or namespace).replace('-', '_')}-{version}.dist-info"
-        info.mkdir()
-        name = dist or namespace
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-        (info / "entry_points.txt").write_text(f"[penstock]\n{namespace} = {module}\n")
-        importlib.invalidate_caches()
-        if refresh:
-            registry.refresh()
-        return module
-
-    yield install
-    registry.refresh()
-    for name in set(sys.modules) - before:
-        if name.startswith("plugin_"):
-            del sys.modules[name]
 
 
 def good(name, api=1):
@@ -122,7 +95,7 @@ def test_a_first_party_namespace_cannot_be_taken(site):
 def test_two_dists_with_one_namespace_are_both_named(site):
     site("both", good("one"), dist="dist-one")
     site("both", good("two"), dist="dist-two")
-    with pytest.warns(PluginWarning, match=r"of dist-(one .* dist-two|two .* dist-one)$"):
+    with pytest.warns(PluginWarning, match=r"of dist-two .* dist-one; .* uninstall dist-two"):
         assert len([c for c in registry.available() if c.namespace == "both"]) == 1
 
 
@@ -176,7 +149,7 @@ def test_the_allow_list_leaves_out_all_others(site, monkeypatch):
 
 
 def test_a_known_name_that_is_not_installed_gives_the_pip_line(monkeypatch):
-    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: [])
+    monkeypatch.setattr(importlib.metadata, "distributions", list)
     registry.refresh()
     try:
         with pytest.raises(NotInstalledError, match=r"pip install 'penstock\[tfds\]'"):

@@ -16,8 +16,12 @@ ALLOWED = {
     "component": "attrs pluggy",
     "hookspecs": "pluggy",
     "config": "attrs msgspec",
+    "installed": "attrs",
+    "watch": "",
     "discovery": "attrs pluggy",
+    "catalog": "",
     "registry": "attrs",
+    "health": "packaging",
     "shuffle": "numpy",
     "plan": "attrs numpy",
     "order": "jax numpy",
@@ -39,7 +43,13 @@ ALLOWED = {
     "wiring": "flax",
     "pipeline": "attrs flax jax numpy",
     "assemble": "attrs flax jax yaml",
-    "cli": "click jax rich",
+    "cli/__init__": "click",
+    "cli/__main__": "",
+    "cli/output": "click jax",
+    "cli/describe": "click",
+    "cli/doctor": "attrs click",
+    "cli/plugins": "click",
+    "cli/run": "click jax rich",
 }
 
 

@@ -1,4 +1,4 @@
-"""Find the components that installed plugins offer, and have them by name."""
+"""Have components by name: a config parsed and checked, the component made, and back again."""
 
 import contextlib
 import warnings
@@ -8,21 +8,48 @@ from typing import Any
 
 import attrs
 
-from penstock.component import KINDS, Component
+from penstock.catalog import (
+    adopt,
+    available,
+    broken_plugins,
+    notify,
+    refresh,
+    register,
+    registered,
+    resolve,
+    temporary,
+    unregister,
+)
+from penstock.component import Component
 from penstock.config import structure, unstructure
-from penstock.discovery import BUILTIN, CODE, FIRST_PARTY, Found, discover
 from penstock.errors import (
-    AmbiguousNameError,
     BrokenPluginError,
     ComponentError,
     ConfigError,
-    DisabledError,
-    NotInstalledError,
-    PluginWarning,
+    DeprecatedWarning,
     Problem,
     UnknownComponentError,
-    did_you_mean,
 )
+
+__all__ = [
+    "Use",
+    "adopt",
+    "available",
+    "broken_plugins",
+    "class_name",
+    "component_of",
+    "create",
+    "describe",
+    "instantiate",
+    "notify",
+    "parse",
+    "refresh",
+    "register",
+    "registered",
+    "resolve",
+    "temporary",
+    "unregister",
+]
 
 
 @attrs.frozen
@@ -33,119 +60,7 @@ class Use:
     config: Any
 
 
-_scanned: Found | None = None
-_registered: list[Component] = []
 _made_by: dict[int, Component] = {}  # by id of the living object that `instantiate` made
-
-
-def refresh() -> None:
-    """Forget the last scan, so that the next look-up sees newly installed plugins."""
-    global _scanned
-    _scanned = None
-
-
-def register(
-    kind: str, name: str, target: Any, *, config: Any = None, summary: str = ""
-) -> Component:
-    """Offer a component under a name in this process only, before all installed ones.
-
-    `target` and `config` may be objects or `"module:attribute"` strings. Raises `ConfigError`
-    where the declaration is wrong or the name is registered already.
-    """
-    component = Component(
-        kind=kind, name=name, target=target, config=config, summary=summary, namespace=CODE
-    )
-    if any((c.kind, c.name) == (kind, name) for c in _registered):
-        raise ConfigError([Problem("name", f"{kind} {name!r} is registered already")])
-    _registered.append(component)
-    return component
-
-
-def unregister(component: Component) -> None:
-    """Take back what `register` did."""
-    _registered.remove(component)
-
-
-def available(kind: str | None = None) -> list[Component]:
-    """Return the components of one kind, or of all, sorted by kind and name.
-
-    Plugins that could not be loaded are left out with one `PluginWarning` a process.
-    """
-    if kind is not None:
-        _check_kind(kind)
-    found = [*_registered, *_scan().components]
-    wanted = [c for c in found if kind in (None, c.kind)]
-    return sorted(wanted, key=lambda c: (KINDS.index(c.kind), c.name, c.namespace))
-
-
-def broken_plugins() -> Mapping[str, BrokenPluginError]:
-    """Return the plugins that were left out, by namespace, with the reason."""
-    return dict(_scan().broken)
-
-
-def resolve(kind: str, reference: str) -> Component:
-    """Return the component of `kind` that `reference` names, `name` or `namespace/name`.
-
-    Components registered in code come first, then built-ins, then plugins. Raises
-    `UnknownComponentError`, `NotInstalledError`, `DisabledError`, `AmbiguousNameError` or
-    `BrokenPluginError`, each with its cure. Nothing of the component is imported.
-    """
-    _check_kind(kind)
-    if not isinstance(reference, str):
-        raise UnknownComponentError(f"a {kind} is named by a string, not by {reference!r}")
-    registry = _scan()
-    namespace, _, name = reference.rpartition("/")
-    offered = [c for c in [*_registered, *registry.components] if c.kind == kind]
-    matches = [c for c in offered if c.name == name and namespace in ("", c.namespace)]
-    for owner in (CODE, BUILTIN):
-        matches = [c for c in matches if c.namespace == owner] or matches
-    if len(matches) == 1:
-        return matches[0]
-    if matches:
-        owners = " and ".join(f"{c.dist} ({c.reference})" for c in matches)
-        raise AmbiguousNameError(
-            f"{kind} {name!r} is offered by {owners}; write the qualified name to choose one"
-        )
-    raise _not_found(kind, reference, namespace, name, offered, registry)
-
-
-def _not_found(
-    kind: str,
-    reference: str,
-    namespace: str,
-    name: str,
-    offered: list[Component],
-    registry: Found,
-) -> ComponentError:
-    extra = next((e for e, names in FIRST_PARTY.items() if f"{kind}/{name}" in names), None)
-    owner = namespace or extra or ""
-    if owner in registry.broken:
-        cause = registry.broken[owner]
-        error: ComponentError = BrokenPluginError(f"{kind} {reference!r} cannot be had: {cause}")
-        error.__cause__ = cause
-        return error
-    if owner in registry.disabled:
-        return DisabledError(
-            f"{kind} {reference!r} belongs to the plugin {owner!r}, which PENSTOCK_PLUGINS or "
-            f"PENSTOCK_PLUGINS_DISABLE switches off; change the variable to use it"
-        )
-    installed = any(c.namespace == extra for c in registry.components)
-    if extra is not None and namespace in ("", extra) and not installed:
-        return NotInstalledError(
-            f"{kind} {reference!r} comes with a plugin that is not installed: "
-            f"pip install 'penstock[{extra}]'"
-        )
-    known = {c.name for c in offered} | {c.reference for c in offered}
-    first_party = {ref.partition("/")[2] for refs in FIRST_PARTY.values() for ref in refs
-                   if ref.startswith(f"{kind}/")}  # fmt: skip
-    hint = did_you_mean(reference, sorted(known | first_party))
-    names = ", ".join(sorted({c.name for c in offered})) or "none"
-    message = f"no {kind} is called {reference!r}{hint or f'; available: {names}'}"
-    if registry.broken:
-        message += f" (plugins left out as broken: {', '.join(sorted(registry.broken))})"
-    if registry.disabled:
-        message += f" (plugins switched off: {', '.join(sorted(registry.disabled))})"
-    return UnknownComponentError(message)
 
 
 def parse(kind: str, value: Any, path: str = "", defaults: Mapping[str, Any] | None = None) -> Any:
@@ -167,6 +82,9 @@ def parse(kind: str, value: Any, path: str = "", defaults: Mapping[str, Any] | N
     given = {key: v for key, v in value.items() if key != "use"}
     try:
         component = resolve(kind, value["use"])
+        if component.deprecated:
+            said = f"{kind} {component.reference!r} is deprecated: {component.deprecated}"
+            warnings.warn(said, DeprecatedWarning, stacklevel=2)
         config_class = component.load_config()
         if config_class is not None and not attrs.has(config_class):
             raise BrokenPluginError(
@@ -288,20 +206,3 @@ def class_name(value: Any) -> str:
     """Return `module:name` of a function, or of an object's class."""
     named = value if hasattr(value, "__qualname__") else type(value)
     return f"{named.__module__}:{named.__qualname__}"
-
-
-def _check_kind(kind: str) -> None:
-    if kind not in KINDS:
-        raise UnknownComponentError(
-            f"no kind of component is called {kind!r}{did_you_mean(str(kind), KINDS)}; "
-            f"kinds: {', '.join(KINDS)}"
-        )
-
-
-def _scan() -> Found:
-    global _scanned
-    if _scanned is None:
-        _scanned = discover()
-        for failure in _scanned.broken.values():
-            warnings.warn(f"left out: {failure}", PluginWarning, stacklevel=3)
-    return _scanned

@@ -13,7 +13,7 @@ from penstock.builtin.config import MAX_SEED
 from penstock.config import boolean, component_field, integer, structure
 from penstock.errors import ConfigError, Problem
 from penstock.pipeline import Pipeline
-from penstock.registry import parse
+from penstock.registry import notify, parse
 
 
 @attrs.frozen(kw_only=True)
@@ -64,8 +64,9 @@ def build(mapping: Mapping[str, Any], *, origin: str = "") -> Pipeline:
     origin: where the mapping came from, for error messages.
 
     Raises `ConfigError` with every problem and its path, before any data is read; whatever the
-    components raise when they are made.
+    components raise when they are made, or a plugin's hook to refuse the config.
     """
+    notify("penstock_before_build", config=mapping)
     config = parse_config(mapping, origin)
     rngs = None
     if config.seed is not None:

@@ -72,6 +72,7 @@ class Pipeline:
         with problems.of("", data_path="sampler"):
             next(self.scheduler.steps(self._counters, self.plans), None)  # can a schedule be made?
         problems.tell()
+        registry.notify("penstock_after_build", pipeline=self)
 
     def __iter__(self) -> Closing:
         """Return an iterator over the batches that are left of the current pass, of all streams."""
@@ -125,6 +126,10 @@ class Pipeline:
             whole = INSIDE not in step.after
             if told is not None and whole and stream.plan.ends_epoch(step.start):
                 told(step.start // stream.plan.records_per_epoch)
+            if step.last:
+                registry.notify(
+                    "penstock_epoch_end", pipeline=self, stream=step.stream, epoch=step.epoch
+                )
 
     def _planned(self) -> Iterator[Step]:
         counters, _ = _split_counters(self._counters)
@@ -205,7 +210,9 @@ class Pipeline:
 
         It names the batches that were handed out: what a thread made ahead does not count.
         """
-        return state.document(self._counters, self._print())
+        made = state.document(self._counters, self._print())
+        registry.notify("penstock_state_saved", pipeline=self, state=made)
+        return made
 
     def set_state(self, document: dict[str, Any], *, ignore_fingerprint: bool = False) -> None:
         """Go to a state that `get_state` gave, here or in another process; nothing is read.
@@ -219,6 +226,7 @@ class Pipeline:
         if inside and (step is None or not is_windowed(self._streams[step.stream].batcher)):
             raise StateError(f"the state stands inside a window ({INSIDE}={inside}); there is none")
         self._go_to(counters)
+        registry.notify("penstock_state_restored", pipeline=self, state=document)
 
     def reset(self) -> None:
         """Go back to the first batch of epoch 0."""

@@ -95,6 +95,12 @@ class Component:
         """The qualified name, `namespace/name`."""
         return f"{self.namespace}/{self.name}" if self.namespace else self.name
 
+    @property
+    def origin(self) -> str:
+        """Which component it is and whose, for messages."""
+        of = f"{self.dist} {self.version}" if self.dist else "this process"
+        return f"{self.kind} {self.reference!r} of {of}"
+
     def load_target(self) -> Any:
         """Import and return what `target` names; raises `BrokenPluginError` with its cause."""
         return self._load("target", self.target)
@@ -113,8 +119,8 @@ class Component:
                 value = getattr(value, part)
         except Exception as error:  # a plugin's module may fail in any way; it is chained
             raise BrokenPluginError(
-                f"{self.kind} {self.reference!r} of {self.dist or 'this process'} {self.version}: "
-                f"its {role} {where!r} could not be loaded: {type(error).__name__}: {error}"
+                f"{self.origin}: its {role} {where!r} could not be loaded: "
+                f"{type(error).__name__}: {error}"
             ) from error
         return value
 

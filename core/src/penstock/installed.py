@@ -78,9 +78,7 @@ def _group_rows(text: str) -> Iterator[tuple[str, str]]:
         elif section == ENTRY_POINT_GROUP and line and line[0] not in "#;":
             name, equals, value = (part.strip() for part in line.partition("="))
             if not (name and equals and value):
-                raise ValueError(
-                    f"entry_points.txt has the line {line!r}, which is no name = value"
-                )
+                raise ValueError(f"entry_points.txt: the line {line!r} is no name = value")
             yield name, value.partition("[")[0].strip()
 
 

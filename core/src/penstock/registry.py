@@ -30,6 +30,7 @@ from penstock.errors import (
     Problem,
     UnknownComponentError,
 )
+from penstock.protocols import METHODS
 
 __all__ = [
     "Use",
@@ -38,6 +39,7 @@ __all__ = [
     "broken_plugins",
     "class_name",
     "component_of",
+    "config_class_of",
     "create",
     "describe",
     "instantiate",
@@ -85,12 +87,7 @@ def parse(kind: str, value: Any, path: str = "", defaults: Mapping[str, Any] | N
         if component.deprecated:
             said = f"{kind} {component.reference!r} is deprecated: {component.deprecated}"
             warnings.warn(said, DeprecatedWarning, stacklevel=2)
-        config_class = component.load_config()
-        if config_class is not None and not attrs.has(config_class):
-            raise BrokenPluginError(
-                f"{kind} {component.reference!r} of {component.dist}: its config class "
-                f"{config_class!r} is not an attrs class"
-            )
+        config_class = config_class_of(component)
     except ComponentError as error:
         raise ConfigError([Problem(f"{path}.use" if path else "use", str(error))]) from error
     if config_class is None:
@@ -109,6 +106,30 @@ def parse(kind: str, value: Any, path: str = "", defaults: Mapping[str, Any] | N
         config_class, {**filled, **given}, path=path, parse_component=parse_component
     )
     return Use(component, config)
+
+
+def config_class_of(component: Component) -> Any:
+    """Import and return a component's config class, or None where it has none.
+
+    Raises `BrokenPluginError` where it cannot be loaded, is no attrs class, or has a default that
+    all configs would share and could change.
+    """
+    config_class = component.load_config()
+    if config_class is None:
+        return None
+    said = ""
+    if not isinstance(config_class, type) or not attrs.has(config_class):
+        said = "is not an attrs class"
+    else:
+        for field in attrs.fields(config_class):
+            if isinstance(field.default, list | dict | set | bytearray):
+                said = (
+                    f"has the mutable default {field.default!r} for {field.name}; write "
+                    f"attrs.field(factory={type(field.default).__name__}), or a tuple"
+                )
+    if said:
+        raise BrokenPluginError(f"{component.origin}: its config class {config_class!r} {said}")
+    return config_class
 
 
 def instantiate(use: Any, *, num_records: int | None = None, rngs: Any = None) -> Any:
@@ -132,11 +153,14 @@ def instantiate(use: Any, *, num_records: int | None = None, rngs: Any = None) -
     try:
         made = target(*arguments, **keywords)
     except Exception as error:
-        error.add_note(
-            f"while creating {component.kind} {component.reference!r} "
-            f"of {component.dist or 'this process'} {component.version}".rstrip()
-        )
+        error.add_note(f"while creating {component.origin}")
         raise
+    lacking = [m for m in METHODS[component.kind] if not hasattr(made, m)]
+    if lacking or isinstance(made, type):
+        said = f"lacks {', '.join(lacking)}" if lacking else "is a class"
+        raise BrokenPluginError(
+            f"{component.origin}: its target made {made!r}, which is no {component.kind}; it {said}"
+        )
     with contextlib.suppress(TypeError):  # not every object can be referred to weakly
         weakref.finalize(made, _made_by.pop, id(made), None)
         _made_by[id(made)] = component
@@ -173,9 +197,10 @@ def component_of(kind: str, value: Any) -> Component:
 def describe(kind: str, value: Any, *, identity_only: bool = False) -> dict[str, Any]:
     """Return the mapping `{"use": name, ...}` that creates an equal of `value`.
 
-    It holds the config's fields that differ from their defaults. With `identity_only`, a part
-    without a name is described by its class, and fields that have no say in which records come
-    are left out. Raises `UnknownComponentError` where `value` has no name otherwise.
+    It holds the config's fields that differ from their defaults. With `identity_only`, it tells
+    the code, too, by dist, version and target; a part without a name is described by its class,
+    and fields that have no say in which records come are left out. Raises `UnknownComponentError`
+    where `value` has no name otherwise.
     """
     if isinstance(value, Mapping):
         value = parse(kind, value)
@@ -196,10 +221,18 @@ def describe(kind: str, value: Any, *, identity_only: bool = False) -> dict[str,
         if not identity_only:
             raise
         return {"class": class_name(value), **fields}
-    shared = [c for c in available(kind) if c.name == component.name]
+    if identity_only:
+        return {"use": component.reference, **_provenance(component), **fields}
+    shared = [c for c in available(kind) if component.name in (c.name, *c.aliases)]
     use = component.name if len(shared) == 1 else component.reference
-    version = {"version": component.version} if identity_only and component.version else {}
-    return {"use": use, **version, **fields}
+    return {"use": use, **fields}
+
+
+def _provenance(component: Component) -> dict[str, str]:
+    """Return which code of which release a component is, for a state's fingerprint."""
+    target = component.target
+    origin = {"dist": f"{component.dist} {component.version}"} if component.dist else {}
+    return {**origin, "target": target if isinstance(target, str) else class_name(target)}
 
 
 def class_name(value: Any) -> str:

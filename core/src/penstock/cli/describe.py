@@ -29,6 +29,7 @@ def describe(config: str, as_json: bool) -> None:
                 "name": component.reference,
                 "dist": component.dist,
                 "version": component.version,
+                "target": str(component.target),
                 "config": fields,
             }
         )

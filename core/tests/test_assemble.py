@@ -3,7 +3,7 @@ import json
 import pytest
 
 from penstock import ConfigError, NotInstalledError, UnknownComponentError, build, load, registry
-from penstock.assemble import parse_config
+from penstock.document import parse_config
 
 GOOD = """
 seed = 3

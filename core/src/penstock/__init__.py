@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         NotInstalledError,
         PenstockError,
         PluginWarning,
+        Problem,
         StateError,
         UnknownComponentError,
     )
@@ -65,6 +66,7 @@ _HOMES = {
         "NotInstalledError",
         "PenstockError",
         "PluginWarning",
+        "Problem",
         "StateError",
         "UnknownComponentError",
     ),
@@ -95,6 +97,7 @@ __all__ = [
     "PenstockError",
     "Pipeline",
     "PluginWarning",
+    "Problem",
     "SamplerConfig",
     "SamplerModule",
     "SourceModule",

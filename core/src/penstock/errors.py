@@ -62,7 +62,8 @@ class Problem(NamedTuple):
     line: int = 0
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.message}" if self.path else self.message
+        told = f"{self.path}: {self.message}" if self.path else self.message
+        return f"{told} (line {self.line})" if self.line else told
 
 
 class ConfigError(PenstockError, ValueError):
@@ -71,13 +72,10 @@ class ConfigError(PenstockError, ValueError):
     def __init__(self, problems: Sequence[Problem], origin: str = "") -> None:
         self.problems = tuple(problems)
         self.origin = origin
-        super().__init__("\n".join(self._line(problem) for problem in self.problems))
-
-    def _line(self, problem: Problem) -> str:
-        if not self.origin:
-            return str(problem)
-        where = f"{self.origin}:{problem.line}" if problem.line else self.origin
-        return f"{where}: {problem}"
+        lines = [str(problem) for problem in self.problems]
+        if origin:
+            lines = [f"{origin}: {line}" for line in lines]
+        super().__init__("\n".join(lines))
 
     def __reduce__(self) -> tuple[type["ConfigError"], tuple[tuple[Problem, ...], str]]:
         return type(self), (self.problems, self.origin)

@@ -49,6 +49,7 @@ __all__ = [
     "register",
     "registered",
     "resolve",
+    "shortest_reference",
     "temporary",
     "unregister",
 ]
@@ -223,9 +224,13 @@ def describe(kind: str, value: Any, *, identity_only: bool = False) -> dict[str,
         return {"class": class_name(value), **fields}
     if identity_only:
         return {"use": component.reference, **_provenance(component), **fields}
-    shared = [c for c in available(kind) if component.name in (c.name, *c.aliases)]
-    use = component.name if len(shared) == 1 else component.reference
-    return {"use": use, **fields}
+    return {"use": shortest_reference(component), **fields}
+
+
+def shortest_reference(component: Component) -> str:
+    """Return the component's name, qualified where another one offers it too."""
+    shared = [c for c in available(component.kind) if component.name in (c.name, *c.aliases)]
+    return component.name if len(shared) == 1 else component.reference
 
 
 def _provenance(component: Component) -> dict[str, str]:

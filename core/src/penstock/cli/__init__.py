@@ -15,8 +15,11 @@ IMPORT_LIMIT = 20.0  # seconds; a plugin that takes longer is left out
 _HOMES = {
     "describe": "describe:describe",
     "doctor": "doctor:doctor",
+    "fill": "config:fill",
     "plugins": "plugins:plugins",
     "run": "run:run",
+    "schema": "config:schema",
+    "validate": "config:validate",
 }
 
 

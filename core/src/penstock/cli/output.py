@@ -1,12 +1,14 @@
 """What the commands have in common: errors told without a traceback, and JSON."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
+import attrs
 import click
 
+from penstock.component import Component, Health
 from penstock.errors import ConfigError, PenstockError
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
@@ -59,3 +61,45 @@ def short(value: Any) -> str:
     """Return a value in at most 60 characters, an array by its shape."""
     text = repr(value) if not hasattr(value, "shape") else f"array{list(value.shape)}"
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def tell(findings: Sequence[Health], as_json: bool) -> None:
+    """Print findings; end with exit status 1 where one is not ok."""
+    if as_json:
+        click.echo(json.dumps([attrs.asdict(finding) for finding in findings]))
+    else:
+        for finding in findings:
+            click.echo(f"{'ok ' if finding.ok else 'BAD'} {finding.subject}: {finding.detail}")
+            if finding.mend:
+                click.echo(f"      mend: {finding.mend}")
+    if not all(finding.ok for finding in findings):
+        raise SystemExit(1)
+
+
+def as_row(component: Component) -> dict[str, Any]:
+    """Return what is known of a component without importing anything of it."""
+    c = component
+    return {
+        "kind": c.kind,
+        "name": c.name,
+        "reference": c.reference,
+        "summary": c.summary,
+        "dist": c.dist,
+        "version": c.version,
+        "target": str(c.target),
+        "config": None if c.config is None else str(c.config),
+        "aliases": list(c.aliases),
+        "deprecated": c.deprecated,
+        "capabilities": sorted(c.capabilities),
+    }
+
+
+def complete_reference(ctx: Any, param: Any, incomplete: str) -> list[str]:
+    """Return the references that begin so, for the shell."""
+    from penstock import catalog
+    from penstock.cli import quiet
+
+    quiet()
+    components = catalog.available(ctx.params.get("kind"))
+    known = {c.name for c in components} | {c.reference for c in components}
+    return sorted(reference for reference in known if reference.startswith(incomplete))

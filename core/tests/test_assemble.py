@@ -3,7 +3,7 @@ import json
 import pytest
 
 from penstock import ConfigError, NotInstalledError, UnknownComponentError, build, load, registry
-from penstock.assemble import parse_config
+from penstock.document import parse_config
 
 GOOD = """
 seed = 3
@@ -102,7 +102,7 @@ def test_a_failed_look_up_is_the_cause():
 def test_a_component_that_is_not_installed_gives_the_pip_line(monkeypatch):
     import importlib.metadata
 
-    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: [])
+    monkeypatch.setattr(importlib.metadata, "distributions", list)
     registry.refresh()
     try:
         with pytest.raises(ConfigError, match=r"pip install 'penstock\[tfds\]'") as caught:

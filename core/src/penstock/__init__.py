@@ -8,18 +8,29 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from penstock.assemble import build, load
-    from penstock.component import Component, hookimpl
+    from penstock.catalog import (
+        adopt,
+        available,
+        refresh,
+        register,
+        registered,
+        temporary,
+        unregister,
+    )
+    from penstock.component import Component, Health, hookimpl
     from penstock.config import SamplerConfig, StructuralConfig
     from penstock.errors import (
         AmbiguousNameError,
         BrokenPluginError,
         ConfigError,
         DataError,
+        DeprecatedWarning,
         DisabledError,
         IncompatiblePluginError,
         NotInstalledError,
         PenstockError,
         PluginWarning,
+        Problem,
         StateError,
         UnknownComponentError,
     )
@@ -27,24 +38,35 @@ if TYPE_CHECKING:
     from penstock.pipeline import Pipeline
     from penstock.placement import prefetch_to_device
     from penstock.plan import Step
-    from penstock.registry import available, create, refresh, register, unregister
+    from penstock.registry import create
     from penstock.sampler import SamplerModule
     from penstock.source import SourceModule
 
 _HOMES = {
     "assemble": ("build", "load"),
-    "component": ("Component", "hookimpl"),
+    "catalog": (
+        "adopt",
+        "available",
+        "refresh",
+        "register",
+        "registered",
+        "temporary",
+        "unregister",
+    ),
+    "component": ("Component", "Health", "hookimpl"),
     "config": ("SamplerConfig", "StructuralConfig"),
     "errors": (
         "AmbiguousNameError",
         "BrokenPluginError",
         "ConfigError",
         "DataError",
+        "DeprecatedWarning",
         "DisabledError",
         "IncompatiblePluginError",
         "NotInstalledError",
         "PenstockError",
         "PluginWarning",
+        "Problem",
         "StateError",
         "UnknownComponentError",
     ),
@@ -52,7 +74,7 @@ _HOMES = {
     "pipeline": ("Pipeline",),
     "placement": ("prefetch_to_device",),
     "plan": ("Step",),
-    "registry": ("available", "create", "refresh", "register", "unregister"),
+    "registry": ("create",),
     "sampler": ("SamplerModule",),
     "source": ("SourceModule",),
 }
@@ -66,13 +88,16 @@ __all__ = [
     "Component",
     "ConfigError",
     "DataError",
+    "DeprecatedWarning",
     "DisabledError",
+    "Health",
     "IncompatiblePluginError",
     "Module",
     "NotInstalledError",
     "PenstockError",
     "Pipeline",
     "PluginWarning",
+    "Problem",
     "SamplerConfig",
     "SamplerModule",
     "SourceModule",
@@ -81,6 +106,7 @@ __all__ = [
     "StructuralConfig",
     "StructuralModule",
     "UnknownComponentError",
+    "adopt",
     "available",
     "build",
     "create",
@@ -89,6 +115,8 @@ __all__ = [
     "prefetch_to_device",
     "refresh",
     "register",
+    "registered",
+    "temporary",
     "unregister",
 ]
 

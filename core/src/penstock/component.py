@@ -2,6 +2,7 @@
 
 import importlib
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -10,24 +11,48 @@ import pluggy
 from penstock.errors import BrokenPluginError, ConfigError, Problem
 
 API_LEVEL = 1
+CODE = "code"  # the namespace of what `penstock.register` offers
 KINDS = ("source", "sampler", "batcher", "scheduler", "stage")
 
 hookimpl = pluggy.HookimplMarker("penstock")
 
+# What components of a kind can promise; the suites of `penstock.testing` hold them to it.
+CAPABILITIES: Mapping[str, Mapping[str, str]] = {
+    "source": {"on-device": "`get_batch_at` can be traced by JAX"},
+    "sampler": {
+        "exactly-once": "an epoch serves every record once",
+        "reshuffles": "the seed and the epoch choose the order",
+    },
+    "batcher": {
+        "every-record": "no record is left out or comes twice",
+        "windowed": "groups a window of records at a time, by what they hold",
+    },
+    "scheduler": {"callbacks": "runs streams besides the train stream"},
+    "stage": {"stochastic": "takes one PRNG key a record"},
+}
+
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+
+
+def _as_tuple(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else tuple(value)
 
 
 @attrs.frozen(kw_only=True)
 class Component:
     """What a plugin offers under a name, and where its code is.
 
-    `target` is called with an instance of the class that `config` names, or with nothing where
-    `config` is None. Both are `"module:attribute"` strings; `penstock.register` also takes the
-    objects themselves. The registry fills in `namespace`, `dist` and `version`.
+    kind: one of `KINDS`. name: in kebab-case. summary: one sentence, for listings.
+    target: called with an instance of the class that `config` names, or with nothing where that is
+        None. Both are `"module:attribute"` strings; `penstock.register` also takes the objects.
+    aliases: other names that find it, such as the one it had before.
+    deprecated: where not empty, using it warns with this text, which says what to use instead.
+    capabilities: what it promises beyond its protocol, of those in `CAPABILITIES`.
+    namespace, dist, version: where it comes from; the registry fills them in.
 
-    Raises `ConfigError` for an unknown kind, a name that is not kebab-case, or a target that is
-    not of the form `module:attribute`.
+    Raises `ConfigError` for an unknown kind or capability, a name that is not kebab-case, or a
+    target that is not of the form `module:attribute`.
     """
 
     kind: str
@@ -35,6 +60,9 @@ class Component:
     target: Any
     config: Any = None
     summary: str = ""
+    aliases: tuple[str, ...] = attrs.field(default=(), converter=_as_tuple)
+    deprecated: str = ""
+    capabilities: frozenset[str] = attrs.field(default=frozenset(), converter=frozenset)
     namespace: str = ""
     dist: str = ""
     version: str = ""
@@ -47,6 +75,13 @@ class Component:
             problems.append(
                 Problem("name", f"{self.name!r} is not kebab-case, such as 'epoch-aware'")
             )
+        for alias in self.aliases:
+            if not isinstance(alias, str) or not _NAME.fullmatch(alias):
+                problems.append(Problem("aliases", f"{alias!r} is not kebab-case"))
+        for capability in sorted(self.capabilities - CAPABILITIES.get(self.kind, {}).keys()):
+            known = ", ".join(CAPABILITIES.get(self.kind, ())) or "none"
+            said = f"{capability!r} is none that a {self.kind} can have: {known}"
+            problems.append(Problem("capabilities", said))
         for field, value in (("target", self.target), ("config", self.config)):
             if isinstance(value, str) and not _TARGET.fullmatch(value):
                 problems.append(
@@ -59,6 +94,12 @@ class Component:
     def reference(self) -> str:
         """The qualified name, `namespace/name`."""
         return f"{self.namespace}/{self.name}" if self.namespace else self.name
+
+    @property
+    def origin(self) -> str:
+        """Which component it is and whose, for messages."""
+        of = f"{self.dist} {self.version}" if self.dist else "this process"
+        return f"{self.kind} {self.reference!r} of {of}"
 
     def load_target(self) -> Any:
         """Import and return what `target` names; raises `BrokenPluginError` with its cause."""
@@ -78,8 +119,8 @@ class Component:
                 value = getattr(value, part)
         except Exception as error:  # a plugin's module may fail in any way; it is chained
             raise BrokenPluginError(
-                f"{self.kind} {self.reference!r} of {self.dist or 'this process'} {self.version}: "
-                f"its {role} {where!r} could not be loaded: {type(error).__name__}: {error}"
+                f"{self.origin}: its {role} {where!r} could not be loaded: "
+                f"{type(error).__name__}: {error}"
             ) from error
         return value
 
@@ -88,3 +129,17 @@ class Component:
         if isinstance(self.target, str):
             return self.target == f"{cls.__module__}:{cls.__qualname__}"
         return self.target is cls
+
+
+@attrs.frozen
+class Health:
+    """One finding about this installation, as `penstock doctor` shows it.
+
+    subject: what was looked at, such as "jax" or "records of penstock_digits".
+    ok: whether it is as it should be. detail: what was seen. mend: what to do where it is not.
+    """
+
+    subject: str
+    ok: bool
+    detail: str
+    mend: str = ""

@@ -1,6 +1,8 @@
 """Config classes, and the way from a mapping to one with all its problems told at once."""
 
 import math
+import os
+import string
 import typing
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,6 +18,14 @@ COMPONENT = "penstock_component"
 MANY = "penstock_many"
 REQUIRED = "penstock_required"
 IDENTITY = "penstock_identity"
+EXPAND = "penstock_expand"
+
+
+def _ruled(validator: Validator, **schema: Any) -> Validator:
+    """Return the validator, which carries the JSON Schema of its rule; None is left out of it."""
+    known = {key: value for key, value in schema.items() if value is not None}
+    validator.schema = known  # type: ignore[attr-defined]
+    return validator
 
 
 def check_integer(
@@ -45,7 +55,7 @@ def integer(
         if not (optional and value is None):
             check_integer(attribute.name, value, minimum, maximum)
 
-    return validate
+    return _ruled(validate, minimum=minimum, maximum=maximum)
 
 
 def epochs(instance: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
@@ -53,6 +63,9 @@ def epochs(instance: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None
     check_integer(attribute.name, value, -1)
     if value == 0:
         raise ConfigError([Problem(attribute.name, "0 is neither 1 or more nor -1 (endless)")])
+
+
+_ruled(epochs, **{"minimum": -1, "not": {"const": 0}})
 
 
 def as_tuple(value: Any) -> Any:
@@ -73,7 +86,7 @@ def text(*, optional: bool = False) -> Validator:
         if not (optional and value is None) and not (isinstance(value, str) and value):
             raise ConfigError([Problem(attribute.name, f"{value!r} is not a non-empty string")])
 
-    return validate
+    return _ruled(validate, minLength=1)
 
 
 def number(minimum: float = -math.inf, maximum: float = math.inf) -> Validator:
@@ -86,7 +99,8 @@ def number(minimum: float = -math.inf, maximum: float = math.inf) -> Validator:
         if not good or not math.isfinite(value) or not minimum <= value <= maximum:
             raise ConfigError([Problem(attribute.name, f"{value!r} is not {rule}")])
 
-    return validate
+    limits = {"minimum": minimum, "maximum": maximum}
+    return _ruled(validate, **{k: v for k, v in limits.items() if math.isfinite(v)})
 
 
 def one_of(*choices: str) -> Validator:
@@ -99,7 +113,7 @@ def one_of(*choices: str) -> Validator:
                 [Problem(attribute.name, f"{value!r} is none of {', '.join(choices)}{hint}")]
             )
 
-    return validate
+    return _ruled(validate, enum=list(choices))
 
 
 @attrs.frozen(kw_only=True)
@@ -144,6 +158,17 @@ def component_field(kind: str, *, default: Any = attrs.NOTHING, many: bool = Fal
     In a mapping it is written `{use = "name", ...}`; from Python a live object may stand there.
     """
     return attrs.field(default=default, metadata={COMPONENT: kind, MANY: many})
+
+
+def path_field(*, default: Any = attrs.NOTHING, identity: bool = False) -> Any:
+    """Return an attrs field for a file or folder: `~`, `$NAME` and `${NAME}` in it are expanded.
+
+    No other field of a config expands anything. `identity` tells whether another path stands for
+    other records; where it is false, a state may be restored under another path.
+    """
+    optional = default is None
+    metadata = {EXPAND: True, IDENTITY: identity}
+    return attrs.field(default=default, validator=text(optional=optional), metadata=metadata)
 
 
 def structure(
@@ -198,7 +223,7 @@ def _field_value(
         if field.metadata[MANY]:
             return _each(value, path, lambda v, p: parse_component(kind, v, p))
         return parse_component(kind, value, path)
-    nested = _nested_class(field.type)
+    nested = nested_class(field.type)
     if nested is not None:
 
         def make(item: Any, where: str) -> Any:
@@ -207,6 +232,8 @@ def _field_value(
             return structure(nested, item, path=where, parse_component=parse_component)
 
         return _each(value, path, make)
+    if field.metadata.get(EXPAND) and isinstance(value, str):
+        value = _expanded(value, path)
     converted = _convert(value, field.type, path)
     if field.validator is not None:
         try:
@@ -215,6 +242,17 @@ def _field_value(
             parent = path[: -len(field.name)].removesuffix(".")
             raise ConfigError(error.at(parent)) from None
     return converted
+
+
+def _expanded(value: str, path: str) -> str:
+    try:
+        return os.path.expanduser(string.Template(value).substitute(os.environ))
+    except KeyError as error:
+        said = f"{value!r} needs the environment variable {error.args[0]}, which is not set"
+        raise ConfigError([Problem(path, said)]) from None
+    except ValueError:
+        said = f"{value!r} has a $ that begins no variable; a $ by itself is written $$"
+        raise ConfigError([Problem(path, said)]) from None
 
 
 def _each(values: Any, path: str, make: Callable[[Any, str], Any]) -> tuple[Any, ...]:
@@ -233,7 +271,7 @@ def _each(values: Any, path: str, make: Callable[[Any, str], Any]) -> tuple[Any,
     return tuple(made)
 
 
-def _nested_class(annotation: Any) -> Any:
+def nested_class(annotation: Any) -> Any:
     """Return the attrs class in `tuple[X, ...]`, or None."""
     if typing.get_origin(annotation) is tuple and attrs.has(typing.get_args(annotation)[0]):
         return typing.get_args(annotation)[0]

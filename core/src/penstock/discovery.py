@@ -1,20 +1,23 @@
 """Find what the installed plugins declare, without letting one of them break the others."""
 
+import importlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from types import ModuleType
-from typing import cast
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import reduce
+from types import FunctionType
+from typing import Any
 
 import attrs
 import pluggy
 
 from penstock import hookspecs
-from penstock.component import API_LEVEL, Component
-from penstock.errors import BrokenPluginError, IncompatiblePluginError
+from penstock.component import API_LEVEL, CODE, Component, Health
+from penstock.errors import BrokenPluginError, IncompatiblePluginError, pip_line
+from penstock.installed import EntryPoint, installed
+from penstock.watch import ImportTimeout, Watch
 
-ENTRY_POINT_GROUP = "penstock"
 BUILTIN = "builtin"
-CODE = "code"
 
 # First-party names by extra, known even when their plugin is not installed.
 FIRST_PARTY: Mapping[str, tuple[str, ...]] = {
@@ -34,94 +37,195 @@ FIRST_PARTY: Mapping[str, tuple[str, ...]] = {
 
 @attrs.define
 class Found:
-    """What one scan of the installed plugins found."""
+    """What one scan of the installed plugins found.
 
+    names: who offers a (kind, reference), after precedence: more than one where it is ambiguous.
+    plugins: those that work; seconds: what importing each took, by namespace.
+    findings: what is wrong with the metadata of any dist.
+    """
+
+    manager: pluggy.PluginManager
     components: list[Component] = attrs.Factory(list)
+    names: dict[tuple[str, str], tuple[Component, ...]] = attrs.Factory(dict)
+    plugins: list[EntryPoint] = attrs.Factory(list)
+    seconds: dict[str, float] = attrs.Factory(dict)
     broken: dict[str, BrokenPluginError] = attrs.Factory(dict)
-    disabled: set[str] = attrs.Factory(set)
+    disabled: dict[str, EntryPoint] = attrs.Factory(dict)
+    findings: list[Health] = attrs.Factory(list)
+
+    def implementations(self, hook: str) -> Iterator[tuple[str, Callable[..., Any]]]:
+        """Yield (namespace, function) of each plugin that implements a hook, in calling order.
+
+        Each function takes all the hook's arguments by name.
+        """
+        for found in reversed(getattr(self.manager.hook, hook).get_hookimpls()):
+            yield found.plugin_name, _taking_any(found.function, found.argnames)
 
 
-def discover() -> Found:
+def discover(*, import_limit: float | None = None) -> Found:
     """Scan the entry points of all installed dists once.
 
-    A plugin that fails in any way is kept in `broken`, with its cause, and declares nothing.
+    A plugin that fails in any way is kept in `broken`, with its cause, and declares nothing. One
+    that takes long to import is named on stderr; past `import_limit` seconds (in the main thread,
+    where the system has timers) it counts as broken.
     """
-    import importlib.metadata as metadata
-
     from penstock.builtin import plugin as builtin
 
-    registry = Found()
     manager = pluggy.PluginManager("penstock")
     manager.add_hookspecs(hookspecs)
-    dist = metadata.distribution("penstock")
-    _add(manager, registry, builtin, BUILTIN, "penstock", dist.version)
+    read = installed()
+    found = Found(manager, findings=read.findings)
+    own = _own_version()
+    _add(found, builtin, EntryPoint(BUILTIN, "penstock", own, "penstock.builtin.plugin"))
     owners: dict[str, str] = {BUILTIN: "penstock", CODE: "penstock"}
     owners |= {extra: f"penstock-{extra}" for extra in FIRST_PARTY}
-    for entry in sorted(metadata.entry_points(group=ENTRY_POINT_GROUP), key=lambda e: e.name):
-        name, version = (entry.dist.name, entry.dist.version) if entry.dist else ("?", "?")
-        if not _allowed(entry.name):
-            registry.disabled.add(entry.name)
-            continue
-        owner = owners.setdefault(entry.name, name)
-        try:
-            if owner != name or manager.has_plugin(entry.name):
-                raise BrokenPluginError(f"the namespace {entry.name!r} belongs to {owner}")
-            _add(manager, registry, entry.load(), entry.name, name, version)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 (a plugin's fault stays its own)
-            kind = BrokenPluginError
-            if isinstance(error, IncompatiblePluginError):
-                kind = IncompatiblePluginError
-            failure = kind(
-                f"plugin {entry.name!r} of {name} {version} ({entry.value}): "
-                f"{type(error).__name__}: {error}"
-            )
-            failure.__cause__ = error
-            key = entry.name if owner == name else f"{entry.name} ({name})"
-            registry.broken[key] = failure
-    return registry
+    with Watch(import_limit) as watch:
+        for entry in read.entries:
+            if not _allowed(entry.namespace):
+                found.disabled[entry.namespace] = entry
+                continue
+            owner = owners.setdefault(entry.namespace, entry.dist)
+            try:
+                if owner != entry.dist or manager.has_plugin(entry.namespace):
+                    raise BrokenPluginError(
+                        f"the namespace {entry.namespace!r} belongs to {owner}",
+                        mend=f"{pip_line('uninstall', entry.dist)} leaves it there",
+                    )
+                began = time.perf_counter()
+                with watch.over(f"plugin {entry.namespace!r} of {entry.dist} {entry.version} "
+                                f"({entry.value})", entry.namespace):  # fmt: skip
+                    module = _import(entry.value)
+                    _add(found, module, entry)
+                found.seconds[entry.namespace] = time.perf_counter() - began
+            except (Exception, SystemExit, ImportTimeout) as error:  # noqa: BLE001 (its own fault)
+                key = (
+                    entry.namespace if owner == entry.dist else f"{entry.namespace} ({entry.dist})"
+                )
+                found.broken[key] = _failure(entry, error)
+    found.names = _index(found.components)
+    return found
 
 
-def _add(
-    manager: pluggy.PluginManager,
-    registry: Found,
-    module: ModuleType,
-    namespace: str,
-    dist: str,
-    version: str,
-) -> None:
-    """Add what one plugin declares, all of it or nothing."""
-    level = getattr(module, "PENSTOCK_API", None)
-    if level != API_LEVEL:
-        raise IncompatiblePluginError(
-            f"it declares PENSTOCK_API = {level!r}, and this penstock speaks level {API_LEVEL}; "
-            f"install versions of penstock and {dist} that agree"
-        )
-    manager.register(module, name=namespace)
+def _own_version() -> str:
+    import importlib.metadata as metadata
+
     try:
-        manager.check_pending()
-        declared = list(_declared(manager, module))
-        names = [(c.kind, c.name) for c in declared]
-        twice = sorted({n for n in names if names.count(n) > 1})
-        if twice:
-            raise BrokenPluginError(f"it declares twice: {twice}")
-    except BaseException:
-        manager.unregister(module)
-        raise
-    registry.components.extend(
-        attrs.evolve(c, namespace=namespace, dist=dist, version=version) for c in declared
+        return metadata.version("penstock")
+    except metadata.PackageNotFoundError:  # run from a folder that was never installed
+        return "unknown"
+
+
+def _import(value: str) -> Any:
+    module, _, attribute = value.partition(":")
+    return reduce(
+        getattr, attribute.split(".") if attribute else [], importlib.import_module(module)
     )
 
 
-def _declared(manager: pluggy.PluginManager, module: ModuleType) -> Iterator[Component]:
+def _failure(entry: EntryPoint, error: BaseException) -> BrokenPluginError:
+    said = f"plugin {entry.namespace!r} of {entry.dist} {entry.version} ({entry.value}): "
+    if isinstance(error, IncompatiblePluginError):
+        failure: BrokenPluginError = IncompatiblePluginError(f"{said}{error}")
+    elif isinstance(error, BrokenPluginError):
+        failure = BrokenPluginError(f"{said}{error}")
+    else:
+        failure = BrokenPluginError(f"{said}{type(error).__name__}: {error}")
+    hide = f"mend or remove {entry.dist}, or hide it: PENSTOCK_PLUGINS_DISABLE={entry.namespace}"
+    failure.mend = getattr(error, "mend", "") or hide
+    failure.__cause__ = error
+    return failure
+
+
+def _add(found: Found, module: Any, entry: EntryPoint) -> None:
+    """Add what one plugin declares, all of it or nothing."""
+    manager = found.manager
+    _check_level(getattr(module, "PENSTOCK_API", None), entry.dist)
+    _check_marked(module)
+    try:
+        manager.register(module, name=entry.namespace)
+        manager.check_pending()
+        declared = [
+            attrs.evolve(c, namespace=entry.namespace, dist=entry.dist, version=entry.version)
+            for c in _declared(manager, module)
+        ]
+        names = [(c.kind, name) for c in declared for name in (c.name, *c.aliases)]
+        twice = sorted({f"{kind} {name}" for kind, name in names if names.count((kind, name)) > 1})
+        if twice:
+            raise BrokenPluginError(f"it declares twice: {', '.join(twice)}")
+    except BaseException:
+        if manager.has_plugin(entry.namespace):
+            manager.unregister(module)
+        raise
+    found.components.extend(declared)
+    found.plugins.append(entry)
+
+
+def _check_level(level: Any, dist: str) -> None:
+    if type(level) is int and level == API_LEVEL:
+        return
+    newer = type(level) is int and level > API_LEVEL
+    mend = pip_line("install", "--upgrade", "penstock" if newer else dist)
+    raise IncompatiblePluginError(
+        f"it declares PENSTOCK_API = {level!r}, and this penstock speaks level {API_LEVEL}",
+        mend=mend,
+    )
+
+
+def _check_marked(module: Any) -> None:
+    """Refuse a function that is named like a hook but not marked as one: it would do nothing."""
+    for name, value in vars(module).items():
+        if name.startswith("penstock_") and isinstance(value, FunctionType):
+            if getattr(value, "penstock_impl", None) is None:
+                raise BrokenPluginError(f"{name} is not marked with @hookimpl and would do nothing")
+            if any(value.penstock_impl.get(k) for k in ("wrapper", "hookwrapper")):  # type: ignore[attr-defined]
+                raise BrokenPluginError(f"{name} is a hook wrapper, which penstock has no use for")
+
+
+def _declared(manager: pluggy.PluginManager, module: Any) -> Iterator[Component]:
     for implementation in manager.hook.penstock_components.get_hookimpls():
-        if implementation.plugin is module:
-            yield from cast(Iterable[Component], implementation.function())
+        if implementation.plugin is not module:
+            continue
+        declared = implementation.function()
+        if not hasattr(declared, "__iter__"):
+            raise BrokenPluginError(f"penstock_components gave {declared!r}; yield each Component")
+        for component in declared:
+            if not isinstance(component, Component):
+                raise BrokenPluginError(f"penstock_components yielded {component!r}, no Component")
+            yield component
+
+
+def _index(components: list[Component]) -> dict[tuple[str, str], tuple[Component, ...]]:
+    """Return who offers each (kind, reference): built-ins first, then names, then aliases."""
+    named: dict[tuple[str, str], list[Component]] = {}
+    aliased: dict[tuple[str, str], list[Component]] = {}
+    for component in components:
+        for table, names in ((named, (component.name,)), (aliased, component.aliases)):
+            for name in names:
+                for reference in (name, f"{component.namespace}/{name}"):
+                    table.setdefault((component.kind, reference), []).append(component)
+    preferred = _listed("PENSTOCK_PREFER") or []
+    return {key: _chosen(offers, preferred) for key, offers in {**aliased, **named}.items()}
+
+
+def _chosen(offers: list[Component], preferred: list[str]) -> tuple[Component, ...]:
+    """Return the offer that wins, or all of them where none does."""
+    for namespace in (BUILTIN, *preferred):
+        for component in offers:
+            if component.namespace == namespace:
+                return (component,)
+    return tuple(offers)
 
 
 def _allowed(namespace: str) -> bool:
-    def names(variable: str) -> set[str] | None:
-        text = os.environ.get(variable)
-        return None if text is None else {n.strip() for n in text.split(",") if n.strip()}
+    allow, deny = _listed("PENSTOCK_PLUGINS"), _listed("PENSTOCK_PLUGINS_DISABLE")
+    return (allow is None or namespace in allow) and namespace not in (deny or ())
 
-    allow, deny = names("PENSTOCK_PLUGINS"), names("PENSTOCK_PLUGINS_DISABLE")
-    return (allow is None or namespace in allow) and namespace not in (deny or set())
+
+def _listed(variable: str) -> list[str] | None:
+    """Return the names in an environment variable, or None where it is not set."""
+    text = os.environ.get(variable)
+    return None if text is None else [n.strip() for n in text.split(",") if n.strip()]
+
+
+def _taking_any(function: Callable[..., Any], names: tuple[str, ...]) -> Callable[..., Any]:
+    return lambda **arguments: function(*(arguments[name] for name in names))

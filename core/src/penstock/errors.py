@@ -1,5 +1,7 @@
 """Every error Penstock raises on its own account: what was wrong, where, and how to mend it."""
 
+import shlex
+import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import NamedTuple
@@ -10,7 +12,11 @@ class PenstockError(Exception):
 
 
 class ComponentError(PenstockError):
-    """A component could not be had by its name."""
+    """A component could not be had by its name; `mend` is the cure, which the message ends with."""
+
+    def __init__(self, message: str, *, mend: str = "") -> None:
+        super().__init__(f"{message}; {mend}" if mend else message)
+        self.mend = mend
 
 
 class UnknownComponentError(ComponentError, LookupError):
@@ -46,13 +52,18 @@ class DataError(PenstockError, ValueError):
 
 
 class Problem(NamedTuple):
-    """One thing wrong in a config: its path (`scheduler.callbacks[0].stream`) and a sentence."""
+    """One thing wrong in a config: its path (`scheduler.callbacks[0].stream`) and a sentence.
+
+    line: the line of a TOML file where it is, from 1; 0 where that is not known.
+    """
 
     path: str
     message: str
+    line: int = 0
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.message}" if self.path else self.message
+        told = f"{self.path}: {self.message}" if self.path else self.message
+        return f"{told} (line {self.line})" if self.line else told
 
 
 class ConfigError(PenstockError, ValueError):
@@ -71,7 +82,7 @@ class ConfigError(PenstockError, ValueError):
 
     def at(self, path: str) -> list[Problem]:
         """Return the problems with `path` put in front of each path."""
-        return [Problem(join(path, p.path), p.message) for p in self.problems]
+        return [p._replace(path=join(path, p.path)) for p in self.problems]
 
 
 class StallWarning(RuntimeWarning):
@@ -80,6 +91,26 @@ class StallWarning(RuntimeWarning):
 
 class PluginWarning(UserWarning):
     """A plugin was left out; everything else works."""
+
+
+class DeprecatedWarning(FutureWarning):
+    """A component was used whose plugin says that it will go."""
+
+
+def pip_line(*arguments: str) -> str:
+    """Return the command that runs pip with these arguments for the interpreter in use.
+
+    An environment without pip was made by uv, whose own `pip` does the same.
+    """
+    import importlib.util
+
+    shown = " ".join(
+        f"'{argument}'" if "[" in argument else shlex.quote(argument) for argument in arguments
+    )
+    python = shlex.quote(sys.executable or "python")
+    if importlib.util.find_spec("pip") is None:
+        return f"uv pip {shown} --python {python}"
+    return f"{python} -m pip {shown}"
 
 
 def join(path: str, key: str) -> str:

@@ -1,10 +1,11 @@
-"""All hooks that a plugin can implement, on one page."""
+"""All hooks that a plugin can implement, on one page; none is called once a record or a step."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import pluggy
 
-from penstock.component import Component
+from penstock.component import Component, Health
 
 hookspec = pluggy.HookspecMarker("penstock")
 
@@ -12,3 +13,41 @@ hookspec = pluggy.HookspecMarker("penstock")
 @hookspec
 def penstock_components() -> Iterable[Component]:  # type: ignore[empty-body]
     """Yield a `Component` for each thing the plugin offers by name."""
+
+
+@hookspec
+def penstock_health() -> Iterable[Health]:  # type: ignore[empty-body]
+    """Yield a `Health` for each thing that `penstock doctor` should tell about this plugin."""
+
+
+@hookspec
+def penstock_commands() -> Iterable[Any]:  # type: ignore[empty-body]
+    """Yield a `click.Command` for each subcommand that the plugin adds to `penstock`."""
+
+
+@hookspec
+def penstock_before_build(config: Mapping[str, Any]) -> None:
+    """Look at the mapping that a pipeline is about to be built from; raise to refuse it."""
+
+
+@hookspec
+def penstock_after_build(pipeline: Any) -> None:
+    """Be handed a `Pipeline` that was just made, whether from a config or from Python."""
+
+
+@hookspec
+def penstock_epoch_end(pipeline: Any, stream: str, epoch: int) -> None:
+    """Be told that the caller is done with the last batch of an epoch (or evaluation) of a stream.
+
+    For the train stream `epoch` counts its epochs from 0; for another, epochs of training done.
+    """
+
+
+@hookspec
+def penstock_state_saved(pipeline: Any, state: Mapping[str, Any]) -> None:
+    """Be handed a state document that `Pipeline.get_state` is about to return."""
+
+
+@hookspec
+def penstock_state_restored(pipeline: Any, state: Mapping[str, Any]) -> None:
+    """Be handed a state document that `Pipeline.set_state` has just gone to."""

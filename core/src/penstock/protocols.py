@@ -94,3 +94,13 @@ class Stage(Protocol):
     """Maps a batch to a batch; where `stochastic` is true, also given one PRNG key a record."""
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]: ...
+
+
+# What the object that a component's target makes has to have; a pipeline's source also `fetch`.
+METHODS: Mapping[str, tuple[str, ...]] = {
+    "source": ("element_spec",),
+    "sampler": ("indices", "__len__"),
+    "batcher": ("process", "batch_spec"),
+    "scheduler": ("steps",),
+    "stage": ("__call__",),
+}

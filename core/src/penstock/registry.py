@@ -1,4 +1,4 @@
-"""Find the components that installed plugins offer, and have them by name."""
+"""Have components by name: a config parsed and checked, the component made, and back again."""
 
 import contextlib
 import warnings
@@ -8,21 +8,51 @@ from typing import Any
 
 import attrs
 
-from penstock.component import KINDS, Component
+from penstock.catalog import (
+    adopt,
+    available,
+    broken_plugins,
+    notify,
+    refresh,
+    register,
+    registered,
+    resolve,
+    temporary,
+    unregister,
+)
+from penstock.component import Component
 from penstock.config import structure, unstructure
-from penstock.discovery import BUILTIN, CODE, FIRST_PARTY, Found, discover
 from penstock.errors import (
-    AmbiguousNameError,
     BrokenPluginError,
     ComponentError,
     ConfigError,
-    DisabledError,
-    NotInstalledError,
-    PluginWarning,
+    DeprecatedWarning,
     Problem,
     UnknownComponentError,
-    did_you_mean,
 )
+from penstock.protocols import METHODS
+
+__all__ = [
+    "Use",
+    "adopt",
+    "available",
+    "broken_plugins",
+    "class_name",
+    "component_of",
+    "config_class_of",
+    "create",
+    "describe",
+    "instantiate",
+    "notify",
+    "parse",
+    "refresh",
+    "register",
+    "registered",
+    "resolve",
+    "shortest_reference",
+    "temporary",
+    "unregister",
+]
 
 
 @attrs.frozen
@@ -33,119 +63,7 @@ class Use:
     config: Any
 
 
-_scanned: Found | None = None
-_registered: list[Component] = []
 _made_by: dict[int, Component] = {}  # by id of the living object that `instantiate` made
-
-
-def refresh() -> None:
-    """Forget the last scan, so that the next look-up sees newly installed plugins."""
-    global _scanned
-    _scanned = None
-
-
-def register(
-    kind: str, name: str, target: Any, *, config: Any = None, summary: str = ""
-) -> Component:
-    """Offer a component under a name in this process only, before all installed ones.
-
-    `target` and `config` may be objects or `"module:attribute"` strings. Raises `ConfigError`
-    where the declaration is wrong or the name is registered already.
-    """
-    component = Component(
-        kind=kind, name=name, target=target, config=config, summary=summary, namespace=CODE
-    )
-    if any((c.kind, c.name) == (kind, name) for c in _registered):
-        raise ConfigError([Problem("name", f"{kind} {name!r} is registered already")])
-    _registered.append(component)
-    return component
-
-
-def unregister(component: Component) -> None:
-    """Take back what `register` did."""
-    _registered.remove(component)
-
-
-def available(kind: str | None = None) -> list[Component]:
-    """Return the components of one kind, or of all, sorted by kind and name.
-
-    Plugins that could not be loaded are left out with one `PluginWarning` a process.
-    """
-    if kind is not None:
-        _check_kind(kind)
-    found = [*_registered, *_scan().components]
-    wanted = [c for c in found if kind in (None, c.kind)]
-    return sorted(wanted, key=lambda c: (KINDS.index(c.kind), c.name, c.namespace))
-
-
-def broken_plugins() -> Mapping[str, BrokenPluginError]:
-    """Return the plugins that were left out, by namespace, with the reason."""
-    return dict(_scan().broken)
-
-
-def resolve(kind: str, reference: str) -> Component:
-    """Return the component of `kind` that `reference` names, `name` or `namespace/name`.
-
-    Components registered in code come first, then built-ins, then plugins. Raises
-    `UnknownComponentError`, `NotInstalledError`, `DisabledError`, `AmbiguousNameError` or
-    `BrokenPluginError`, each with its cure. Nothing of the component is imported.
-    """
-    _check_kind(kind)
-    if not isinstance(reference, str):
-        raise UnknownComponentError(f"a {kind} is named by a string, not by {reference!r}")
-    registry = _scan()
-    namespace, _, name = reference.rpartition("/")
-    offered = [c for c in [*_registered, *registry.components] if c.kind == kind]
-    matches = [c for c in offered if c.name == name and namespace in ("", c.namespace)]
-    for owner in (CODE, BUILTIN):
-        matches = [c for c in matches if c.namespace == owner] or matches
-    if len(matches) == 1:
-        return matches[0]
-    if matches:
-        owners = " and ".join(f"{c.dist} ({c.reference})" for c in matches)
-        raise AmbiguousNameError(
-            f"{kind} {name!r} is offered by {owners}; write the qualified name to choose one"
-        )
-    raise _not_found(kind, reference, namespace, name, offered, registry)
-
-
-def _not_found(
-    kind: str,
-    reference: str,
-    namespace: str,
-    name: str,
-    offered: list[Component],
-    registry: Found,
-) -> ComponentError:
-    extra = next((e for e, names in FIRST_PARTY.items() if f"{kind}/{name}" in names), None)
-    owner = namespace or extra or ""
-    if owner in registry.broken:
-        cause = registry.broken[owner]
-        error: ComponentError = BrokenPluginError(f"{kind} {reference!r} cannot be had: {cause}")
-        error.__cause__ = cause
-        return error
-    if owner in registry.disabled:
-        return DisabledError(
-            f"{kind} {reference!r} belongs to the plugin {owner!r}, which PENSTOCK_PLUGINS or "
-            f"PENSTOCK_PLUGINS_DISABLE switches off; change the variable to use it"
-        )
-    installed = any(c.namespace == extra for c in registry.components)
-    if extra is not None and namespace in ("", extra) and not installed:
-        return NotInstalledError(
-            f"{kind} {reference!r} comes with a plugin that is not installed: "
-            f"pip install 'penstock[{extra}]'"
-        )
-    known = {c.name for c in offered} | {c.reference for c in offered}
-    first_party = {ref.partition("/")[2] for refs in FIRST_PARTY.values() for ref in refs
-                   if ref.startswith(f"{kind}/")}  # fmt: skip
-    hint = did_you_mean(reference, sorted(known | first_party))
-    names = ", ".join(sorted({c.name for c in offered})) or "none"
-    message = f"no {kind} is called {reference!r}{hint or f'; available: {names}'}"
-    if registry.broken:
-        message += f" (plugins left out as broken: {', '.join(sorted(registry.broken))})"
-    if registry.disabled:
-        message += f" (plugins switched off: {', '.join(sorted(registry.disabled))})"
-    return UnknownComponentError(message)
 
 
 def parse(kind: str, value: Any, path: str = "", defaults: Mapping[str, Any] | None = None) -> Any:
@@ -167,12 +85,10 @@ def parse(kind: str, value: Any, path: str = "", defaults: Mapping[str, Any] | N
     given = {key: v for key, v in value.items() if key != "use"}
     try:
         component = resolve(kind, value["use"])
-        config_class = component.load_config()
-        if config_class is not None and not attrs.has(config_class):
-            raise BrokenPluginError(
-                f"{kind} {component.reference!r} of {component.dist}: its config class "
-                f"{config_class!r} is not an attrs class"
-            )
+        if component.deprecated:
+            said = f"{kind} {component.reference!r} is deprecated: {component.deprecated}"
+            warnings.warn(said, DeprecatedWarning, stacklevel=2)
+        config_class = config_class_of(component)
     except ComponentError as error:
         raise ConfigError([Problem(f"{path}.use" if path else "use", str(error))]) from error
     if config_class is None:
@@ -191,6 +107,30 @@ def parse(kind: str, value: Any, path: str = "", defaults: Mapping[str, Any] | N
         config_class, {**filled, **given}, path=path, parse_component=parse_component
     )
     return Use(component, config)
+
+
+def config_class_of(component: Component) -> Any:
+    """Import and return a component's config class, or None where it has none.
+
+    Raises `BrokenPluginError` where it cannot be loaded, is no attrs class, or has a default that
+    all configs would share and could change.
+    """
+    config_class = component.load_config()
+    if config_class is None:
+        return None
+    said = ""
+    if not isinstance(config_class, type) or not attrs.has(config_class):
+        said = "is not an attrs class"
+    else:
+        for field in attrs.fields(config_class):
+            if isinstance(field.default, list | dict | set | bytearray):
+                said = (
+                    f"has the mutable default {field.default!r} for {field.name}; write "
+                    f"attrs.field(factory={type(field.default).__name__}), or a tuple"
+                )
+    if said:
+        raise BrokenPluginError(f"{component.origin}: its config class {config_class!r} {said}")
+    return config_class
 
 
 def instantiate(use: Any, *, num_records: int | None = None, rngs: Any = None) -> Any:
@@ -214,11 +154,14 @@ def instantiate(use: Any, *, num_records: int | None = None, rngs: Any = None) -
     try:
         made = target(*arguments, **keywords)
     except Exception as error:
-        error.add_note(
-            f"while creating {component.kind} {component.reference!r} "
-            f"of {component.dist or 'this process'} {component.version}".rstrip()
-        )
+        error.add_note(f"while creating {component.origin}")
         raise
+    lacking = [m for m in METHODS[component.kind] if not hasattr(made, m)]
+    if lacking or isinstance(made, type):
+        said = f"lacks {', '.join(lacking)}" if lacking else "is a class"
+        raise BrokenPluginError(
+            f"{component.origin}: its target made {made!r}, which is no {component.kind}; it {said}"
+        )
     with contextlib.suppress(TypeError):  # not every object can be referred to weakly
         weakref.finalize(made, _made_by.pop, id(made), None)
         _made_by[id(made)] = component
@@ -255,9 +198,10 @@ def component_of(kind: str, value: Any) -> Component:
 def describe(kind: str, value: Any, *, identity_only: bool = False) -> dict[str, Any]:
     """Return the mapping `{"use": name, ...}` that creates an equal of `value`.
 
-    It holds the config's fields that differ from their defaults. With `identity_only`, a part
-    without a name is described by its class, and fields that have no say in which records come
-    are left out. Raises `UnknownComponentError` where `value` has no name otherwise.
+    It holds the config's fields that differ from their defaults. With `identity_only`, it tells
+    the code, too, by dist, version and target; a part without a name is described by its class,
+    and fields that have no say in which records come are left out. Raises `UnknownComponentError`
+    where `value` has no name otherwise.
     """
     if isinstance(value, Mapping):
         value = parse(kind, value)
@@ -278,30 +222,25 @@ def describe(kind: str, value: Any, *, identity_only: bool = False) -> dict[str,
         if not identity_only:
             raise
         return {"class": class_name(value), **fields}
-    shared = [c for c in available(kind) if c.name == component.name]
-    use = component.name if len(shared) == 1 else component.reference
-    version = {"version": component.version} if identity_only and component.version else {}
-    return {"use": use, **version, **fields}
+    if identity_only:
+        return {"use": component.reference, **_provenance(component), **fields}
+    return {"use": shortest_reference(component), **fields}
+
+
+def shortest_reference(component: Component) -> str:
+    """Return the component's name, qualified where another one offers it too."""
+    shared = [c for c in available(component.kind) if component.name in (c.name, *c.aliases)]
+    return component.name if len(shared) == 1 else component.reference
+
+
+def _provenance(component: Component) -> dict[str, str]:
+    """Return which code of which release a component is, for a state's fingerprint."""
+    target = component.target
+    origin = {"dist": f"{component.dist} {component.version}"} if component.dist else {}
+    return {**origin, "target": target if isinstance(target, str) else class_name(target)}
 
 
 def class_name(value: Any) -> str:
     """Return `module:name` of a function, or of an object's class."""
     named = value if hasattr(value, "__qualname__") else type(value)
     return f"{named.__module__}:{named.__qualname__}"
-
-
-def _check_kind(kind: str) -> None:
-    if kind not in KINDS:
-        raise UnknownComponentError(
-            f"no kind of component is called {kind!r}{did_you_mean(str(kind), KINDS)}; "
-            f"kinds: {', '.join(KINDS)}"
-        )
-
-
-def _scan() -> Found:
-    global _scanned
-    if _scanned is None:
-        _scanned = discover()
-        for failure in _scanned.broken.values():
-            warnings.warn(f"left out: {failure}", PluginWarning, stacklevel=3)
-    return _scanned

@@ -11,16 +11,9 @@ from penstock.builtin.single import SingleScheduler
 from penstock.errors import ConfigError, DataError, Problem
 from penstock.placement import Placement
 from penstock.plan import TRAIN, plan_stream
+from penstock.protocols import METHODS
 from penstock.stages import Stages, is_stochastic
 from penstock.stream import Stream, is_windowed, own_order
-
-_METHODS = {
-    "source": ("fetch", "__len__", "element_spec"),
-    "sampler": ("indices", "__len__"),
-    "batcher": ("process", "batch_spec"),
-    "scheduler": ("steps",),
-    "stage": ("__call__",),
-}
 
 
 class Problems(list[Problem]):
@@ -113,7 +106,7 @@ class Wiring:
             with self.problems.of(path):
                 parsed = registry.parse(kind, value)
                 made = registry.instantiate(parsed, num_records=num_records, rngs=self._rngs)
-                lacking = [m for m in _METHODS[kind] if not hasattr(made, m)]
+                lacking = [m for m in METHODS[kind] if not hasattr(made, m)]
                 if isinstance(made, type) or lacking:
                     said = f"lacks {', '.join(lacking)}" if lacking else "is a class"
                     raise ConfigError([Problem("", f"{made!r} is no {kind}; it {said}")])

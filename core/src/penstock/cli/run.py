@@ -1,0 +1,72 @@
+"""`penstock run`: iterate a pipeline and report what came."""
+
+import json
+import time
+from typing import Any
+
+import click
+
+from penstock.cli.output import config_argument, errors_told, json_option, spec_texts
+
+
+@click.command()
+@config_argument
+@click.option("--steps", type=click.IntRange(min=1), help="Stop after this many steps.")
+@json_option
+@errors_told
+def run(config: str, steps: int | None, as_json: bool) -> None:
+    """Iterate a pipeline for one pass and report what came, how fast."""
+    from contextlib import closing
+
+    import jax
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+    )
+
+    from penstock.assemble import load
+
+    pipeline = load(config)
+    count = getattr(pipeline.scheduler, "steps_per_pass", None)
+    total = steps or (None if count is None else count(pipeline.plans))
+    report: dict[str, dict[str, Any]] = {}
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
+               TimeElapsedColumn())  # fmt: skip
+    with (
+        Progress(*columns, console=Console(stderr=True), disable=as_json) as progress,
+        closing(pipeline.steps()) as made,
+    ):
+        task = progress.add_task("train", total=total)
+        began = asked = time.perf_counter()
+        for done, step in enumerate(made, 1):
+            jax.block_until_ready([x for x in jax.tree.leaves(step.batch) if hasattr(x, "devices")])
+            waited = time.perf_counter() - asked
+            row = report.setdefault(step.stream, {"steps": 0, "records": 0, "waiting_s": 0.0})
+            row["steps"] += 1
+            row["records"] += len(step.indices)
+            row["waiting_s"] += waited
+            progress.update(task, advance=1, description=f"{step.stream} update {step.update}")
+            if done == steps:
+                break
+            asked = time.perf_counter()
+    elapsed = time.perf_counter() - began
+    for stream, row in report.items():
+        row["records_per_s"] = round(row["records"] / elapsed, 1)
+        row["waiting_s"] = round(row["waiting_s"], 6)
+        row["batch"] = spec_texts(pipeline.batch_spec(stream))
+    if as_json:
+        shown = {"config": config, "elapsed_s": round(elapsed, 6), "streams": report}
+        click.echo(json.dumps(shown))
+        return
+    click.echo(f"{elapsed:.3f} s in all")
+    for stream, row in report.items():
+        click.echo(
+            f"{stream}: {row['steps']} steps, {row['records']} records, "
+            f"{row['records_per_s']:,.0f} records/s, {row['waiting_s']:.3f} s waiting for data"
+        )
+        for field, text in row["batch"].items():
+            click.echo(f"  {field}: {text}")

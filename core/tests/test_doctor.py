@@ -1,0 +1,95 @@
+"""`penstock doctor` and the health hook, with real dist-info folders on a path."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from penstock import Health
+from penstock.cli import main
+from penstock.health import findings
+
+HEALTH = """
+from penstock import Health, hookimpl
+PENSTOCK_API = 1
+
+@hookimpl
+def penstock_health():
+    yield Health("reservoir", {ok}, "half full", "wait for rain")
+    {more}
+"""
+
+
+def health(ok="True", more=""):
+    return HEALTH.replace("{ok}", ok).replace("{more}", more)
+
+
+def call(*arguments):
+    return CliRunner().invoke(main, ["doctor", *arguments])
+
+
+def test_python_and_libraries_are_told_with_their_versions():
+    told = {finding.subject: finding for finding in findings()}
+    assert told["python"].ok
+    assert told["penstock"].ok
+    assert ", which fits >=" in told["jax"].detail
+    assert told["flax"].ok
+
+
+def test_findings_of_plugins_are_shown(site):
+    site("fine", health())
+    done = call()
+    assert done.exit_code == 0, done.output
+    assert "ok  reservoir: half full" in done.stdout
+    assert "ok  plugin fine: fine 1.0, 0 components" in done.stdout
+
+
+def test_a_bad_finding_ends_with_status_1_and_its_mend(site):
+    site("poor", health(ok="False"))
+    done = call("--json")
+    assert done.exit_code == 1
+    rows = json.loads(done.stdout)
+    assert {
+        "subject": "reservoir",
+        "ok": False,
+        "detail": "half full",
+        "mend": "wait for rain",
+    } in rows
+    assert "mend: wait for rain" in call().stdout
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("raise RuntimeError('dry')", "its health check failed: RuntimeError: dry"),
+        ("yield 7", "its health check gave 7"),
+    ],
+)
+def test_a_health_check_that_fails_is_a_finding_and_hides_no_other(site, more, said):
+    site("odd", health(more=more))
+    told = {(f.subject, f.ok): f.detail for f in findings()}
+    assert told["reservoir", True] == "half full"
+    assert told["plugin odd", False].startswith(said)
+
+
+def test_a_broken_plugin_is_a_finding_with_its_cure(site):
+    site("bad", "raise OSError('no such library')", version="3.1")
+    done = call()
+    assert done.exit_code == 1
+    assert "BAD plugin bad: plugin 'bad' of bad 3.1" in done.stdout
+    assert "PENSTOCK_PLUGINS_DISABLE=bad" in done.stdout
+
+
+def test_a_requirement_that_is_not_met_is_a_finding(site, tmp_path):
+    site("needy", health(), requires=["jax>=99", "no-such-dist"])
+    told = {f.subject: f for f in findings()}
+    needs = told["jax for plugin needy"]
+    assert not needs.ok
+    assert "jax>=99 is needed" in needs.detail
+    assert "pip install 'jax>=99'" in needs.mend
+    assert "not installed" in told["no-such-dist for plugin needy"].detail
+
+
+def test_a_health_record_is_frozen():
+    with pytest.raises(AttributeError):
+        Health("a", True, "b").ok = False

@@ -1,0 +1,290 @@
+"""Configs as files: lines of problems, expansion, defaults written out, and the JSON Schema."""
+
+import json
+import tomllib
+
+import attrs
+import jsonschema
+import pytest
+import yaml
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+import penstock
+from penstock import ConfigError, Problem, StructuralConfig, registry
+from penstock.cli import main
+from penstock.config import path_field, structure
+from penstock.document import filled, read_config, write_text
+from penstock.lines import key_lines, located
+from penstock.schema import schema
+from penstock.toml import as_toml
+
+GOOD = """\
+batch_size = 2
+[source]
+use = "memory"
+data = { x = [1.0, 2.0, 3.0] }
+
+[[stages]]
+use = "rescale"
+field = "x"
+"""
+BAD = """\
+# a comment
+batch_size = 0
+
+[source]
+use = "memory"
+data = { x = [
+  1.0,
+], y = 3 }
+shufle = true
+
+[[stages]]
+use = "rescale"
+field = "x"
+[[stages]]
+use = "cast"
+field = "x"
+dtype = "float33"
+
+[sampler]
+num_epochs = 2
+"""
+
+
+def write(folder, text, name="c.toml"):
+    path = folder / name
+    path.write_text(text)
+    return str(path)
+
+
+def call(*arguments):
+    return CliRunner().invoke(main, arguments)
+
+
+def test_problems_of_a_toml_file_are_told_with_their_lines(tmp_path):
+    path = write(tmp_path, BAD)
+    with pytest.raises(ConfigError) as caught:
+        penstock.load(path)
+    assert sorted((p.path, p.line) for p in caught.value.problems) == [
+        ("batch_size", 2),
+        ("sampler", 19),
+        ("source.shufle", 9),
+        ("stages[1].dtype", 17),
+    ]
+    assert f"{path}: source.shufle: unknown key; did you mean 'shuffle'? (line 9)" in str(
+        caught.value
+    )
+
+
+def test_a_problem_that_only_the_data_shows_has_its_line_too(tmp_path):
+    path = write(tmp_path, GOOD + '[sampler]\nuse = "sequential"\nnum_records = 9\n')
+    with pytest.raises(ConfigError, match=r"c\.toml: sampler\.num_records: 9 is .* \(line 11\)"):
+        penstock.load(path)
+
+
+def test_other_formats_have_paths_without_lines(tmp_path):
+    path = write(tmp_path, json.dumps({"batch_size": 0}), "c.json")
+    with pytest.raises(ConfigError, match=r"c\.json: batch_size: 0") as caught:
+        penstock.load(path)
+    assert {problem.line for problem in caught.value.problems} == {0}
+
+
+def test_lines_of_nested_arrays_dotted_keys_and_text_of_several_lines():
+    text = (
+        '[[a.b]]\nx.y = 1\n"q r" = """\n[no]\nz = 2\n"""\n\n[[a.b]]\n[a.b.c]\n'
+        "k = [\n  {m = 1},\n  {m = 2}]\n"
+    )
+    assert key_lines(text) == {
+        "a.b[0]": 1, "a.b[0].x": 2, "a.b[0].x.y": 2, "a.b[0].q r": 3, "a.b[1]": 8,
+        "a.b[1].c": 9, "a.b[1].c.k": 10, "a.b[1].c.k[0]": 10, "a.b[1].c.k[0].m": 10,
+        "a.b[1].c.k[1]": 10, "a.b[1].c.k[1].m": 10,
+    }  # fmt: skip
+    assert located([Problem("a.b[1].c.missing", "")], text)[0].line == 9
+    assert located([Problem("nowhere", "")], text)[0].line == 0
+
+
+KEYS = st.text("abc_-", min_size=1, max_size=3)
+VALUES = st.recursive(
+    st.integers(0, 9) | st.booleans() | st.text("xy\n", max_size=4) | st.lists(st.integers(0, 9)),
+    lambda inner: (
+        st.dictionaries(KEYS, inner, max_size=3)
+        | st.lists(st.dictionaries(KEYS, inner, max_size=2), min_size=1, max_size=3)
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(KEYS, VALUES, max_size=4))
+def test_written_toml_parses_to_the_same_and_every_key_has_its_line(mapping):
+    text = as_toml(mapping)
+    assert tomllib.loads(text) == mapping
+    lines, rows = key_lines(text), text.splitlines()
+
+    def check(value, path, key):
+        if path:
+            assert key in rows[lines[path] - 1]
+        if isinstance(value, dict):
+            for inner, v in value.items():
+                check(v, f"{path}.{inner}" if path else inner, inner)
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            for i, v in enumerate(value):
+                check(v, f"{path}[{i}]", key)
+
+    # An empty table has no line where a header below it stands for it.
+    if all(mapping.values()) and not any(isinstance(v, dict) for v in mapping.values()):
+        check({k: v for k, v in mapping.items() if not isinstance(v, list)}, "", "")
+
+
+def test_validate_says_that_a_config_is_good_or_lists_every_problem(tmp_path):
+    good = call("validate", write(tmp_path, GOOD))
+    assert (good.exit_code, good.stdout.endswith("c.toml: good\n")) == (0, True)
+    bad = call("validate", write(tmp_path, BAD), "--json")
+    assert bad.exit_code == 1
+    told = json.loads(bad.stdout)
+    assert told["error"] == "ConfigError"
+    assert {"path": "batch_size", "line": 2, "message": told["problems"][0]["message"]} in (
+        told["problems"]
+    )
+    assert len(told["problems"]) == 4
+    assert json.loads(call("validate", write(tmp_path, GOOD), "--json").stdout)["problems"] == []
+
+
+@pytest.mark.parametrize("suffix", [".toml", ".json", ".yaml"])
+def test_fill_writes_every_default_and_the_result_builds_the_same(tmp_path, suffix):
+    mapping = tomllib.loads(GOOD)
+    first = write(tmp_path, write_text(mapping, suffix), f"first{suffix}")
+    second = str(tmp_path / f"second{suffix}")
+    assert call("fill", first, "-o", second).exit_code == 0
+    assert filled(read_config(second)) == filled(read_config(first))
+    text = (tmp_path / f"second{suffix}").read_text()
+    for word in ("prefetch", "drop_remainder", "shuffle", "offset"):
+        assert word in text
+    assert penstock.load(second).config == penstock.load(first).config
+    again = json.loads(call("fill", first, "--json").stdout)
+    assert again["stages"] == [{"use": "rescale", "field": "x", "scale": 1.0, "offset": 0.0}]
+    assert again["sampler"] is None
+
+
+@attrs.frozen(kw_only=True)
+class PathsConfig(StructuralConfig):
+    folder: str | None = path_field(default=None)
+    text: str = ""
+
+
+def test_variables_are_expanded_only_where_a_field_says_so(monkeypatch):
+    monkeypatch.setenv("PENSTOCK_TEST_FOLDER", "/data")
+    monkeypatch.setenv("HOME", "/home/someone")
+    made = structure(PathsConfig, {"folder": "${PENSTOCK_TEST_FOLDER}/a$$b", "text": "$HOME ~"})
+    assert (made.folder, made.text) == ("/data/a$b", "$HOME ~")
+    assert structure(PathsConfig, {"folder": "~/x"}).folder == "/home/someone/x"
+    assert structure(PathsConfig, {"folder": None}).folder is None
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("$PENSTOCK_NOT_SET/x", "needs the environment variable PENSTOCK_NOT_SET, which is not"),
+        ("cost: 5$", "a \\$ that begins no variable"),
+        (3, "expected 'str"),
+        ("", "not a non-empty string"),
+    ],
+)
+def test_a_path_that_cannot_be_expanded_is_told_at_its_path(value, said):
+    with pytest.raises(ConfigError, match=f"source.folder: .*{said}"):
+        structure(PathsConfig, {"folder": value}, path="source")
+
+
+def problems_by_schema(mapping):
+    made = schema()
+    jsonschema.Draft202012Validator.check_schema(made)
+    return list(jsonschema.Draft202012Validator(made).iter_errors(mapping))
+
+
+def test_the_schema_accepts_good_configs_filled_ones_and_their_own_schema_key(tmp_path):
+    mapping = tomllib.loads(GOOD)
+    assert problems_by_schema(mapping) == []
+    assert problems_by_schema({"$schema": "penstock.json", **mapping}) == []
+    assert problems_by_schema(filled(read_config(write(tmp_path, GOOD)))) == []
+    path = write(tmp_path, json.dumps({"$schema": "penstock.json", **mapping}), "c.json")
+    assert call("validate", path).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"batch_size": 0},
+        {"batch_size": "2"},
+        {"batch": 2},
+        {"source": {"use": "memori"}},
+        {"source": {"use": "memory"}},
+        {"source": "memory"},
+        {"sampler": {"use": "sequential", "num_epochs": 0}},
+        {"sampler": {"use": "sequential", "num_records": 0}},
+        {"stages": {"use": "rescale", "field": "x"}},
+        {"stages": [{"use": "rescale"}]},
+        {"stages": [{"use": "rescale", "field": "x", "scale": "1"}]},
+        {"stages": [{"use": "flip", "field": "x", "probability": 1.5}]},
+        {"stages": [{"use": "cast", "field": "x", "dtype": "float33"}]},
+    ],
+)
+def test_schema_and_validate_refuse_the_same_configs(tmp_path, change):
+    mapping = {**tomllib.loads(GOOD), **change}
+    assert problems_by_schema(mapping)
+    assert call("validate", write(tmp_path, json.dumps(mapping), "c.json")).exit_code == 1
+
+
+def test_the_schema_tells_names_defaults_and_what_the_docstrings_say():
+    rescale = schema()["$defs"]["stage.builtin.rescale"]
+    assert rescale["properties"]["use"]["enum"] == ["rescale", "builtin/rescale"]
+    assert rescale["properties"]["scale"] == {
+        "type": "number",
+        "description": "the result is field * scale + offset.",
+        "default": 1.0,
+    }
+    assert rescale["required"] == ["use", "field"]
+    assert schema()["properties"]["seed"]["description"].startswith("of every component that")
+
+
+def test_the_schema_of_an_unloadable_config_class_takes_any_keys(site):
+    site(
+        "hollow",
+        "from penstock import Component, hookimpl\nPENSTOCK_API = 1\n@hookimpl\n"
+        "def penstock_components():\n"
+        "    yield Component(kind='sampler', name='gone', target='gone:A', config='gone:B',\n"
+        "                    deprecated='use sequential')\n",
+    )
+    made = schema()["$defs"]["sampler.hollow.gone"]
+    assert "No module named 'gone'" in made["description"]
+    assert made["deprecated"]
+    mapping = {**tomllib.loads(GOOD), "sampler": {"use": "gone", "whatever": 1}}
+    assert problems_by_schema(mapping) == []
+
+
+def test_a_config_round_trips_through_each_format(tmp_path):
+    path = write(tmp_path, GOOD)
+    config = {**penstock.load(path).config, "source": tomllib.loads(GOOD)["source"]}
+    for suffix, parse in (
+        (".toml", tomllib.loads),
+        (".json", json.loads),
+        (".yaml", yaml.safe_load),
+    ):
+        assert parse(write_text(config, suffix)) == json.loads(json.dumps(config))
+
+
+def test_a_config_imports_nothing_by_path(tmp_path):
+    for wrong in ("os:system", "os.path", "penstock.builtin.memory:MemorySource", "../x", ""):
+        path = write(tmp_path, json.dumps({"batch_size": 1, "source": {"use": wrong}}), "c.json")
+        with pytest.raises(ConfigError, match=r"source\.use: no source is called"):
+            penstock.load(path)
+    with pytest.raises(ConfigError, match="unknown key"):
+        registry.parse("stage", {"use": "rescale", "field": "x", "target": "os:system"})
+
+
+def test_schema_is_printed_or_written(tmp_path):
+    assert json.loads(call("schema").stdout)["title"] == "Penstock pipeline"
+    assert call("schema", "--json").stdout.count("\n") == 1
+    call("schema", "-o", str(tmp_path / "s.json"))
+    assert json.loads((tmp_path / "s.json").read_text())["$defs"]["source"]

@@ -1,0 +1,222 @@
+"""`penstock plugins show | check | why | lock`, with plugins good and broken on a path."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from penstock.cli import main
+
+GOOD = '''
+import attrs
+from penstock import Component, hookimpl
+from penstock.config import integer, SamplerConfig
+PENSTOCK_API = 1
+
+@hookimpl
+def penstock_components():
+    yield Component(kind="sampler", name="thing", target="{module}:Thing",
+                    config="{module}:Config", summary="A thing.", aliases=["old-thing"],
+                    capabilities=["exactly-once"])
+
+@attrs.frozen(kw_only=True)
+class Config(SamplerConfig):
+    """size: how large it is."""
+
+    size: int = attrs.field(default=3, validator=integer(1))
+
+class Thing:
+    def __init__(self, config):
+        self.config = config
+
+    def __len__(self):
+        return 1
+
+    def indices(self, start, stop):
+        return list(range(start, stop))
+'''
+
+
+def call(*arguments):
+    return CliRunner().invoke(main, ["plugins", *arguments])
+
+
+def test_show_tells_where_a_component_comes_from_and_what_it_takes(site):
+    module = site("mine", GOOD, dist="my-dist", version="1.2")
+    shown = call("show", "old-thing")
+    assert shown.exit_code == 0, shown.output
+    for text in ("mine/thing", "my-dist", "1.2", f"{module}:Thing", "exactly-once", "old-thing"):
+        assert text in shown.stdout
+    assert "  size (int, default 3): how large it is." in shown.stdout
+    (component,) = json.loads(call("show", "mine/thing", "--json").stdout)["components"]
+    assert {"name": "size", "type": "int", "required": False, "default": "3",
+            "description": "how large it is."} in component["fields"]  # fmt: skip
+    rescale = call("show", "rescale", "--kind", "stage").stdout
+    assert "field (str, required)" in rescale
+
+
+def test_show_of_an_unknown_or_broken_name_ends_with_its_error(site):
+    site("bad", "raise OSError('no such library')")
+    assert "did you mean 'sequential'" in call("show", "sequentail", "--kind", "sampler").output
+    told = call("show", "bad/thing", "--json")
+    assert told.exit_code == 1
+    assert json.loads(told.stdout)["error"] == "BrokenPluginError"
+    assert json.loads(told.stdout)["mend"]
+
+
+def test_why_tells_what_wins_and_over_what(site, monkeypatch):
+    site("one", GOOD, dist="dist-one")
+    site("two", GOOD, dist="dist-two")
+    ambiguous = call("why", "thing")
+    assert ambiguous.exit_code == 1
+    assert "is offered by dist-one (one/thing) and dist-two (two/thing)" in ambiguous.stdout
+    monkeypatch.setenv("PENSTOCK_PREFER", "two")
+    site("three", GOOD.replace('"thing"', '"sequential"').replace("old-thing", "x"))
+    told = call("why", "old-thing")
+    assert told.exit_code == 0
+    assert "sampler 'old-thing' is sampler 'two/thing' of dist-two 1.0" in told.stdout
+    assert "'old-thing' is an alias of 'thing'" in told.stdout
+    assert "before sampler 'one/thing' of dist-one 1.0: PENSTOCK_PREFER" in told.stdout
+    built_in = call("why", "sequential").stdout
+    assert "before sampler 'three/sequential' of three 1.0: a built-in cannot be" in built_in
+
+
+def test_why_shows_the_real_traceback_of_a_broken_plugin(site):
+    module = site("bad", "def load():\n    raise OSError('no such library')\nload()")
+    told = call("why", "bad/anything")
+    assert told.exit_code == 1
+    assert f'{module}.py", line 2, in load' in told.stdout
+    assert "OSError: no such library" in told.stdout
+
+
+def test_why_gives_the_cure_of_what_is_not_there(monkeypatch, site):
+    monkeypatch.setattr("importlib.metadata.distributions", list)
+    told = call("why", "tfds-eager", "--json")
+    assert told.exit_code == 1
+    document = json.loads(told.stdout)
+    assert "pip install 'penstock[tfds]'" in document["lines"][0]
+    assert sys.executable in document["lines"][0]
+    assert document["kinds"] == []
+    assert "did you mean 'rescale'" in call("why", "rescal").stdout
+    assert "no source is called" in call("why", "zzzzz", "--kind", "source").stdout
+
+
+def test_check_of_a_good_plugin_is_green(site):
+    site("mine", GOOD, dist="my-dist")
+    done = call("check", "my-dist")
+    assert done.exit_code == 0, done.output
+    assert "ok  plugin mine: my-dist 1.0 declares 1 components" in done.stdout
+    assert "nothing heavy" in done.stdout
+    assert "ok  sampler mine/thing: A thing." in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("PENSTOCK_API = 1", "PENSTOCK_API = 2", "PENSTOCK_API = 2"),
+        ("import attrs", "import attrs\nraise OSError('gone')", "OSError: gone"),
+        ("import attrs", "import attrs, numpy", "with numpy"),
+        ("import attrs", "import attrs, time; time.sleep(0.06)", "have 50 ms"),
+        (', summary="A thing."', "", "has no summary"),
+        ("frozen(kw_only=True)\nclass Config(SamplerConfig)", "define\nclass Config",
+         "Config can be changed"),
+        ("size: int =", "sizes: list = []\n    size: int =", "mutable default"),
+        ("size: int =", 'size: "Nothing" =', "the types of"),
+        ("size: how", "large: how", "says nothing of size"),
+        ("def indices", "def index", "Thing is no sampler; it lacks indices"),
+        ("self, config", "self, config, more", "cannot be called with its config"),
+        (":Thing", ":Thong", "could not be loaded: AttributeError"),
+        (':Thing"', ':PENSTOCK_API"', "cannot be called"),
+        ('name="thing"', 'name="sequential"', "means builtin/sequential of penstock"),
+        ('name="thing"', 'name="Thing"', "kebab-case"),
+        ('kind="sampler"', 'kind="sampel"', "'sampel' is none of"),
+    ],
+)  # fmt: skip
+def test_check_names_each_fault(site, old, new, said):
+    assert old in GOOD
+    site("mine", GOOD.replace(old, new), dist="my-dist")
+    done = call("check", "mine", "--json")
+    assert done.exit_code == 1, done.output
+    wrong = [finding for finding in json.loads(done.stdout) if not finding["ok"]]
+    assert any(said in finding["detail"] for finding in wrong), wrong
+    assert all(finding["mend"] for finding in wrong)
+
+
+def test_check_of_a_folder_reads_the_name_of_its_project(site, tmp_path, monkeypatch):
+    site("mine", GOOD, dist="my-dist")
+    project = tmp_path / "project"
+    project.mkdir()
+    monkeypatch.chdir(project)
+    assert "names no project" in call("check", ".").output
+    (project / "pyproject.toml").write_text('[project]\nname = "my_dist"\n')
+    assert call("check", ".").exit_code == 0
+    (project / "pyproject.toml").write_text('[project]\nname = "other-dist"\n')
+    told = call("check", ".")
+    assert told.exit_code == 1
+    assert "BAD dist other-dist: not installed in this environment" in told.stdout
+    assert "pip install -e ." in told.stdout
+    (project / "pyproject.toml").write_text('[project]\nname = "pytest"\n')
+    assert "no entry point in the group penstock" in call("check", ".").stdout
+
+
+def test_check_without_a_name_looks_at_all_plugins(site):
+    site("mine", GOOD, dist="my-dist")
+    site("bad", "raise OSError('no such library')")
+    told = call("check")
+    assert told.exit_code == 1
+    assert "ok  sampler mine/thing" in told.stdout
+    assert "BAD plugin bad" in told.stdout
+
+
+def test_lock_prints_requirements_and_compares_with_them(site, tmp_path):
+    site("mine", GOOD, dist="my-dist", version="1.2")
+    lock = call("lock").stdout
+    assert "my-dist==1.2  # sampler/thing\n" in lock
+    file = tmp_path / "plugins.lock"
+    file.write_text(lock)
+    assert call("lock", "--check", str(file)).exit_code == 0
+    file.write_text(lock.replace("my-dist==1.2", "my-dist==1.1\ngone==3"))
+    differing = call("lock", "--check", str(file), "--json")
+    assert differing.exit_code == 1
+    wrong = {row["subject"]: row for row in json.loads(differing.stdout) if not row["ok"]}
+    assert wrong["my-dist"]["detail"] == "1.2, locked at 1.1"
+    assert wrong["gone"]["detail"] == "not installed, locked at 3"
+    assert "pip install my-dist==1.1" in wrong["my-dist"]["mend"]
+    assert {"dist": "my-dist", "version": "1.2", "names": ["sampler/thing"]} in (
+        json.loads(call("lock", "--json").stdout)
+    )
+
+
+@pytest.mark.parametrize(
+    "command", [["list"], ["lock"], ["show", "memory"], ["why", "memory"], ["check", "fine"]]
+)
+def test_recovery_commands_work_beside_broken_plugins(site, tmp_path, command):
+    site("bad", "raise OSError('no such library')")
+    (tmp_path / "wreck-1.dist-info").mkdir()
+    (tmp_path / "wreck-1.dist-info/entry_points.txt").write_bytes(b"\xff\xfe")
+    site("fine", GOOD)
+    done = call(*command)
+    assert done.exit_code == 0, done.output
+    assert "Traceback" not in done.output
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [("penstock plu", "plugins"), ("penstock plugins wh", "why"),
+     ("penstock plugins show epo", "epoch-aware"),
+     ("penstock plugins show builtin/seq", "builtin/sequential"),
+     ("penstock plugins list --kind ba", "batcher")],
+)  # fmt: skip
+def test_the_shell_completes_commands_names_and_kinds(words, offered):
+    pytest.importorskip("penstock_samplers")
+    command = Path(sys.executable).with_name("penstock")
+    if not command.exists():
+        pytest.skip("the command penstock is not beside this interpreter")
+    environment = {**os.environ, "_PENSTOCK_COMPLETE": "bash_complete", "COMP_WORDS": words,
+                   "COMP_CWORD": str(len(words.split()) - 1)}  # fmt: skip
+    done = subprocess.run([command], env=environment, capture_output=True, text=True)
+    assert f"plain,{offered}" in done.stdout

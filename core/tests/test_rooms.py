@@ -61,7 +61,11 @@ ALLOWED = {
     "cli/describe": "click",
     "cli/doctor": "click",
     "cli/plugins": "attrs click",
-    "cli/run": "click jax rich",
+    "cli/run": "click jax prometheus_client rich",
+    "cli/verify": "attrs click",
+    "verify": "attrs jax numpy",
+    "checkpoint": "attrs jax orbax",
+    "metrics": "prometheus_client",
 }
 
 

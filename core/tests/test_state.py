@@ -1,9 +1,11 @@
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 
-from penstock import StateError
+from penstock import StateError, state
 from penstock.state import counters_of, diff, document, fingerprint, load, save
 
 PRINT = fingerprint({"source": {"use": "memory", "version": "1"}, "train": [4, 10]})
@@ -37,13 +39,13 @@ def test_long_parts_become_digests_that_still_differ():
     "wrong",
     [
         {},
-        {"format": 1, "counters": {"pass": 0}},
-        {"format": 2, "counters": {"pass": 0}, "fingerprint": PRINT},
-        {"format": 1, "counters": {}, "fingerprint": PRINT},
-        {"format": 1, "counters": {"pass": -1}, "fingerprint": PRINT},
-        {"format": 1, "counters": {"pass": "0"}, "fingerprint": PRINT},
-        {"format": 1, "counters": {"pass": True}, "fingerprint": PRINT},
-        {"format": 1, "counters": {"pass": 0}, "fingerprint": {1: 2}},
+        {"format": 2, "counters": {"pass": 0}},
+        {"format": 99, "counters": {"pass": 0}, "fingerprint": PRINT},
+        {"format": 2, "counters": {}, "fingerprint": PRINT},
+        {"format": 2, "counters": {"pass": -1}, "fingerprint": PRINT},
+        {"format": 2, "counters": {"pass": "0"}, "fingerprint": PRINT},
+        {"format": 2, "counters": {"pass": True}, "fingerprint": PRINT},
+        {"format": 2, "counters": {"pass": 0}, "fingerprint": {1: 2}},
     ],
 )
 def test_a_document_that_is_cut_or_wrong_is_refused(wrong):
@@ -92,3 +94,45 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
         save(path, {"new": 2})
     assert load(path) == {"old": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["state.json"]
+
+
+def test_a_document_of_format_1_is_read_and_still_compared():
+    here = {"source": {"use": "a/b", "dist": "a 1", "target": "a:B", "n": 3}, "long": {"x": 1}}
+    old = {
+        "format": 1,
+        "counters": {"pass": 2},
+        "fingerprint": {"source": {"use": "a/b", "n": 3}, "long": "blake2:0123456789abcdef"},
+    }
+    assert state.counters_of(old, here) == {"pass": 2}
+    old["fingerprint"]["source"]["n"] = 4
+    with pytest.raises(StateError, match=r"source\.n: 4 -> 3"):
+        state.counters_of(old, here)
+    with pytest.raises(StateError):
+        state.counters_of({"format": 1, "counters": {"pass": 0}}, here)
+
+
+def test_a_newer_format_is_refused():
+    document = {"format": 3, "counters": {"pass": 0}, "fingerprint": {}}
+    with pytest.raises(StateError, match="format 3; this penstock reads formats 1 to 2: a newer"):
+        state.counters_of(document, {})
+
+
+def test_a_full_disk_leaves_the_old_state_whole(tmp_path):
+    program = (
+        "import resource, signal, sys\n"
+        "from penstock import state\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64))\n"
+        "try:\n"
+        "    state.save(sys.argv[1], {'counters': list(range(1000))})\n"
+        "except OSError as error:\n"
+        "    print(error)\n"
+    )
+    file = tmp_path / "state.json"
+    state.save(file, {"format": 2, "counters": {"pass": 7}})
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(file)], capture_output=True, text=True, check=True
+    )
+    assert "large" in done.stdout or "space" in done.stdout
+    assert state.load(file)["counters"] == {"pass": 7}
+    assert [path.name for path in tmp_path.iterdir()] == ["state.json"]

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         PenstockError,
         PluginWarning,
         Problem,
+        StallWarning,
         StateError,
         UnknownComponentError,
     )
@@ -67,6 +68,7 @@ _HOMES = {
         "PenstockError",
         "PluginWarning",
         "Problem",
+        "StallWarning",
         "StateError",
         "UnknownComponentError",
     ),
@@ -101,6 +103,7 @@ __all__ = [
     "SamplerConfig",
     "SamplerModule",
     "SourceModule",
+    "StallWarning",
     "StateError",
     "Step",
     "StructuralConfig",

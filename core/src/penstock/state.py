@@ -10,8 +10,9 @@ from typing import Any
 
 from penstock.errors import StateError
 
-FORMAT = 1
+FORMAT = 2
 MAX_BYTES = 2048
+_DIGEST = "blake2:"
 _FINGERPRINT_BYTES = MAX_BYTES - 512  # the counters need room too
 
 
@@ -47,12 +48,14 @@ def counters_of(
     """
     if not isinstance(state, dict):
         raise TypeError(f"a pipeline's state is a dict, not {type(state).__name__}")
+    state = migrated(state, print_)
     missing = sorted({"format", "counters", "fingerprint"} - state.keys())
     if missing:
         raise StateError(f"the state document lacks {', '.join(missing)}; it was cut or is another")
     if state["format"] != FORMAT:
         raise StateError(
-            f"the state document has format {state['format']!r}; this penstock reads {FORMAT}"
+            f"the state document has format {state['format']!r}; this penstock reads formats 1 to "
+            f"{FORMAT}: a newer one can read it"
         )
     counters = state["counters"]
     good = isinstance(counters, dict) and all(
@@ -71,6 +74,38 @@ def counters_of(
                 + "\npass ignore_fingerprint=True to restore it all the same"
             )
     return dict(counters)
+
+
+def migrated(state: Mapping[str, Any], print_: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a state document of an older format as one of today's; others as they are.
+
+    print_: the pipeline's fingerprint, for what an older document did not hold.
+    """
+    document = dict(state)
+    while document.get("format") in _MIGRATIONS:
+        document = _MIGRATIONS[document["format"]](document, print_)
+    return document
+
+
+def _with_provenance(document: dict[str, Any], print_: Mapping[str, Any]) -> dict[str, Any]:
+    """From format 1, which did not tell the dist and the target of a component.
+
+    Parts that it kept as digests cannot be compared, and are taken to be equal.
+    """
+    saved = document.get("fingerprint")
+    if not isinstance(saved, Mapping):
+        return {**document, "format": 2}
+    parts = dict(saved)
+    for name, part in saved.items():
+        here = print_.get(name)
+        if isinstance(here, Mapping) and isinstance(part, Mapping):
+            parts[name] = {**{k: here[k] for k in ("dist", "target") if k in here}, **part}
+        elif here is not None and isinstance(part, str) and part.startswith(_DIGEST):
+            parts[name] = here
+    return {**document, "format": 2, "fingerprint": parts}
+
+
+_MIGRATIONS = {1: _with_provenance}
 
 
 def diff(saved: Any, here: Any, path: str = "") -> list[str]:
@@ -101,13 +136,17 @@ def save(path: str | os.PathLike[str], state: Mapping[str, Any]) -> None:
 
 def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return the state document in a file; raises `StateError` where it is cut or another."""
-    text = Path(path).read_text(encoding="utf-8")
+    return parse(Path(path).read_text(encoding="utf-8"), os.fspath(path))
+
+
+def parse(text: str, origin: str) -> dict[str, Any]:
+    """Return the state document in a text; raises `StateError` where it is cut or another."""
     try:
         state = json.loads(text)
     except json.JSONDecodeError as error:
-        raise StateError(f"{os.fspath(path)} is not a whole state document: {error}") from error
+        raise StateError(f"{origin} is not a whole state document: {error}") from error
     if not isinstance(state, dict):
-        raise StateError(f"{os.fspath(path)} holds {type(state).__name__}, not a state document")
+        raise StateError(f"{origin} holds {type(state).__name__}, not a state document")
     return state
 
 
@@ -124,4 +163,4 @@ def _show(value: Any) -> str:
 
 
 def _digest(text: str) -> str:
-    return "blake2:" + hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+    return _DIGEST + hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

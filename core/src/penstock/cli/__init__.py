@@ -20,6 +20,7 @@ _HOMES = {
     "run": "run:run",
     "schema": "config:schema",
     "validate": "config:validate",
+    "verify-resume": "verify:verify_resume",
 }
 
 

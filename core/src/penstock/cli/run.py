@@ -12,9 +12,10 @@ from penstock.cli.output import config_argument, errors_told, json_option, spec_
 @click.command()
 @config_argument
 @click.option("--steps", type=click.IntRange(min=1), help="Stop after this many steps.")
+@click.option("--metrics-port", type=int, help="Serve Prometheus metrics there meanwhile.")
 @json_option
 @errors_told
-def run(config: str, steps: int | None, as_json: bool) -> None:
+def run(config: str, steps: int | None, metrics_port: int | None, as_json: bool) -> None:
     """Iterate a pipeline for one pass and report what came, how fast."""
     from contextlib import closing
 
@@ -29,8 +30,11 @@ def run(config: str, steps: int | None, as_json: bool) -> None:
     )
 
     from penstock.assemble import load
+    from penstock.timing import advice
 
     pipeline = load(config)
+    if metrics_port is not None:
+        _serve_metrics(pipeline, metrics_port)
     count = getattr(pipeline.scheduler, "steps_per_pass", None)
     total = steps or (None if count is None else count(pipeline.plans))
     report: dict[str, dict[str, Any]] = {}
@@ -54,12 +58,19 @@ def run(config: str, steps: int | None, as_json: bool) -> None:
                 break
             asked = time.perf_counter()
     elapsed = time.perf_counter() - began
+    stats = pipeline.stats()
     for stream, row in report.items():
         row["records_per_s"] = round(row["records"] / elapsed, 1)
         row["waiting_s"] = round(row["waiting_s"], 6)
         row["batch"] = spec_texts(pipeline.batch_spec(stream))
     if as_json:
-        shown = {"config": config, "elapsed_s": round(elapsed, 6), "streams": report}
+        shown = {
+            "config": config,
+            "elapsed_s": round(elapsed, 6),
+            "streams": report,
+            "stats": stats,
+            "advice": advice(stats),
+        }
         click.echo(json.dumps(shown))
         return
     click.echo(f"{elapsed:.3f} s in all")
@@ -70,3 +81,19 @@ def run(config: str, steps: int | None, as_json: bool) -> None:
         )
         for field, text in row["batch"].items():
             click.echo(f"  {field}: {text}")
+    parts = {part: value for part, value in stats["seconds"].items() if value >= 0.0005}
+    click.echo("seconds: " + ", ".join(f"{part} {value:.3f}" for part, value in parts.items()))
+    click.echo(advice(stats))
+
+
+def _serve_metrics(pipeline: Any, port: int) -> None:
+    try:
+        from prometheus_client import start_http_server
+
+        from penstock.metrics import export_metrics
+    except ModuleNotFoundError as error:
+        raise click.UsageError(
+            "--metrics-port needs prometheus-client: pip install 'penstock[prometheus]'"
+        ) from error
+    export_metrics(pipeline)
+    start_http_server(port)

@@ -1,0 +1,30 @@
+import gc
+
+import numpy as np
+import pytest
+
+from penstock import Pipeline, create
+
+prometheus_client = pytest.importorskip(
+    "prometheus_client", reason="the extra `prometheus` is not installed"
+)
+
+
+def test_prometheus_sees_what_stats_say_and_nothing_once_the_pipeline_is_gone():
+    from penstock.metrics import export_metrics
+
+    registry = prometheus_client.CollectorRegistry()
+    source = create("source", "memory", data={"x": np.arange(20)})
+    pipeline = Pipeline(source=source, batch_size=4)
+    export_metrics(pipeline, name="digits", registry=registry)
+    list(pipeline)
+    label = {"pipeline": "digits"}
+    stats = pipeline.stats()
+    assert registry.get_sample_value("penstock_steps_total", label) == 5
+    assert registry.get_sample_value("penstock_records_total", label) == 20
+    waited = registry.get_sample_value("penstock_seconds_total", {**label, "part": "waiting"})
+    assert waited == stats["seconds"]["waiting"] > 0
+    assert registry.get_sample_value("penstock_input_bound", label) == stats["input_bound"]
+    del pipeline
+    gc.collect()
+    assert registry.get_sample_value("penstock_steps_total", label) is None

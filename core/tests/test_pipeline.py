@@ -19,6 +19,7 @@ from penstock import (
     build,
     create,
 )
+from penstock.document import PipelineConfig
 
 N = 10
 
@@ -63,6 +64,16 @@ class Counting:
 @pytest.fixture(params=[0, 2], ids=["prefetch=0", "prefetch=2"])
 def prefetch(request):
     return request.param
+
+
+@pytest.fixture(autouse=True, params=["prefetched", "not prefetched", "on the device"])
+def way(request, monkeypatch):
+    """Run every test with a thread, without one, and with records that are on the device."""
+    if request.param == "not prefetched":
+        monkeypatch.setitem(Pipeline.__init__.__kwdefaults__, "prefetch", 0)
+        monkeypatch.setitem(PipelineConfig.__init__.__kwdefaults__, "prefetch", 0)
+    if request.param != "on the device":
+        monkeypatch.setattr("penstock.stream.holds_records", lambda source: False)
 
 
 @pytest.fixture(autouse=True)
@@ -596,3 +607,29 @@ def test_reset_goes_back_to_the_first_batch():
     list(pipeline)
     pipeline.reset()
     assert ids(pipeline.steps())[0] == [0, 1, 2, 3]
+
+
+def test_a_thousand_iterators_leave_no_thread_and_no_memory():
+    import tracemalloc
+
+    pipeline = build(config())
+    counting = Pipeline(source=Counting(40), batch_size=4)
+    before = threading.active_count()
+
+    def use(times):
+        for _ in range(times):
+            next(iter(pipeline))
+            next(iter(counting))
+
+    use(50)
+    gc.collect()
+    tracemalloc.start()
+    use(450)
+    gc.collect()
+    grown = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert grown < 200_000
+    for thread in threading.enumerate():
+        if thread.name == "penstock-prefetch":
+            thread.join(timeout=5)
+    assert threading.active_count() <= before

@@ -45,6 +45,7 @@ ALLOWED = {
     "stream": "attrs jax numpy",
     "wiring": "flax",
     "run": "attrs jax numpy",
+    "iterator": "",
     "pipeline": "attrs flax jax numpy",
     "document": "attrs yaml",
     "lines": "",

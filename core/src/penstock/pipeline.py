@@ -14,9 +14,9 @@ from penstock import registry, specs, state
 from penstock.builtin.single import SingleScheduler
 from penstock.config import check_integer
 from penstock.errors import ConfigError, PenstockError, Problem, StateError
+from penstock.iterator import PipelineIterator
 from penstock.placement import placement_of
 from penstock.plan import TRAIN, Step, StreamPlan
-from penstock.prefetch import ClosableIterator
 from penstock.run import Run, split_counters
 from penstock.stream import INSIDE, is_windowed
 from penstock.wiring import Wiring
@@ -115,11 +115,11 @@ class Pipeline(nnx.Module):
         """The plan of each stream: batches per epoch and pass, batch size, which records when."""
         return self._run.plans
 
-    def __iter__(self) -> "PipelineIterator":
+    def __iter__(self) -> PipelineIterator:
         """Return an iterator over the batches that are left of the current pass, of all streams."""
         return PipelineIterator(self, self._batches)
 
-    def steps(self) -> "PipelineIterator":
+    def steps(self) -> PipelineIterator:
         """Return an iterator over the steps that are left of the current pass, with their batches.
 
         The pass after it is the next epoch or epochs. It begins, too, where an earlier iteration
@@ -335,35 +335,6 @@ class Pipeline(nnx.Module):
             if hasattr(part, "identity"):
                 parts[path]["data"] = part.identity()
         return state.fingerprint(parts)
-
-
-class PipelineIterator(ClosableIterator):
-    """What is left of a pipeline's pass, as steps or batches; a context manager that closes it.
-
-    `get_state` and `set_state` are named as those of grain's iterators are, so that what saves and
-    restores these works with it.
-    """
-
-    def __init__(self, pipeline: Pipeline, make: Callable[[], Generator[Any]]) -> None:
-        self._pipeline, self._make = pipeline, make
-        self._items = make()
-
-    def __next__(self) -> Any:
-        return next(self._items)
-
-    def close(self) -> None:
-        """Stop, and end the thread that makes batches ahead."""
-        self._items.close()
-
-    def get_state(self) -> dict[str, Any]:
-        """Return `Pipeline.get_state()`."""
-        return self._pipeline.get_state()
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Go to a state that `get_state` gave, and go on from there; raises as the pipeline's."""
-        self._pipeline.set_state(state)
-        self.close()
-        self._items = self._make()
 
 
 @attrs.frozen(eq=False)

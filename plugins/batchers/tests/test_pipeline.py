@@ -1,0 +1,101 @@
+"""The windowed batchers in a pipeline: exactly once, exact resume, by name."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from penstock import ConfigError, build, load
+
+BUCKET = {"use": "bucket", "fields": ["x"], "boundaries": [3, 6, 9], "window": 3}
+PACK = {"use": "pack", "fields": {"x": 12}, "window": 4, "max_segments": 5}
+SPLIT = {"use": "pack", "fields": {"x": 4}, "window": 4, "too_long": "split", "max_segments": 5}
+SPLIT_BUCKET = {**BUCKET, "boundaries": [2, 4], "too_long": "split"}
+
+
+def make(batcher, n=29, batch_size=2, **options):
+    generator = np.random.default_rng(0)
+    data = {
+        "x": [np.arange(k) + 100 * i for i, k in enumerate(generator.integers(1, 10, n))],
+        "id": np.arange(n),
+    }
+    source = {"use": "memory", "data": data, "shuffle": True}
+    return build({"batch_size": batch_size, "source": source, "batcher": batcher, **options})
+
+
+def shown(step):
+    batch = {name: np.asarray(value).tolist() for name, value in step.batch.items()}
+    return step.sample, step.update, step.first, step.last, step.indices.tolist(), batch
+
+
+@pytest.mark.parametrize("batcher", [BUCKET, PACK, SPLIT, SPLIT_BUCKET])
+@pytest.mark.parametrize("prefetch", [0, 2])
+def test_state_at_every_batch_continues_exactly(batcher, prefetch):
+    whole = [shown(step) for step in make(batcher, prefetch=prefetch).steps()]
+    pipeline, saved = make(batcher, prefetch=prefetch), []
+    for _ in pipeline.steps():
+        saved.append(json.dumps(pipeline.get_state()))
+    assert max(map(len, saved)) < 2048
+    for done, state in enumerate(saved, 1):
+        other = make(batcher, prefetch=prefetch)
+        other.set_state(json.loads(state))
+        assert [shown(step) for step in other.steps()] == whole[done:]
+
+
+@pytest.mark.parametrize("batcher", [BUCKET, PACK, SPLIT, SPLIT_BUCKET])
+def test_every_record_comes_exactly_once_a_pass(batcher):
+    pipeline = make(batcher)
+    _, source = pipeline.components()["source"]
+    everything = sorted(np.concatenate(list(source.config.data["x"])).tolist())
+    for _ in range(2):
+        steps = list(pipeline.steps())
+        assert sorted(np.concatenate([s.indices for s in steps]).tolist()) == list(range(29))
+        tokens = [np.asarray(s.batch["x"])[np.asarray(s.batch["x_mask"])] for s in steps]
+        assert sorted(np.concatenate(tokens).tolist()) == everything
+
+
+def test_a_bucket_pipeline_has_one_row_for_each_record():
+    for step in make(BUCKET).steps():
+        batch = step.batch
+        assert batch["id"][batch["valid_mask"]].tolist() == step.indices.tolist()
+        assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(batch))
+
+
+def test_batches_have_the_specs_that_the_pipeline_promises():
+    spec = make(PACK).batch_spec()
+    for batch in make(PACK):
+        assert jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), batch) == spec
+    pipeline = make(BUCKET)
+    _, batcher = pipeline.components()["batcher"]
+    _, source = pipeline.components()["source"]
+    allowed = batcher.batch_specs(source.element_spec(), batch_size=2)
+    assert allowed[-1] == pipeline.batch_spec()
+    for batch in pipeline:
+        assert jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), batch) in allowed
+
+
+@pytest.mark.parametrize("name", ["bucket", "pack"])
+def test_a_file_names_it(name, tmp_path):
+    text = {
+        "bucket": 'fields = ["x"]\nboundaries = [4, 8]\ntoo_long = "truncate"',
+        "pack": "fields = { x = 8 }\nmax_segments = 3",
+    }[name]
+    path = tmp_path / "it.toml"
+    path.write_text(
+        'batch_size = 2\n[source]\nuse = "memory"\n[source.data]\nx = [[1, 2], [3], [4, 5, 6]]\n'
+        f'[batcher]\nuse = "{name}"\n{text}\n'
+    )
+    pipeline = load(path)
+    assert sum(int(b["x"].sum()) for b in pipeline) == 21
+    described = pipeline.config["batcher"]
+    assert described["use"] == name
+    path.write_text(path.read_text() + "unknown = 1\n")
+    with pytest.raises(ConfigError, match=r"batcher\.unknown: unknown key"):
+        load(path)
+
+
+def test_a_state_of_another_batcher_is_refused():
+    pipeline = make(BUCKET)
+    with pytest.raises(ValueError, match="boundaries"):
+        make({**BUCKET, "boundaries": [3, 9]}).set_state(pipeline.get_state())

@@ -176,7 +176,8 @@ def test_keys_and_strings_have_a_place_for_each_segment():
 
 def test_packing_in_a_window_leaves_little_padding():
     lengths = np.clip(np.random.default_rng(0).lognormal(5.5, 1, 4096), 1, 2048).astype(int)
-    made = batcher(fields={"tokens": 2048}, window=512)
+    made = batcher(fields={"tokens": 2048}, window=None)
+    assert [made.window_size(n) for n in (1, 8, 256, 4096)] == [1024, 8192, 2**17, 2**19]
     for _ in made.process([{"tokens": np.zeros(n, np.int32)} for n in lengths], batch_size=8):
         pass
     assert made.fill > 0.99
@@ -210,6 +211,7 @@ def test_it_works_by_name_and_is_compiled_once():
         ({"fields": {"": 3}}, "fields: '' is not a non-empty string"),
         ({"algorithm": "worst-fit"}, "algorithm: 'worst-fit' is none of"),
         ({"window": 0}, "window: 0 is not"),
+        ({"window": 1.5}, "window: 1.5 is not"),
         ({"max_segments": 0}, "max_segments: 0 is not"),
         ({"too_long": "drop"}, "too_long: 'drop' is none of"),
     ],

@@ -116,7 +116,8 @@ class PackBatcherConfig(StructuralConfig):
     fields: the sequence fields and the row length of each, such as {"tokens": 2048}.
     algorithm: "best-fit" puts a sequence into the fullest row with room, "first-fit" into the
         first; both take the sequences of a window from long to short.
-    window: records that are packed together, in batch sizes; 1 or more.
+    window: records that are packed together, in batch sizes, 1 or more; where None 1024, or as
+        many as make 131,072 records, but at least 128.
     too_long: what becomes of a record longer than a row: "error", "truncate" (its end is dropped)
         or "split" (it becomes several segments).
     max_segments: most sequences in one row, 1 or more; needed where records have other fields.
@@ -125,7 +126,7 @@ class PackBatcherConfig(StructuralConfig):
 
     fields: dict[str, int] = attrs.field(converter=_as_lengths, validator=_field_lengths)
     algorithm: str = attrs.field(default=BEST_FIT, validator=one_of(FIRST_FIT, BEST_FIT))
-    window: int = attrs.field(default=512, validator=integer(1))
+    window: int | None = attrs.field(default=None, validator=integer(1, optional=True))
     too_long: str = attrs.field(default=ERROR, validator=one_of(ERROR, TRUNCATE, SPLIT))
     max_segments: int | None = attrs.field(default=None, validator=integer(1, optional=True))
     pad_value: float = attrs.field(default=0, validator=number())

@@ -62,24 +62,22 @@ def _scan(
     fields, count = lengths.shape
     # The room of all rows that there may be; those not yet opened stand behind the opened ones.
     room = np.repeat(capacities[:, None], count + 1, axis=1)
+    left = room.sum(axis=0)
     segments = np.zeros(count + 1, np.int64)
     rows = np.empty(count, np.int64)
     openers: list[int] = []
-    needs = lengths.T.tolist()
     for sequence in order:
-        need = needs[sequence]
+        need = lengths[:, sequence]
         stop = len(openers) + 1
         fits = room[0, :stop] >= need[0]
         for field in range(1, fields):
             fits &= room[field, :stop] >= need[field]
-        if best:
-            row = int(np.where(fits, room[:, :stop].sum(axis=0), _NEVER).argmin())
-        else:
-            row = int(fits.argmax())
+        row = int(np.where(fits, left[:stop], _NEVER).argmin() if best else fits.argmax())
         if row == len(openers):
             openers.append(sequence)
         rows[sequence] = row
         room[:, row] -= need
+        left[row] -= need.sum()
         segments[row] += 1
         if segments[row] == max_segments:
             room[:, row] = -1

@@ -30,6 +30,13 @@ class PackBatcher(WindowedBatcher):
     max_segments, ...), segment 1 first, and `segment_mask` tells entries from padding.
     """
 
+    def window_size(self, batch_size: int) -> int:
+        """Return the number of records in a window."""
+        if self.config.window is not None:
+            return super().window_size(batch_size)
+        specs.check_batch_size(batch_size)
+        return batch_size * max(128, min(1024, 2**17 // batch_size))
+
     def batches_of_window(
         self, records: dict[str, Any], *, batch_size: int
     ) -> Iterator[tuple[dict[str, Any], Any]]:

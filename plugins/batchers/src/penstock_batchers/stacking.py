@@ -1,5 +1,6 @@
 """Elements into records: a dict of arrays with one leading axis, all like the first element."""
 
+import operator
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -26,18 +27,17 @@ class Stacker:
         if isinstance(first, dict):
             specs.check_no_mask(first)
         rest = self._rest(first, 0)
-        leaves: Any = jax.tree_util.tree_leaves_with_path(rest)
         self._structure: Any = jax.tree.structure(rest)
-        self._paths = [jax.tree_util.keystr(path) for path, _ in leaves]
-        self._specs = [
-            leaf_spec(leaf, f"element 0{path}")
-            for path, (_, leaf) in zip(self._paths, leaves, strict=True)
-        ]
-        for path, (_, leaf), (_, dtype) in zip(self._paths, leaves, self._specs, strict=True):
-            if dtype is not str and dtype is not bytes:
-                specs.canonical(f"element 0{path}", leaf)  # it refuses what JAX has not
+        flat = type(rest) is dict and jax.tree_util.all_leaves(rest.values())
+        # Of flat dicts, which are frequent, columns are had without flattening each element.
+        self._keys = list(rest) if flat else None
+        leaves = list(rest.values()) if flat else jax.tree.leaves(rest)
         if not leaves and not self._sequences:
             raise DataError(f"element 0 is {first!r}, which has no leaf to batch")
+        self._specs = []
+        for i, leaf in enumerate(leaves):
+            known = type(leaf) is np.ndarray and leaf.dtype.kind in "biufc"
+            self._specs.append((leaf.shape, leaf.dtype) if known else self._first_spec(rest, i))
 
     def stack(self, elements: Sequence[Any], number: int, size: int) -> dict[str, Any]:
         """Return the elements, the first of which is element `number`, as records.
@@ -52,22 +52,64 @@ class Stacker:
             rest = [self._rest(element, i) for i, element in enumerate(elements, number)]
         else:
             rest = list(elements)
-        try:
-            flat = list(map(self._structure.flatten_up_to, rest))
-        except ValueError:
-            self._refuse_structure(rest, number)
-            raise
-        stacked = []
-        columns = zip(*flat, strict=True)
-        for path, spec, column in zip(self._paths, self._specs, columns, strict=False):
-            if not _all_like(column, spec):
-                self._refuse_leaf(rest, column, path, spec, number)
-            stacked.append(_stack_column(column, spec, size, path, number))
-        batch = jax.tree.unflatten(self._structure, stacked)
-        batch = batch if isinstance(batch, dict) else {"data": batch}
+        stacked = [
+            self._stack_leaf(i, column, rest, number, size)
+            for i, column in enumerate(self._columns(rest, number))
+        ]
+        if self._keys is not None:
+            batch: dict[Any, Any] = dict(zip(self._keys, stacked, strict=True))
+        else:
+            made = jax.tree.unflatten(self._structure, stacked)
+            batch = made if isinstance(made, dict) else {"data": made}
         for name in self._sequences:
             batch[name] = self._sequence_column(name, [e[name] for e in elements], number)
         return batch
+
+    def _stack_leaf(
+        self, leaf_number: int, column: Any, elements: list[Any], number: int, size: int
+    ) -> Any:
+        """Return one leaf of all elements, stacked."""
+        spec = self._specs[leaf_number]
+        joined = _joined(column, spec, size)
+        if joined is not None:
+            return joined
+        if not _alike_numbers(column, spec) and not all(is_like(x, spec) for x in column):
+            self._refuse_leaf(elements, column, leaf_number, number)
+        try:
+            return _stacked(column, spec, size)
+        except DataError:
+            path = self._path(elements[0], leaf_number)
+            for i, value in enumerate(column, number):  # say which element it is
+                specs.canonical(f"element {i}{path}", value)
+            raise
+
+    def _columns(self, elements: list[Any], number: int) -> Any:
+        """Return the values of each leaf; raises `DataError` where a structure differs."""
+        try:
+            if self._keys is None:
+                return list(zip(*map(self._structure.flatten_up_to, elements), strict=True))
+            if set(map(type, elements)) == {dict} and set(map(len, elements)) == {len(self._keys)}:
+                return [list(map(operator.itemgetter(key), elements)) for key in self._keys]
+        except (ValueError, KeyError):  # it is told which element is to blame
+            pass
+        self._refuse_structure(elements, number)
+        raise AssertionError("every element has the structure of the first")
+
+    def _path(self, element: Any, leaf: int) -> str:
+        """Return the path of a leaf, for messages."""
+        if self._keys is not None:
+            return f"[{self._keys[leaf]!r}]"
+        paths: Any = jax.tree_util.tree_leaves_with_path(element)
+        return jax.tree_util.keystr(paths[leaf][0])
+
+    def _first_spec(self, first: Any, leaf: int) -> tuple[Any, Any]:
+        """Return the spec of a leaf of the first element, if JAX can have it."""
+        value = jax.tree.leaves(first)[leaf] if self._keys is None else first[self._keys[leaf]]
+        name = f"element 0{self._path(first, leaf)}"
+        spec = leaf_spec(value, name)
+        if spec[1] is not str and spec[1] is not bytes:
+            specs.canonical(name, value)
+        return spec
 
     def _rest(self, element: Any, number: int) -> Any:
         """Return an element without its sequences."""
@@ -108,9 +150,10 @@ class Stacker:
                 )
 
     def _refuse_leaf(
-        self, elements: Sequence[Any], column: Sequence[Any], path: str, spec: Any, number: int
+        self, elements: Sequence[Any], column: Sequence[Any], leaf_number: int, number: int
     ) -> None:
         self._refuse_structure(elements, number)
+        path, spec = self._path(elements[0], leaf_number), self._specs[leaf_number]
         for i, leaf in enumerate(column, number):
             if not is_like(leaf, spec):
                 found = leaf_spec(leaf, f"element {i}{path}")
@@ -125,6 +168,8 @@ def leaf_spec(leaf: Any, name: str) -> tuple[Any, Any]:
     """
     if isinstance(leaf, str | bytes):
         return (), bytes if isinstance(leaf, bytes) else str
+    if not hasattr(leaf, "dtype") and not isinstance(leaf, bool | int | float | complex):
+        raise DataError(f"{name} is {leaf!r}, which is no array, number or string")
     array = leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
     if isinstance(leaf, int) and array.dtype == object:
         raise DataError(f"{name} is {leaf}, which fits no dtype; leave the field out")
@@ -135,16 +180,7 @@ def leaf_spec(leaf: Any, name: str) -> tuple[Any, Any]:
     kinds = {type(entry) for entry in array.reshape(-1).tolist()}
     if kinds <= {str} or kinds == {bytes}:
         return tuple(array.shape), bytes if bytes in kinds else str
-    raise DataError(
-        f"{name} is {leaf!r}, of type {type(leaf).__name__}, which is neither an array of numbers "
-        f"nor a number nor a string"
-    )
-
-
-def _all_like(column: Sequence[Any], spec: tuple[Any, Any]) -> bool:
-    shape, dtype = spec
-    plain = [type(x) is np.ndarray and x.shape == shape and x.dtype == dtype for x in column]
-    return all(plain) or all(is_like(leaf, spec) for leaf in column)
+    raise DataError(f"{name} is {leaf!r}, an array of neither numbers nor strings")
 
 
 def is_like(leaf: Any, spec: tuple[Any, Any]) -> bool:
@@ -153,6 +189,19 @@ def is_like(leaf: Any, spec: tuple[Any, Any]) -> bool:
         return leaf_spec(leaf, "") == spec
     except (DataError, ValueError):  # it is told apart when it is refused
         return False
+
+
+def _alike_numbers(column: Sequence[Any], spec: tuple[Any, Any]) -> bool:
+    """Return whether the leaves are numbers of one type, like the first: a quick `is_like`."""
+    shape, dtype = spec
+    kind = type(column[0])
+    if shape or dtype is str or dtype is bytes or set(map(type, column)) != {kind}:
+        return False
+    if kind is int:
+        return bool(dtype == np.int64) and -(2**63) <= min(column) <= max(column) < 2**63
+    if kind is bool or kind is float:
+        return bool(dtype == np.dtype(kind))
+    return issubclass(kind, np.generic) and bool(column[0].dtype == dtype)
 
 
 def as_sequence(value: Any, name: str) -> Any:
@@ -189,7 +238,35 @@ def _shown(spec: tuple[Any, Any]) -> str:
     return f"{getattr(dtype, '__name__', dtype)}{list(shape)}".replace("None", "any")
 
 
-def _stack_column(column: Sequence[Any], spec: Any, size: int, path: str, number: int) -> Any:
+def _joined(column: Sequence[Any], spec: tuple[Any, Any], size: int) -> Any:
+    """Return numpy leaves that are all like the spec, stacked; None for any others.
+
+    Joining along an axis that there is already is quicker than stacking, and checks on its way all
+    axes but that one, and the dtype.
+    """
+    shape, dtype = spec
+    if set(map(type, column)) != {np.ndarray} or not shape:
+        return None
+    if specs.is_host_dtype(dtype) or specs.arriving_dtype(dtype) != dtype:
+        return None
+    if {len(leaf) if leaf.ndim else None for leaf in column} != {shape[0]}:
+        return None
+    out = np.empty((size, *shape), dtype)
+    count = len(column)
+    try:
+        joined = out[:count].reshape(count * shape[0], *shape[1:])
+        np.concatenate(column, out=joined, casting="no")
+    except (TypeError, ValueError):
+        return None
+    out[count:] = np.zeros((), dtype)
+    return out
+
+
+def _stacked(column: Sequence[Any], spec: tuple[Any, Any], size: int) -> Any:
+    """Return leaves that are all like the spec, stacked, in the dtype that arrives.
+
+    Raises `DataError` where an integer does not fit it.
+    """
     shape, dtype = spec
     count = len(column)
     if dtype is str or dtype is bytes:
@@ -198,23 +275,12 @@ def _stack_column(column: Sequence[Any], spec: Any, size: int, path: str, number
             texts[i] = leaf
         return texts
     if any(isinstance(leaf, jax.Array) for leaf in column):
-        stacked = jnp.stack(column)
-        padding = jnp.broadcast_to(jnp.zeros_like(stacked[:1]), (size - count, *shape))
-        return jnp.concatenate([stacked, padding]) if size > count else stacked
-    wanted = specs.arriving_dtype(dtype)
-    if dtype.kind in "iu" and wanted != dtype:
-        whole = np.stack(column)
-        try:
-            column = specs.canonical(path, whole)
-        except DataError:
-            for i, leaf in enumerate(column, number):  # say which element it is
-                specs.canonical(f"element {i}{path}", leaf)
-            raise
-    out = np.empty((size, *shape), wanted)
-    if shape and isinstance(column, tuple):  # joining along an axis there is: quicker than stacking
-        joined = out[:count].reshape(count * shape[0], *shape[1:])
-        np.concatenate(column, out=joined, casting="same_kind")
-    else:
-        out[:count] = column
-    out[count:] = np.zeros((), wanted)
+        whole = jnp.stack(column)
+        padding = jnp.broadcast_to(jnp.zeros_like(whole[:1]), (size - count, *shape))
+        return jnp.concatenate([whole, padding]) if size > count else whole
+    stacked = np.stack(column) if shape else np.array(column)
+    stacked = specs.canonical("", stacked)
+    out = np.empty((size, *shape), stacked.dtype)
+    out[:count] = stacked
+    out[count:] = np.zeros((), out.dtype)
     return out

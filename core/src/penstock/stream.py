@@ -171,8 +171,8 @@ class Stream:
                 f"that has {number}; the data or the batcher is another"
             )
 
-    def batch_spec(self) -> dict[str, Any]:
-        """Return the spec of its batches, after all stages."""
+    def batch_specs(self) -> tuple[dict[str, Any], ...]:
+        """Return the specs of all shapes of its batches, after all stages, the largest last."""
         element, size = self.source.element_spec(), self.batch_size
         if hasattr(self.sampler, "index_spec"):
             window = self.sampler.index_spec().shape
@@ -180,8 +180,12 @@ class Stream:
                 lambda leaf: jax.ShapeDtypeStruct((*window, *leaf.shape), leaf.dtype), element
             )
         if self.batcher is None:
-            return self.stages.spec(specs.batch_spec(element, batch_size=size))
-        return self.stages.spec(self.batcher.batch_spec(element, batch_size=size))
+            made = (specs.batch_spec(element, batch_size=size),)
+        elif hasattr(self.batcher, "batch_specs"):
+            made = self.batcher.batch_specs(element, batch_size=size)
+        else:
+            made = (self.batcher.batch_spec(element, batch_size=size),)
+        return tuple(map(self.stages.spec, made))
 
 
 def own_order(source: Any) -> Any:

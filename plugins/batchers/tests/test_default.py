@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock import ConfigError, DataError, Pipeline, build, create
+from penstock import (
+    ConfigError,
+    DataError,
+    Pipeline,
+    StateError,
+    UnknownComponentError,
+    build,
+    create,
+)
 from penstock_batchers import DefaultBatcher, DefaultBatcherConfig
 
 
@@ -126,6 +134,16 @@ def test_a_collate_function_takes_the_place_of_stacking():
     pipeline = Pipeline(source=source, batcher=made.copy(), batch_size=2)
     assert [b["x"].tolist() for b in pipeline] == [b["x"].tolist() for b in batches]
     assert pipeline.batch_spec() == spec
+    with pytest.raises(UnknownComponentError, match="has a collate_fn, which no config can hold"):
+        _ = pipeline.config
+    plain = Pipeline(source=source, batcher=batcher(), batch_size=2)
+    with pytest.raises(StateError, match="batcher.class"):
+        plain.set_state(pipeline.get_state())
+    source = create("source", "memory", data={"x": np.ones((3, 2))})  # not on the device's own way
+    assert [b["n"].tolist() for b in Pipeline(source=source, batcher=made, batch_size=2)] == [
+        [2, 2],
+        [2, 0],
+    ]
     short = DefaultBatcher(DefaultBatcherConfig(), collate_fn=lambda group: np.zeros(1))
     with pytest.raises(DataError, match="leading axis 1 for 2 elements"):
         list(short.process([1, 2], batch_size=2))

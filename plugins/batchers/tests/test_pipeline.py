@@ -5,8 +5,10 @@ import json
 import jax
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from penstock import ConfigError, build, load
+from penstock.cli import main
 
 BUCKET = {"use": "bucket", "fields": ["x"], "boundaries": [3, 6, 9], "window": 3}
 PACK = {"use": "pack", "fields": {"x": 12}, "window": 4, "max_segments": 5}
@@ -70,6 +72,7 @@ def test_batches_have_the_specs_that_the_pipeline_promises():
     _, batcher = pipeline.components()["batcher"]
     _, source = pipeline.components()["source"]
     allowed = batcher.batch_specs(source.element_spec(), batch_size=2)
+    assert pipeline.batch_specs() == allowed
     assert allowed[-1] == pipeline.batch_spec()
     for batch in pipeline:
         assert jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), batch) in allowed
@@ -90,6 +93,15 @@ def test_a_file_names_it(name, tmp_path):
     assert sum(int(b["x"].sum()) for b in pipeline) == 21
     described = pipeline.config["batcher"]
     assert described["use"] == name
+    told = CliRunner().invoke(main, ["describe", str(path)])
+    assert f"batcher: batchers/{name} (penstock-batchers" in told.output
+    assert "train: 3 records, 1 windows of" in told.output
+    assert {
+        "bucket": "x_mask: bool[2, 4] or bool[2, 8]",
+        "pack": "x_segmentation: int32[2, 8]",
+    }[name] in told.output
+    streams = json.loads(CliRunner().invoke(main, ["describe", "--json", str(path)]).output)
+    assert streams["streams"]["train"]["batch_size"] == 2
     path.write_text(path.read_text() + "unknown = 1\n")
     with pytest.raises(ConfigError, match=r"batcher\.unknown: unknown key"):
         load(path)

@@ -62,7 +62,7 @@ def run(config: str, steps: int | None, metrics_port: int | None, as_json: bool)
     for stream, row in report.items():
         row["records_per_s"] = round(row["records"] / elapsed, 1)
         row["waiting_s"] = round(row["waiting_s"], 6)
-        row["batch"] = spec_texts(pipeline.batch_spec(stream))
+        row["batch"] = spec_texts(pipeline.batch_specs(stream))
     if as_json:
         shown = {
             "config": config,

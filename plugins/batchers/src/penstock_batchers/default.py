@@ -19,7 +19,7 @@ class DefaultBatcher(BatcherModule):
 
     collate_fn: function of a list of elements that gives a pytree of arrays with a leading axis of
         their number, in place of stacking them; padding and mask are added to it. A config cannot
-        hold it.
+        hold it, so that `pipeline.config` is refused then.
     """
 
     def __init__(
@@ -33,9 +33,12 @@ class DefaultBatcher(BatcherModule):
         super().__init__(config, rngs=rngs, name=name)
         if collate_fn is not None and not callable(collate_fn):
             raise TypeError(f"collate_fn is {collate_fn!r}, which cannot be called")
-        self.collate_fn = collate_fn
+        self._collate_with(collate_fn)
 
-    row_wise = True
+    def _collate_with(self, collate_fn: Callable[[list[Any]], Any] | None) -> None:
+        self.collate_fn = collate_fn
+        self.row_wise = collate_fn is None
+        self.unnamed = "" if self.row_wise else "has a collate_fn, which no config can hold"
 
     def process(
         self,
@@ -97,7 +100,7 @@ class DefaultBatcher(BatcherModule):
 
     def take_over(self, other: Self) -> None:
         super().take_over(other)
-        self.collate_fn = other.collate_fn
+        self._collate_with(other.collate_fn)
 
     def _collated(self, elements: list[Any]) -> dict[str, Any]:
         """Return what `collate_fn` makes of the elements, as records."""

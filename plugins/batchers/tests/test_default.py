@@ -137,7 +137,7 @@ def test_a_collate_function_takes_the_place_of_stacking():
     with pytest.raises(UnknownComponentError, match="has a collate_fn, which no config can hold"):
         _ = pipeline.config
     plain = Pipeline(source=source, batcher=batcher(), batch_size=2)
-    with pytest.raises(StateError, match="batcher.class"):
+    with pytest.raises(StateError, match=r"batcher\.class"):
         plain.set_state(pipeline.get_state())
     source = create("source", "memory", data={"x": np.ones((3, 2))})  # not on the device's own way
     assert [b["n"].tolist() for b in Pipeline(source=source, batcher=made, batch_size=2)] == [

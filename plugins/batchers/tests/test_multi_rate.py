@@ -63,6 +63,26 @@ def test_a_recording_longer_than_its_window_is_an_error_or_cut():
     assert batch["audio_mask"].sum() == 8
 
 
+def test_a_split_recording_keeps_its_fields_in_step():
+    made = batcher(too_long="split")
+    elements = [record(0, 20, 5), record(1, 3, 1), record(2, 8, 6)]
+    batches = list(made.process(elements, batch_size=4))
+    rows = [(b, row) for b in batches for row in np.flatnonzero(b["valid_mask"])]
+    assert [int(b["label"][row]) for b, row in rows] == [0, 0, 0, 1, 2, 2, 2]
+    for number, element in enumerate(elements):
+        mine = [(b, row) for b, row in rows if b["label"][row] == number]
+        for name in ("audio", "video"):
+            parts = [b[name][row][b[f"{name}_mask"][row]] for b, row in mine]
+            assert np.concatenate(parts).tolist() == element[name].tolist()
+    assert [b["audio_mask"][row].sum() for b, row in rows] == [8, 8, 4, 3, 8, 0, 0]
+    assert [b["video_mask"][row].sum() for b, row in rows] == [2, 2, 1, 1, 2, 2, 2]
+    window = {name: np.empty(3, object) for name in ("audio", "video")}
+    for i, element in enumerate(elements):
+        window["audio"][i], window["video"][i] = element["audio"], element["video"]
+    begun = [rows.tolist() for _, rows in made.collate_window(window, batch_size=4)]
+    assert begun == [[0, 1], [2]]
+
+
 def test_it_works_by_name_in_a_pipeline():
     elements = [record(i, i % 9, i % 3) for i in range(7)]
     data = {name: [e[name] for e in elements] for name in ("audio", "video")}
@@ -80,7 +100,7 @@ def test_it_works_by_name_in_a_pipeline():
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), batches[0])
     assert shapes == pipeline.batch_spec()
     assert build(pipeline.config).get_state() == build(config).get_state()
-    assert len(list(build({**config, "drop_remainder": True}))) == 2
+    assert len({step.update for step in pipeline.steps()}) == 3
 
 
 @pytest.mark.parametrize(
@@ -88,7 +108,8 @@ def test_it_works_by_name_in_a_pipeline():
     [
         ({"fields": {}}, "fields: {} is not a table"),
         ({"fields": {"audio": -1}}, r"fields\.audio: -1 is not"),
-        ({"too_long": "split"}, "too_long: 'split' is none of error, truncate"),
+        ({"too_long": "drop"}, "too_long: 'drop' is none of error, truncate, split"),
+        ({"window": 0}, "window: 0 is not"),
     ],
 )
 def test_a_wrong_config_is_told(options, said):

@@ -6,6 +6,8 @@ import jax
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from penstock import ConfigError, build, load
 from penstock.cli import main
@@ -14,6 +16,9 @@ BUCKET = {"use": "bucket", "fields": ["x"], "boundaries": [3, 6, 9], "window": 3
 PACK = {"use": "pack", "fields": {"x": 12}, "window": 4, "max_segments": 5}
 SPLIT = {"use": "pack", "fields": {"x": 4}, "window": 4, "too_long": "split", "max_segments": 5}
 SPLIT_BUCKET = {**BUCKET, "boundaries": [2, 4], "too_long": "split"}
+
+RATES = {"use": "multi-rate", "fields": {"x": 4}, "too_long": "split", "window": 3}
+ALL = [BUCKET, PACK, SPLIT, SPLIT_BUCKET, RATES]
 
 
 def make(batcher, n=29, batch_size=2, **options):
@@ -31,7 +36,7 @@ def shown(step):
     return step.sample, step.update, step.first, step.last, step.indices.tolist(), batch
 
 
-@pytest.mark.parametrize("batcher", [BUCKET, PACK, SPLIT, SPLIT_BUCKET])
+@pytest.mark.parametrize("batcher", ALL)
 @pytest.mark.parametrize("prefetch", [0, 2])
 def test_state_at_every_batch_continues_exactly(batcher, prefetch):
     whole = [shown(step) for step in make(batcher, prefetch=prefetch).steps()]
@@ -45,7 +50,33 @@ def test_state_at_every_batch_continues_exactly(batcher, prefetch):
         assert [shown(step) for step in other.steps()] == whole[done:]
 
 
-@pytest.mark.parametrize("batcher", [BUCKET, PACK, SPLIT, SPLIT_BUCKET])
+@settings(max_examples=15)
+@given(
+    n=st.integers(1, 9),
+    batch_size=st.integers(1, 4),
+    batcher=st.sampled_from([{"use": "default"}, *ALL]),
+    data=st.data(),
+)
+def test_whatever_the_sizes_a_state_continues_exactly(n, batch_size, batcher, data):
+    if batcher["use"] == "default":
+        source = {"use": "memory", "data": {"x": np.arange(n)}, "shuffle": True}
+        config = {"batch_size": batch_size, "source": source, "batcher": batcher, "prefetch": 0}
+        if batch_size <= n:
+            config["drop_remainder"] = data.draw(st.booleans())
+        pipelines = [build(config), build(config)]
+    else:
+        pipelines = [make(batcher, n, batch_size, prefetch=0) for _ in range(2)]
+    whole = [shown(step) for step in pipelines[0].steps()]
+    done = data.draw(st.integers(0, len(whole) - 1))
+    pipelines[0].reset()
+    with pipelines[0].steps() as steps:
+        for _ in range(done):
+            next(steps)
+        pipelines[1].set_state(pipelines[0].get_state())
+    assert [shown(step) for step in pipelines[1].steps()] == whole[done:]
+
+
+@pytest.mark.parametrize("batcher", ALL)
 def test_every_record_comes_exactly_once_a_pass(batcher):
     pipeline = make(batcher)
     _, source = pipeline.components()["source"]

@@ -138,10 +138,14 @@ class MultiRateBatcherConfig(StructuralConfig):
 
     fields: the fields sampled at rates of their own, and the length of each one's window in
         samples, such as {"audio": 16000, "video": 25} for a second.
-    too_long: what becomes of a field longer than its window: "error" or "truncate".
+    window: records that are read together, in batch sizes, 1 or more; where records are split, the
+        last batch of them may be short.
+    too_long: what becomes of a record with a field longer than its window: "error", "truncate" or
+        "split" (it becomes several rows, the same stretch of time of all fields in each).
     pad_value: what padding holds in these fields.
     """
 
     fields: dict[str, int] = attrs.field(converter=_as_lengths, validator=_field_lengths)
-    too_long: str = attrs.field(default=ERROR, validator=one_of(ERROR, TRUNCATE))
+    window: int = attrs.field(default=1, validator=integer(1))
+    too_long: str = attrs.field(default=ERROR, validator=one_of(ERROR, TRUNCATE, SPLIT))
     pad_value: float = attrs.field(default=0, validator=number())

@@ -1,82 +1,49 @@
 """The batcher of fields that are sampled at rates of their own."""
 
-import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import numpy as np
 
-from penstock import BatcherModule, DataError, specs
+from penstock import specs
 from penstock_batchers import sequences
-from penstock_batchers.stacking import Stacker
+from penstock_batchers.windowed import WindowedBatcher
 
 _SUFFIXES = ("_mask",)
 
 
-class MultiRateBatcher(BatcherModule):
+class MultiRateBatcher(WindowedBatcher):
     """Gives each field that is sampled at a rate of its own a window of static length.
 
     Beside each of these fields stands `<field>_mask`, bool (batch_size, window length), True where
-    there is data; a shorter recording is padded at its end. Records come in order, one a row.
+    there is data; a shorter recording is padded at its end. Records come in order, one a row; where
+    longer ones are split, a record makes as many rows as its fields have windows, the same stretch
+    of time of all fields in one row.
     """
 
-    def process(
-        self,
-        elements: Iterable[Any],
-        *args: Any,
-        batch_size: int,
-        drop_remainder: bool = False,
-        **kwargs: Any,
-    ) -> Iterator[dict[str, Any]]:
-        """Return an iterator of batches; no elements give no batch.
-
-        elements: dicts of one structure; the config's fields are arrays or lists of any length,
-            other fields are of one shape and dtype.
-
-        Raises `ConfigError` for a batch size below 1; `DataError`, on the way, for an element that
-        is unlike the first, too long, or not a dict, and for an integer that does not fit.
-        """
-        specs.check_batch_size(batch_size)
-        return self._batches(iter(elements), batch_size, drop_remainder)
-
-    def _batches(
-        self, elements: Iterator[Any], batch_size: int, drop_remainder: bool
-    ) -> Iterator[dict[str, Any]]:
-        stacker = None
-        number = 0
-        while group := list(itertools.islice(elements, batch_size)):
-            if len(group) < batch_size and drop_remainder:
-                self._skipped_count.set_value(self._skipped_count.get_value() + len(group))
-                return
-            stacker = stacker or Stacker(group[0], self.config.fields)
-            records = stacker.stack(group, number, len(group))
-            try:
-                yield self.collate(records, batch_size=batch_size)
-            except DataError as error:
-                error.add_note(f"record 0 is element {number}")
-                raise
-            number += len(group)
-
-    def collate(self, records: dict[str, Any], *, batch_size: int) -> dict[str, Any]:
-        """Return a batch of up to `batch_size` records.
-
-        records: dict of arrays with one leading axis; the config's fields may be 1-D arrays of
-            arrays. Raises `DataError` for records that do not fit.
-        """
+    def batches_of_window(
+        self, records: dict[str, Any], *, batch_size: int
+    ) -> Iterator[tuple[dict[str, Any], Any]]:
+        """Yield the batches of some records, in order."""
         fields = self.config.fields
         sequences.check_names(records, fields, _SUFFIXES)
         pieces, others = sequences.read(records, fields, self.config.too_long)
-        count = len(pieces.record)
-        specs.pad_batch({**others, "": pieces.record}, batch_size=batch_size)
-        batch: dict[str, Any] = {}
-        for i, (name, length) in enumerate(fields.items()):
-            column = pieces.fields[name]
-            batch[name] = sequences.pad(column, batch_size, length, name, self.config.pad_value)
-            batch[f"{name}_mask"] = sequences.mask_of(pieces.lengths[i], batch_size, length)
-        if others:
-            batch |= specs.pad_batch(others, batch_size=batch_size)
-        return {**batch, specs.VALID_MASK: np.arange(batch_size) < count}
+        others = sequences.on_host(others)
+        for start in range(0, len(pieces.record), batch_size):
+            rows = slice(start, start + batch_size)
+            batch: dict[str, Any] = {}
+            for i, (name, length) in enumerate(fields.items()):
+                column = pieces.fields[name][rows]
+                batch[name] = sequences.pad(column, batch_size, length, name, self.config.pad_value)
+                lengths = pieces.lengths[i, rows]
+                batch[f"{name}_mask"] = sequences.mask_of(lengths, batch_size, length)
+            record = pieces.record[rows]
+            if others:
+                taken = sequences.take(others, record)
+                batch |= specs.pad_batch(taken, batch_size=batch_size)
+            batch[specs.VALID_MASK] = np.arange(batch_size) < len(record)
+            yield batch, record[pieces.first[rows]]
 
     def batch_spec(self, element_spec: Any, *, batch_size: int) -> dict[str, Any]:
         """Return the spec of a batch.

@@ -119,11 +119,14 @@ def test_several_sequences_go_by_the_longest():
 
 def test_an_empty_input_gives_no_batch():
     assert list(batcher()([], batch_size=4)) == []
+    assert list(batcher().collate_window({"tokens": np.ones((0, 3))}, batch_size=4)) == []
 
 
 def test_a_record_longer_than_the_last_boundary_is_an_error_cut_or_split():
     long = [{"tokens": np.arange(23, dtype=np.int32)}, {"tokens": np.arange(2, dtype=np.int32)}]
-    with pytest.raises(DataError, match="record 0 has 23 positions in field 'tokens', which takes"):
+    with pytest.raises(
+        DataError, match="record 0 of the window has 23 positions in field 'tokens', which"
+    ):
         list(batcher().process(long, batch_size=2))
     [cut] = batcher(too_long="truncate").process(long, batch_size=2)
     assert cut["tokens"][0].tolist() == list(range(10))
@@ -209,6 +212,16 @@ def test_an_element_unlike_the_first_is_named():
     ):
         with pytest.raises(DataError, match=said):
             list(batcher().process([first, first, odd], batch_size=1))
+
+
+def test_fields_of_different_numbers_of_records_are_refused():
+    with pytest.raises(DataError, match="one leading axis length"):
+        list(batcher().collate_window({"tokens": np.ones((2, 3)), "id": np.ones(3)}, batch_size=2))
+
+
+def test_an_empty_list_takes_the_dtype_of_the_others():
+    [batch] = batcher().process([{"tokens": []}, {"tokens": [5]}], batch_size=2)
+    assert batch["tokens"].dtype == np.int32
 
 
 def test_a_field_that_differs_in_length_has_to_be_named():

@@ -224,7 +224,10 @@ def test_an_element_without_leaves_is_refused(nothing):
         list(batcher().process([nothing], batch_size=2))
 
 
-@pytest.mark.parametrize("odd", [object(), np.array([1, "a"], object), np.datetime64("2026-11-20")])
+@pytest.mark.parametrize(
+    "odd",
+    [object(), np.zeros(2, [("a", "i4")]), np.array([1, "a"], object), np.datetime64("2026-11-20")],
+)
 def test_what_jax_has_not_is_refused(odd):
     with pytest.raises(DataError, match="element 0"):
         list(batcher().process([{"x": odd}], batch_size=2))

@@ -55,7 +55,9 @@ def test_the_masked_parts_are_the_input_in_order(lengths, size, drop):
 
 
 def test_a_recording_longer_than_its_window_is_an_error_or_cut():
-    with pytest.raises(DataError, match="record 1 has 9 positions in field 'audio', which takes 8"):
+    with pytest.raises(
+        DataError, match="record 1 of the window has 9 positions in field 'audio', which"
+    ):
         list(batcher().process([record(0, 1, 1), record(1, 9, 3)], batch_size=2))
     [batch] = batcher(too_long="truncate", pad_value=7).process([record(1, 9, 3)], batch_size=2)
     assert batch["audio"].tolist() == [list(range(1, 9)), [7] * 8]

@@ -142,7 +142,9 @@ def test_rows_say_which_records_begin_in_a_batch():
 
 def test_a_record_longer_than_a_row_is_an_error_or_cut():
     long = [{"tokens": tokens_of(0, 3)}, {"tokens": tokens_of(1, 12)}]
-    with pytest.raises(DataError, match="record 1 has 12 positions in field 'tokens', which takes"):
+    with pytest.raises(
+        DataError, match="record 1 of the window has 12 positions in field 'tokens', which"
+    ):
         list(batcher().process(long, batch_size=2))
     [cut] = batcher(too_long="truncate").process(long, batch_size=2)
     assert {len(data) for *_, data in segments(cut)} == {3, 10}
@@ -155,6 +157,7 @@ def test_empty_sequences_are_records_too():
     assert batch["id"].tolist() == [[5, 0]]
     assert made.fill == 0
     assert list(batcher()([], batch_size=4)) == []
+    assert list(batcher().collate_window({"tokens": np.ones((0, 3))}, batch_size=4)) == []
 
 
 def test_keys_and_strings_have_a_place_for_each_segment():
@@ -229,6 +232,11 @@ def test_a_wrong_config_is_told(options, said):
         ({}, {"tokens": [1], "tokens_position": 1}, "'tokens_position', a name"),
         ({"max_segments": 1}, {"tokens": [1], "segment_mask": 1}, "'segment_mask', a name"),
         ({"pad_value": 0.5}, {"tokens": [1]}, "pad_value is 0.5, which field 'tokens' of int64"),
+        (
+            {"pad_value": 1e9},
+            {"tokens": np.ones(2, np.float16)},
+            "pad_value is 1000000000.0",
+        ),
         ({"pad_value": -1}, {"tokens": np.ones(2, np.uint8)}, "pad_value is -1, which field"),
     ],
 )

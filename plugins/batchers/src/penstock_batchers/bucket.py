@@ -46,8 +46,10 @@ class BucketBatcher(WindowedBatcher):
         sequences.check_names(records, limits, _SUFFIXES)
         pieces, others = sequences.read(records, limits, self.config.too_long)
         others = sequences.on_host(others)
-        buckets = np.searchsorted(self.boundaries, pieces.lengths.max(axis=0))
+        buckets = np.searchsorted(self.boundaries, pieces.lengths.max(axis=0, initial=0))
         order = np.argsort(buckets, kind="stable")
+        if not len(order):
+            return
         short = len(order) % batch_size
         groups = np.split(order, range(short or batch_size, len(order), batch_size))
         for group in sorted(groups, key=lambda group: int(group.max())):

@@ -23,7 +23,7 @@ def fit(lengths: Any, capacities: Any, *, best: bool, max_segments: int | None =
     that the order of lengths does not show in the order of rows.
     """
     lengths, capacities = np.asarray(lengths, np.int64), np.asarray(capacities, np.int64)
-    share = (lengths / capacities[:, None]).max(axis=0)
+    share = (lengths / capacities[:, None]).max(axis=0, initial=0)
     order = np.argsort(-share, kind="stable").tolist()
     if best and len(capacities) == 1:
         rows, openers = _best_fit(lengths[0].tolist(), int(capacities[0]), order, max_segments)

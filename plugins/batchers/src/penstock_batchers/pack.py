@@ -53,8 +53,9 @@ class PackBatcher(WindowedBatcher):
             max_segments=config.max_segments,
         )
         order = np.argsort(rows, kind="stable")
-        row_starts = np.searchsorted(rows[order], np.arange(rows.max() + 2))
-        for start in range(0, int(rows.max()) + 1, batch_size):
+        count = int(rows.max(initial=-1)) + 1
+        row_starts = np.searchsorted(rows[order], np.arange(count + 1))
+        for start in range(0, count, batch_size):
             starts = row_starts[start : start + batch_size + 1]
             inside = order[starts[0] : starts[-1]]
             batch = self._batch(pieces, others, order, starts, batch_size)

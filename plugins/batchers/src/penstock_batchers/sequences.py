@@ -10,7 +10,7 @@ import numpy as np
 
 from penstock import DataError, specs
 from penstock_batchers.config import ERROR, SPLIT
-from penstock_batchers.stacking import as_sequence, check_sequence
+from penstock_batchers.stacking import as_sequence, check_sequence, is_like_sequence
 
 
 @attrs.frozen(eq=False)
@@ -40,7 +40,8 @@ def read(
     too_long: what becomes of a longer one: "error", "truncate" or "split".
 
     Raises `DataError` where a field is missing, is no sequence, differs in dtype or in later axes
-    from record to record, or is too long; where another field differs in length.
+    from record to record, or is too long; where another field differs in length, and where fields
+    are of different numbers of records.
     """
     fields = {name: _sequences(records, name) for name in limits}
     others = {name: value for name, value in records.items() if name not in limits}
@@ -48,7 +49,7 @@ def read(
         if specs.is_ragged(leaf):
             name = jax.tree_util.keystr(path, simple=True, separator=".")
             raise DataError(_unnamed(name, limits))
-    count = len(next(iter(fields.values())))
+    count = specs.count_records(records)
     lengths = np.array([[len(s) for s in column] for column in fields.values()], np.int64)
     lengths = lengths.reshape(len(fields), count)
     over = lengths > np.array(list(limits.values()))[:, None]
@@ -59,8 +60,8 @@ def read(
         which, where = np.argwhere(over)[0]
         name, limit = list(limits.items())[which]
         raise DataError(
-            f"record {where} has {lengths[which, where]} positions in field {name!r}, "
-            f"which takes {limit}; too_long says what becomes of such a record"
+            f"record {where} of the window has {lengths[which, where]} positions in field "
+            f"{name!r}, which takes {limit}; too_long says what becomes of such a record"
         )
     if too_long != SPLIT:
         fields = {
@@ -94,9 +95,12 @@ def _sequences(records: Mapping[str, Any], name: str) -> list[Any]:
         if column.ndim < 2:
             raise DataError(f"field {name!r} is one value for each record, not a sequence")
         return list(as_sequence(column, f"field {name!r}"))
-    sequences = [as_sequence(s, f"record {i}, field {name!r},") for i, s in enumerate(column)]
-    for i, sequence in enumerate(sequences):
-        check_sequence(sequence, sequences[0], f"record {i}, field {name!r},", "record 0")
+    sequences: list[Any] = column.tolist()
+    for i, value in enumerate(sequences):
+        if not i or not is_like_sequence(value, sequences[0]):
+            where = f"record {i} of the window, field {name!r},"
+            sequences[i] = as_sequence(value, where)
+            check_sequence(sequences[i], sequences[0], where, "record 0")
     return sequences
 
 
@@ -114,8 +118,10 @@ def pad(sequences: list[Any], size: int, length: int, name: str, pad_value: floa
 
 def pad_of(like: Any, name: str, pad_value: float) -> Any:
     """Return `pad_value` in the dtype of `like`; raises `DataError` where it does not fit."""
-    value = np.asarray(pad_value).astype(like.dtype)
-    if like.dtype.kind in "biu" and value != pad_value:
+    with np.errstate(over="ignore"):  # it is told below
+        value = np.asarray(pad_value).astype(like.dtype)
+    exact = like.dtype.kind in "biu"
+    if (exact and value != pad_value) or not np.isfinite(value):
         raise DataError(f"pad_value is {pad_value}, which field {name!r} of {like.dtype} cannot "
                         f"hold")  # fmt: skip
     return value

@@ -129,16 +129,23 @@ class Stacker:
 
     def _sequence_column(self, name: str, values: list[Any], number: int) -> Any:
         column = np.empty(len(values), object)
+        unknown = []
+        like = self._sequences[name]
         for i, value in enumerate(values):
-            sequence = as_sequence(value, f"element {number + i}[{name!r}]")
-            like = self._sequences[name]
-            if like is None and (len(sequence) or hasattr(value, "dtype")):
-                like = self._sequences[name] = sequence  # an empty list says nothing of its dtype
-            if like is not None:
+            sequence = value
+            if like is None or not is_like_sequence(value, like):
+                where = f"element {number + i}[{name!r}]"
+                sequence = as_sequence(value, where)
                 if not len(sequence) and not hasattr(value, "dtype"):
-                    sequence = like[:0]
-                check_sequence(sequence, like, f"element {number + i}[{name!r}]", "the first")
+                    unknown.append(i)  # an empty list says nothing of its dtype
+                elif like is None:
+                    like = self._sequences[name] = sequence
+                else:
+                    check_sequence(sequence, like, where, "the first")
             column[i] = sequence
+        if like is not None:
+            for i in unknown:
+                column[i] = like[:0]
         return column
 
     def _refuse_structure(self, elements: Sequence[Any], number: int) -> None:
@@ -173,6 +180,8 @@ def leaf_spec(leaf: Any, name: str) -> tuple[Any, Any]:
     array = leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
     if isinstance(leaf, int) and array.dtype == object:
         raise DataError(f"{name} is {leaf}, which fits no dtype; leave the field out")
+    if not isinstance(array, jax.Array) and array.dtype.names:
+        raise DataError(f"{name} has the fields {array.dtype.names}; make them fields of a dict")
     if isinstance(array, jax.Array) or array.dtype != object:
         if not isinstance(array, jax.Array) and array.dtype.kind in "US":
             return tuple(array.shape), bytes if array.dtype.kind == "S" else str
@@ -209,8 +218,6 @@ def as_sequence(value: Any, name: str) -> Any:
 
     Raises `DataError` for anything else.
     """
-    if type(value) is np.ndarray and value.ndim and value.dtype.kind in "biufc":
-        return value  # the common case, without the dear checks
     if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.extended):
         raise DataError(f"{name} is {value.dtype}; only numbers can be padded")
     try:
@@ -222,6 +229,16 @@ def as_sequence(value: Any, name: str) -> Any:
     if array.ndim == 0:
         raise DataError(f"{name} is the single value {value!r}, not a sequence")
     return array
+
+
+def is_like_sequence(value: Any, like: Any) -> bool:
+    """Return whether a value is an array that differs from the array `like` in length at most."""
+    return (
+        type(value) is np.ndarray
+        and value.dtype == like.dtype
+        and value.ndim == like.ndim
+        and value.shape[1:] == like.shape[1:]
+    )
 
 
 def check_sequence(sequence: Any, like: Any, name: str, other: str) -> None:

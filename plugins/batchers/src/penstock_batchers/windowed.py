@@ -44,7 +44,8 @@ class WindowedBatcher(BatcherModule):
             sequence field may be a 1-D array of arrays.
 
         The records are int64 positions in the window, in row order. Every record is in exactly one
-        batch; a short batch is padded and masked. Raises `DataError` for records that do not fit.
+        batch; a short batch is padded and masked; no records give no batch. Raises `DataError` for
+        records that do not fit.
         """
         for batch, rows in self.batches_of_window(records, batch_size=batch_size):
             for name in self.config.fields:
@@ -90,7 +91,7 @@ class WindowedBatcher(BatcherModule):
                     else:
                         yield batch
             except DataError as error:
-                error.add_note(f"record 0 is element {number}")
+                error.add_note(f"the window begins with element {number}")
                 raise
             number += len(group)
 

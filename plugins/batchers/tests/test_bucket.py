@@ -214,6 +214,22 @@ def test_an_element_unlike_the_first_is_named():
             list(batcher().process([first, first, odd], batch_size=1))
 
 
+@pytest.mark.parametrize("name", ["valid_mask", "tokens_mask"])
+def test_a_window_with_a_name_of_the_batch_is_refused(name):
+    made = batcher(fields=("tokens", name) if name == "valid_mask" else ("tokens",))
+    window = {"tokens": np.ones((2, 3)), name: np.ones((2, 3))}
+    with pytest.raises(DataError, match=f"a field is called '{name}'"):
+        list(made.collate_window(window, batch_size=2))
+
+
+def test_the_other_fields_of_a_window_arrive_as_their_spec_says():
+    window = {"tokens": np.ones((2, 3)), "id": np.arange(2)}
+    [(batch, _)] = batcher().collate_window(window, batch_size=2)
+    assert batch["id"].dtype == np.int32
+    with pytest.raises(DataError, match="field 'id' holds 1099511627777, which does not fit"):
+        list(batcher().collate_window({**window, "id": window["id"] + 2**40}, batch_size=2))
+
+
 def test_fields_of_different_numbers_of_records_are_refused():
     with pytest.raises(DataError, match="one leading axis length"):
         list(batcher().collate_window({"tokens": np.ones((2, 3)), "id": np.ones(3)}, batch_size=2))

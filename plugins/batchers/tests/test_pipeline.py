@@ -131,6 +131,8 @@ def test_a_file_names_it(name, tmp_path):
         "bucket": "x_mask: bool[2, 4] or bool[2, 8]",
         "pack": "x_segmentation: int32[2, 8]",
     }[name] in told.output
+    ran = CliRunner().invoke(main, ["run", "--json", str(path)])
+    assert 0 < json.loads(ran.stdout)["streams"]["train"]["fill"] <= 1
     streams = json.loads(CliRunner().invoke(main, ["describe", "--json", str(path)]).output)
     assert streams["streams"]["train"]["batch_size"] == 2
     path.write_text(path.read_text() + "unknown = 1\n")

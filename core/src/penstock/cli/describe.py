@@ -6,7 +6,14 @@ from typing import Any
 import click
 
 from penstock import registry
-from penstock.cli.output import config_argument, errors_told, json_option, short, spec_texts
+from penstock.cli.output import (
+    batcher_of,
+    config_argument,
+    errors_told,
+    json_option,
+    short,
+    spec_texts,
+)
 
 
 @click.command()
@@ -68,14 +75,12 @@ def _stream(pipeline: Any, name: str) -> dict[str, Any]:
 
     How many steps a batcher makes that works in windows is not known before the records are read.
     """
-    from penstock.plan import TRAIN
     from penstock.specs import VALID_MASK
     from penstock.stream import is_windowed
 
     plan, specs = pipeline.plans[name], pipeline.batch_specs(name)
     (batch_size,) = specs[-1][VALID_MASK].shape
-    path = "batcher" if name == TRAIN else f"{name}.batcher"
-    windowed = is_windowed(pipeline.components().get(path, (None, None))[1])
+    windowed = is_windowed(batcher_of(pipeline, name))
     return {
         "records_per_epoch": plan.records_per_epoch,
         "batch_size": batch_size,

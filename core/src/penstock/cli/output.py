@@ -61,6 +61,14 @@ def spec_texts(specs: Sequence[Any]) -> dict[str, str]:
     return {field: " or ".join(known) for field, known in texts.items()}
 
 
+def batcher_of(pipeline: Any, stream: str) -> Any:
+    """Return the batcher of a stream, or None."""
+    from penstock.plan import TRAIN
+
+    path = "batcher" if stream == TRAIN else f"{stream}.batcher"
+    return pipeline.components().get(path, (None, None))[1]
+
+
 def short(value: Any) -> str:
     """Return a value in at most 60 characters, an array by its shape."""
     text = repr(value) if not hasattr(value, "shape") else f"array{list(value.shape)}"

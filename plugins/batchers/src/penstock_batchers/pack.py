@@ -129,11 +129,10 @@ class PackBatcher(WindowedBatcher):
 
     def _check_others(self, others: dict[str, Any]) -> None:
         """Raise `DataError` where there are fields that a row has no place for."""
-        for name in others:
-            if name in (specs.VALID_MASK, SEGMENT_MASK):
-                raise DataError(
-                    f"a field is called {name!r}, a name that the batcher gives; rename the field"
-                )
+        if SEGMENT_MASK in others:
+            raise DataError(
+                f"a field is called {SEGMENT_MASK!r}, a name that the batcher gives; rename it"
+            )
         if others and self.config.max_segments is None:
             raise DataError(
                 f"the fields {', '.join(others)} have one entry for each record, and a row holds "
@@ -184,4 +183,4 @@ def _spread(leaf: Any, records: Any, mask: Any) -> Any:
         else np.zeros((*mask.shape, *leaf.shape[1:]), leaf.dtype)
     )
     out[mask] = taken
-    return specs.canonical("", out)
+    return out

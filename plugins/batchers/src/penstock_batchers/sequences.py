@@ -141,11 +141,19 @@ def take(others: dict[str, Any], rows: Any) -> dict[str, Any]:
 
 
 def on_host(others: dict[str, Any]) -> dict[str, Any]:
-    """Return all leaves as numpy arrays, PRNG keys apart, since rows are taken many times."""
-    moved: dict[str, Any] = jax.tree.map(
-        lambda leaf: leaf if jnp.issubdtype(leaf.dtype, jax.dtypes.extended) else np.asarray(leaf),
-        others,
-    )
+    """Return all leaves as numpy arrays of the dtypes that arrive; PRNG keys stay as they are.
+
+    Rows are taken of them many times, which is quicker there. Raises `DataError` where an integer
+    does not fit.
+    """
+
+    def leaf(path: Any, value: Any) -> Any:
+        if jnp.issubdtype(value.dtype, jax.dtypes.extended):
+            return value
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        return specs.canonical(name, np.asarray(value))
+
+    moved: dict[str, Any] = jax.tree_util.tree_map_with_path(leaf, others)
     return moved
 
 
@@ -182,6 +190,7 @@ def check_names(
     fields: Mapping[str, Any], limits: Mapping[str, int], suffixes: tuple[str, ...]
 ) -> None:
     """Raise `DataError` where a field has the name of the batch's own masks and the like."""
+    specs.check_no_mask(fields)
     taken = {f"{name}{suffix}" for name in limits for suffix in suffixes} & fields.keys()
     if taken:
         raise DataError(

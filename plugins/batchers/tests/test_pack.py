@@ -211,6 +211,7 @@ def test_it_works_by_name_and_is_compiled_once():
         ({"fields": {}}, "fields: {} is not a table of field names and lengths"),
         ({"fields": ["tokens"]}, "fields: .* is not a table"),
         ({"fields": {"tokens": 0}}, r"fields\.tokens: 0 is not an int of 1 or more"),
+        ({"fields": {"valid": 3}}, "fields: 'valid' would get the mask valid_mask, which a batch"),
         ({"fields": {"": 3}}, "fields: '' is not a non-empty string"),
         ({"algorithm": "worst-fit"}, "algorithm: 'worst-fit' is none of"),
         ({"window": 0}, "window: 0 is not"),

@@ -35,6 +35,7 @@ def _field_names(instance: Any, attribute: "attrs.Attribute[Any]", value: Any) -
         raise ConfigError([Problem(attribute.name, f"{value!r} is not a list of field names")])
     if len(set(value)) < len(value):
         raise ConfigError([Problem(attribute.name, f"{list(value)} names a field twice")])
+    _check_masks(attribute.name, value)
 
 
 def _field_lengths(instance: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
@@ -44,6 +45,15 @@ def _field_lengths(instance: Any, attribute: "attrs.Attribute[Any]", value: Any)
     for name, length in value.items():
         text()(instance, attribute, name)
         check_integer(f"{attribute.name}.{name}", length, 1)
+    _check_masks(attribute.name, value)
+
+
+def _check_masks(name: str, fields: Any) -> None:
+    """Raise `ConfigError` where a field's mask would have the name of the batch's own."""
+    for field in ("valid", "segment"):
+        if field in fields:
+            said = f"{field!r} would get the mask {field}_mask, which a batch has; rename the field"
+            raise ConfigError([Problem(name, said)])
 
 
 @attrs.frozen(kw_only=True)

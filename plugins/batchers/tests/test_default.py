@@ -136,14 +136,25 @@ def test_a_collate_function_takes_the_place_of_stacking():
     assert pipeline.batch_spec() == spec
     with pytest.raises(UnknownComponentError, match="has a collate_fn, which no config can hold"):
         _ = pipeline.config
+    source = create("source", "memory", data={"x": np.ones((3, 2))})  # not on the device's own way
+    pipeline = Pipeline(source=source, batcher=made, batch_size=2)
+    assert [b["n"].tolist() for b in pipeline] == [[2, 2], [2, 0]]
     plain = Pipeline(source=source, batcher=batcher(), batch_size=2)
     with pytest.raises(StateError, match=r"batcher\.class"):
         plain.set_state(pipeline.get_state())
-    source = create("source", "memory", data={"x": np.ones((3, 2))})  # not on the device's own way
-    assert [b["n"].tolist() for b in Pipeline(source=source, batcher=made, batch_size=2)] == [
-        [2, 2],
-        [2, 0],
-    ]
+
+    def strict(group):
+        assert all(element["x"].all() for element in group)
+        return {"x": np.stack([element["x"] for element in group])}
+
+    pipeline = Pipeline(
+        source=source,
+        batcher=DefaultBatcher(DefaultBatcherConfig(), collate_fn=strict),
+        batch_size=2,
+    )
+    assert len(list(pipeline)) == 2
+    with pytest.raises(NotImplementedError, match="on an element of zeros it failed"):
+        pipeline.batch_spec()
     short = DefaultBatcher(DefaultBatcherConfig(), collate_fn=lambda group: np.zeros(1))
     with pytest.raises(DataError, match="leading axis 1 for 2 elements"):
         list(short.process([1, 2], batch_size=2))
@@ -153,8 +164,8 @@ def test_a_collate_function_takes_the_place_of_stacking():
 
 def test_records_that_differ_in_length_are_pointed_to_other_batchers():
     source = create("source", "memory", data={"x": [[1], [1, 2]]})
-    with pytest.raises(DataError, match="'x' differ in shape; take a batcher"):
-        list(Pipeline(source=source, batcher=batcher(), batch_size=2))
+    with pytest.raises(ConfigError, match="batcher: the records of field 'x' differ in shape"):
+        Pipeline(source=source, batcher=batcher(), batch_size=2)
 
 
 def test_calling_it_is_processing():

@@ -140,6 +140,20 @@ def test_a_file_names_it(name, tmp_path):
         load(path)
 
 
+@pytest.mark.parametrize(
+    ("batcher", "said"),
+    [
+        ({**BUCKET, "fields": ["y"]}, "batcher: there is no field 'y'; there are "),
+        ({**PACK, "max_segments": None}, "batcher: the fields id have one entry for each record"),
+        ({**RATES, "fields": {"id": 4}}, "batcher: field 'id' is .* not a sequence"),
+        ({"use": "default"}, "batcher: the records of field 'x' differ in shape"),
+    ],
+)
+def test_a_batcher_that_does_not_fit_the_source_is_told_before_a_record_is_read(batcher, said):
+    with pytest.raises(ConfigError, match=said):
+        make(batcher)
+
+
 def test_a_state_of_another_batcher_is_refused():
     pipeline = make(BUCKET)
     with pytest.raises(ValueError, match="boundaries"):

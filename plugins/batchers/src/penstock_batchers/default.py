@@ -90,12 +90,20 @@ class DefaultBatcher(BatcherModule):
     def batch_spec(self, element_spec: Any, *, batch_size: int) -> dict[str, Any]:
         """Return the spec of a batch: a leading `(batch_size,)` on each leaf, and `valid_mask`.
 
-        Where there is a `collate_fn` it is called with one element of zeros. Raises `DataError`
-        for fields whose length differs from record to record, unless there is a `collate_fn`.
+        Where there is a `collate_fn` it is called with one element of zeros; where that fails,
+        `NotImplementedError` is raised. Raises `DataError` for fields whose length differs from
+        record to record, unless there is a `collate_fn`.
         """
         if self.collate_fn is not None:
             specs.check_batch_size(batch_size)
-            element_spec = specs.spec_of(self._collated([jax.tree.map(_zeros, element_spec)]))
+            zeros = jax.tree.map(_zeros, element_spec)
+            try:
+                element_spec = specs.spec_of(self._collated([zeros]))
+            except Exception as error:  # the function is the user's and may fail in any way
+                raise NotImplementedError(
+                    f"what collate_fn gives is not known before it is called: on an element of "
+                    f"zeros it failed with {type(error).__name__}: {error}"
+                ) from error
         return super().batch_spec(element_spec, batch_size=batch_size)
 
     def take_over(self, other: Self) -> None:

@@ -60,6 +60,7 @@ def test_all_names_are_listed_from_five_dists(python):
         "source/tfds-streaming",
         "sampler/epoch-aware",
         "batcher/default",
+        "batcher/pack",
         "scheduler/interleaved",
     } <= names
     assert len({row["dist"] for row in rows}) == 5

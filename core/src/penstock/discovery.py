@@ -29,7 +29,7 @@ FIRST_PARTY: Mapping[str, tuple[str, ...]] = {
         "sampler/mixture",
         "sampler/block-shuffle",
     ),
-    "batchers": ("batcher/default",),
+    "batchers": ("batcher/default", "batcher/bucket", "batcher/pack", "batcher/multi-rate"),
     "tfds": ("source/tfds-eager", "source/tfds-streaming"),
     "interleave": ("scheduler/interleaved",),
 }

@@ -240,12 +240,19 @@ class Pipeline(nnx.Module):
         return run.timing.stats(decode)
 
     def batch_spec(self, stream: str = TRAIN) -> dict[str, Any]:
-        """Return the spec of a stream's batches: a dict of `jax.ShapeDtypeStruct`."""
+        """Return the spec of a stream's batches: a dict of `jax.ShapeDtypeStruct`.
+
+        Where they have several shapes, it is that of the largest; `batch_specs` gives all.
+        """
+        return self.batch_specs(stream)[-1]
+
+    def batch_specs(self, stream: str = TRAIN) -> tuple[dict[str, Any], ...]:
+        """Return the specs of all shapes that a stream's batches may have, the largest last."""
         streams = self._run.streams
         if stream not in streams:
             known = ", ".join(streams)
             raise _problem("stream", f"no stream is called {stream!r}; there are {known}")
-        return streams[stream].batch_spec()
+        return streams[stream].batch_specs()
 
     def components(self) -> dict[str, tuple[str, Any]]:
         """Return its parts by path (`source`, `stages[0]`, `test.source`), as (kind, object)."""

@@ -65,6 +65,9 @@ class Batcher(Protocol):
     of arrays with one leading axis). `rows` are the int64 places in the window of the records that
     begin in the batch, row by row; each record of the window is in one `rows`. A step of such a
     pipeline is a batch; updates count windows.
+
+    One whose batches have several shapes gives all their specs as `batch_specs(element_spec, *,
+    batch_size)`, the largest last.
     """
 
     def process(self, elements: Any, *, batch_size: int, drop_remainder: bool = False) -> Any: ...

@@ -183,6 +183,8 @@ def component_of(kind: str, value: Any) -> Component:
     """Return the component whose target made `value`; raises `UnknownComponentError`."""
     if isinstance(value, Use):
         return value.component
+    if getattr(value, "unnamed", ""):  # it has something that no config can hold
+        raise UnknownComponentError(f"the {kind} {class_name(value)} {value.unnamed}")
     made_by = _made_by.get(id(value))
     if made_by is not None:
         return made_by

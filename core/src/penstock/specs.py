@@ -66,12 +66,13 @@ def batch_spec(element_spec: Any, *, batch_size: int) -> dict[str, Any]:
     """
     check_batch_size(batch_size)
     fields = element_spec if isinstance(element_spec, dict) else {"data": element_spec}
-    _check_no_mask(fields)
+    check_no_mask(fields)
     for path, leaf in jax.tree_util.tree_leaves_with_path(fields):
         if None in leaf.shape:
             raise _ragged_error(path)
     batched = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct((batch_size, *leaf.shape), leaf.dtype), fields
+        lambda leaf: jax.ShapeDtypeStruct((batch_size, *leaf.shape), arriving_dtype(leaf.dtype)),
+        fields,
     )
     return {**batched, VALID_MASK: jax.ShapeDtypeStruct((batch_size,), np.dtype(bool))}
 
@@ -86,7 +87,7 @@ def pad_batch(records: dict[str, Any], *, batch_size: int) -> dict[str, Any]:
     where the records of a field differ in shape, or where a field is called `valid_mask`.
     """
     check_batch_size(batch_size)
-    _check_no_mask(records)
+    check_no_mask(records)
     for path, leaf in jax.tree_util.tree_leaves_with_path(records):
         if is_ragged(leaf):
             raise _ragged_error(path)
@@ -173,7 +174,8 @@ def _ragged_error(path: Any) -> DataError:
     )
 
 
-def _check_no_mask(fields: Any) -> None:
+def check_no_mask(fields: Any) -> None:
+    """Raise `DataError` where a field is called `valid_mask`."""
     if VALID_MASK in fields:
         raise DataError(
             f"a field is called {VALID_MASK!r}, the name of the batch's own mask; rename the field"

@@ -171,8 +171,12 @@ class Stream:
                 f"that has {number}; the data or the batcher is another"
             )
 
-    def batch_spec(self) -> dict[str, Any]:
-        """Return the spec of its batches, after all stages."""
+    def batch_specs(self) -> tuple[dict[str, Any], ...]:
+        """Return the specs of all shapes of its batches, after all stages, the largest last."""
+        return tuple(map(self.stages.spec, self.batcher_specs()))
+
+    def batcher_specs(self) -> tuple[dict[str, Any], ...]:
+        """Return the specs of what the batcher makes; raises `DataError` where it cannot."""
         element, size = self.source.element_spec(), self.batch_size
         if hasattr(self.sampler, "index_spec"):
             window = self.sampler.index_spec().shape
@@ -180,8 +184,10 @@ class Stream:
                 lambda leaf: jax.ShapeDtypeStruct((*window, *leaf.shape), leaf.dtype), element
             )
         if self.batcher is None:
-            return self.stages.spec(specs.batch_spec(element, batch_size=size))
-        return self.stages.spec(self.batcher.batch_spec(element, batch_size=size))
+            return (specs.batch_spec(element, batch_size=size),)
+        if hasattr(self.batcher, "batch_specs"):
+            return tuple(self.batcher.batch_specs(element, batch_size=size))
+        return (self.batcher.batch_spec(element, batch_size=size),)
 
 
 def own_order(source: Any) -> Any:

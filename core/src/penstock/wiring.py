@@ -1,7 +1,7 @@
 """From what a pipeline is given to its streams: parts made, checked and joined."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from flax import nnx
@@ -159,3 +159,6 @@ class Wiring:
                     stages=staged,
                     placement=self._placement,
                 )
+        if batcher is not None and name in self.streams:
+            with self.problems.of(f"{path}batcher"), suppress(NotImplementedError):
+                self.streams[name].batcher_specs()  # what the source has may not be what it takes

@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock import ConfigError, DataError, build, create
+from penstock import (
+    ConfigError,
+    DataError,
+    Pipeline,
+    StateError,
+    UnknownComponentError,
+    build,
+    create,
+)
 from penstock_batchers import DefaultBatcher, DefaultBatcherConfig
 
 
@@ -32,6 +40,132 @@ def test_the_valid_parts_give_back_the_input_in_order(count, size, drop):
     kept = count - count % size if drop else count
     assert seen == list(range(kept))
     assert made.get_operation_stats()["skipped_count"] == count - kept
+
+
+leaves = st.one_of(
+    st.just(np.uint8),
+    st.just(np.float64),
+    st.just(np.int64),
+    st.just(jax.numpy.float32),
+    st.just(str),
+)
+shapes = st.lists(st.integers(0, 3), max_size=2).map(tuple)
+trees = st.recursive(
+    st.tuples(leaves, shapes),
+    lambda inner: st.one_of(
+        st.dictionaries(st.sampled_from("abc"), inner, min_size=1, max_size=3),
+        st.lists(inner, min_size=1, max_size=3),
+    ),
+    max_leaves=5,
+).filter(lambda tree: not isinstance(tree, tuple))
+
+
+def element_of(tree, number):
+    """Return an element of this structure, every value of it made from `number`."""
+    if isinstance(tree, dict):
+        return {key: element_of(part, number) for key, part in tree.items()}
+    if isinstance(tree, list):
+        return [element_of(part, number) for part in tree]
+    kind, shape = tree
+    if kind is str:
+        return np.full(shape, f"s{number}", object) if shape else f"s{number}"
+    if kind is jax.numpy.float32:
+        return jax.numpy.full(shape, number, kind)
+    return np.full(shape, number, kind)
+
+
+def element_spec_of(tree):
+    element = element_of(tree, 0)
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), getattr(leaf, "dtype", object)), element
+    )
+
+
+@given(tree=trees, count=st.integers(0, 5), size=st.integers(1, 3), drop=st.booleans())
+def test_pytrees_of_any_nesting_come_back(tree, count, size, drop):
+    given_ = [element_of(tree, i) for i in range(count)]
+    spec = batcher().batch_spec(element_spec_of(tree), batch_size=size)
+    back = []
+    for batch in batcher().process(given_, batch_size=size, drop_remainder=drop):
+        assert jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), batch) == spec
+        mask = batch.pop("valid_mask")
+        rest = batch if isinstance(tree, dict) else batch["data"]
+        for row in np.flatnonzero(mask):
+            back.append(
+                jax.tree.map(lambda leaf, row=row: np.asarray(np.asarray(leaf)[row]).tolist(), rest)
+            )
+    kept = given_[: count - count % size] if drop else given_
+    assert back == [jax.tree.map(lambda leaf: np.asarray(leaf).tolist(), e) for e in kept]
+
+
+@given(count=st.integers(1, 20), size=st.integers(1, 8))
+def test_a_mask_weighted_mean_over_an_epoch_is_the_mean_over_the_records(count, size):
+    values = np.random.default_rng(count).normal(size=count).astype(np.float32)
+    batches = list(batcher().process([{"v": v} for v in values], batch_size=size))
+    total = sum((b["v"] * b["valid_mask"]).sum(dtype=float) for b in batches)
+    weight = sum(b["valid_mask"].sum() for b in batches)
+    assert total / weight == pytest.approx(values.mean(dtype=float), abs=1e-6)
+
+
+def test_a_whole_batch_of_a_source_is_passed_on_as_it_is():
+    records = {"x": np.zeros((4, 3)), "in": {"k": jax.random.split(jax.random.key(0), 4)}}
+    batch = batcher().collate(records, batch_size=4)
+    assert batch["x"] is records["x"]
+    assert batch["in"]["k"] is records["in"]["k"]
+    assert batch["valid_mask"].all()
+
+
+def test_a_collate_function_takes_the_place_of_stacking():
+    def longest(group):
+        x = np.zeros((len(group), 4), np.int64)
+        for row, element in zip(x, group, strict=True):
+            row[: len(element["x"])] = element["x"]
+        return {"x": x, "n": np.array([len(element["x"]) for element in group])}
+
+    made = DefaultBatcher(DefaultBatcherConfig(), collate_fn=longest)
+    ragged = [{"x": np.arange(n)} for n in (1, 4, 2)]
+    batches = list(made.process(ragged, batch_size=2))
+    spec = made.batch_spec({"x": jax.ShapeDtypeStruct((None,), np.int32)}, batch_size=2)
+    for batch in batches:
+        assert jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), batch) == spec
+    assert batches[1]["x"].tolist() == [[0, 1, 0, 0], [0, 0, 0, 0]]
+    assert batches[1]["valid_mask"].tolist() == [True, False]
+    source = create("source", "memory", data={"x": [e["x"] for e in ragged]})
+    pipeline = Pipeline(source=source, batcher=made.copy(), batch_size=2)
+    assert [b["x"].tolist() for b in pipeline] == [b["x"].tolist() for b in batches]
+    assert pipeline.batch_spec() == spec
+    with pytest.raises(UnknownComponentError, match="has a collate_fn, which no config can hold"):
+        _ = pipeline.config
+    source = create("source", "memory", data={"x": np.ones((3, 2))})  # not on the device's own way
+    pipeline = Pipeline(source=source, batcher=made, batch_size=2)
+    assert [b["n"].tolist() for b in pipeline] == [[2, 2], [2, 0]]
+    plain = Pipeline(source=source, batcher=batcher(), batch_size=2)
+    with pytest.raises(StateError, match=r"batcher\.class"):
+        plain.set_state(pipeline.get_state())
+
+    def strict(group):
+        assert all(element["x"].all() for element in group)
+        return {"x": np.stack([element["x"] for element in group])}
+
+    pipeline = Pipeline(
+        source=source,
+        batcher=DefaultBatcher(DefaultBatcherConfig(), collate_fn=strict),
+        batch_size=2,
+    )
+    assert len(list(pipeline)) == 2
+    with pytest.raises(NotImplementedError, match="on an element of zeros it failed"):
+        pipeline.batch_spec()
+    short = DefaultBatcher(DefaultBatcherConfig(), collate_fn=lambda group: np.zeros(1))
+    with pytest.raises(DataError, match="leading axis 1 for 2 elements"):
+        list(short.process([1, 2], batch_size=2))
+    with pytest.raises(TypeError, match="collate_fn is 3"):
+        DefaultBatcher(DefaultBatcherConfig(), collate_fn=3)
+
+
+def test_records_that_differ_in_length_are_pointed_to_other_batchers():
+    source = create("source", "memory", data={"x": [[1], [1, 2]]})
+    with pytest.raises(ConfigError, match="batcher: the records of field 'x' differ in shape"):
+        Pipeline(source=source, batcher=batcher(), batch_size=2)
 
 
 def test_calling_it_is_processing():
@@ -73,6 +207,10 @@ def test_a_batch_size_that_is_no_positive_int_is_refused_at_once(size):
         ({"x": np.zeros((2, 2), np.uint8), "in": {"y": np.int32(0)}}, r"element 3\['x'\]"),
         ({"x": np.zeros((2, 3), np.int8), "in": {"y": np.int32(0)}}, r"int8.*the first has.*uint8"),
         ({"x": np.zeros((2, 3), np.uint8)}, "element 3 has the structure"),
+        ({"x": {"y": 1}, "in": {"y": np.int32(0)}}, "element 3 has the structure"),
+        ({"x": None, "in": {"y": np.int32(0)}}, "element 3 has the structure"),
+        ({"x": "text", "in": {"y": np.int32(0)}}, r"element 3\['x'\] is str\[\]; the first has"),
+        ({"x": object(), "in": {"y": np.int32(0)}}, r"element 3\['x'\] is <object"),
     ],
 )
 def test_an_element_unlike_the_first_is_named(odd, said):
@@ -81,8 +219,36 @@ def test_an_element_unlike_the_first_is_named(odd, said):
 
 
 def test_an_integer_that_does_not_fit_is_refused():
-    with pytest.raises(DataError, match="does not fit int32"):
-        list(batcher().process([{"n": 2**40}], batch_size=1))
+    for wrong, said in (
+        (2**40, r"element 1\['n'\]' holds 1099511627776, which does not fit int32|element 1"),
+        (2**70, r"element 1\['n'\] is 1180591620717411303424, which fits no dtype"),
+    ):
+        with pytest.raises(DataError, match=said):
+            list(batcher().process([{"n": 1}, {"n": wrong}], batch_size=2))
+        with pytest.raises(DataError, match="element 0"):
+            list(batcher().process([{"n": wrong}], batch_size=2))
+
+
+@pytest.mark.parametrize("nothing", [{}, None, []])
+def test_an_element_without_leaves_is_refused(nothing):
+    with pytest.raises(DataError, match=r"element 0 is .*, which has no leaf to batch"):
+        list(batcher().process([nothing], batch_size=2))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [object(), np.zeros(2, [("a", "i4")]), np.array([1, "a"], object), np.datetime64("2026-11-20")],
+)
+def test_what_jax_has_not_is_refused(odd):
+    with pytest.raises(DataError, match="element 0"):
+        list(batcher().process([{"x": odd}], batch_size=2))
+
+
+def test_a_jitted_step_is_compiled_once_an_epoch():
+    step = jax.jit(lambda batch: (batch["x"].sum() * batch["valid_mask"]).sum())
+    for batch in batcher().process(elements(11), batch_size=3):
+        step(batch)
+    assert step._cache_size() == 1
 
 
 def test_a_field_called_like_the_mask_is_refused():

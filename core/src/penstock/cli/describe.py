@@ -6,7 +6,14 @@ from typing import Any
 import click
 
 from penstock import registry
-from penstock.cli.output import config_argument, errors_told, json_option, short, spec_texts
+from penstock.cli.output import (
+    batcher_of,
+    config_argument,
+    errors_told,
+    json_option,
+    short,
+    spec_texts,
+)
 
 
 @click.command()
@@ -33,16 +40,7 @@ def describe(config: str, as_json: bool) -> None:
                 "config": fields,
             }
         )
-    streams: dict[str, dict[str, Any]] = {
-        name: {
-            "records_per_epoch": plan.records_per_epoch,
-            "batch_size": plan.batch_size,
-            "steps_per_epoch": plan.batches_per_epoch,
-            "epochs_per_pass": plan.epochs,
-            "batch": spec_texts(pipeline.batch_spec(name)),
-        }
-        for name, plan in pipeline.plans.items()
-    }
+    streams = {name: _stream(pipeline, name) for name in pipeline.plans}
     draw = getattr(pipeline.scheduler, "timeline", None)
     timeline: list[str] = [] if draw is None else draw(pipeline.plans)
     if as_json:
@@ -56,11 +54,39 @@ def describe(config: str, as_json: bool) -> None:
         )
     for name, stream in streams.items():
         passes = "endless" if stream["epochs_per_pass"] is None else stream["epochs_per_pass"]
+        if stream["window_size"] is None:
+            steps = f"{stream['steps_per_epoch']} steps of {stream['batch_size']} per epoch"
+        else:
+            steps = (
+                f"{stream['windows_per_epoch']} windows of {stream['window_size']} records per "
+                f"epoch, in batches of {stream['batch_size']}"
+            )
         click.echo(
-            f"{name}: {stream['records_per_epoch']} records, {stream['steps_per_epoch']} steps of "
-            f"{stream['batch_size']} per epoch, epochs in a pass: {passes}"
+            f"{name}: {stream['records_per_epoch']} records, {steps}, epochs in a pass: {passes}"
         )
         for field, text in stream["batch"].items():
             click.echo(f"  {field}: {text}")
     for line in timeline:
         click.echo(line)
+
+
+def _stream(pipeline: Any, name: str) -> dict[str, Any]:
+    """Return what there is to tell of a stream.
+
+    How many steps a batcher makes that works in windows is not known before the records are read.
+    """
+    from penstock.specs import VALID_MASK
+    from penstock.stream import is_windowed
+
+    plan, specs = pipeline.plans[name], pipeline.batch_specs(name)
+    (batch_size,) = specs[-1][VALID_MASK].shape
+    windowed = is_windowed(batcher_of(pipeline, name))
+    return {
+        "records_per_epoch": plan.records_per_epoch,
+        "batch_size": batch_size,
+        "steps_per_epoch": None if windowed else plan.batches_per_epoch,
+        "window_size": plan.batch_size if windowed else None,
+        "windows_per_epoch": plan.batches_per_epoch if windowed else None,
+        "epochs_per_pass": plan.epochs,
+        "batch": spec_texts(specs),
+    }

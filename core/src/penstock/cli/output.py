@@ -47,14 +47,26 @@ def error_document(error: BaseException) -> dict[str, Any]:
     return document
 
 
-def spec_texts(spec: Any) -> dict[str, str]:
-    """Return `dtype[shape]` of each leaf of a spec, by its path."""
+def spec_texts(specs: Sequence[Any]) -> dict[str, str]:
+    """Return `dtype[shape]` of each leaf of the specs, by its path, or all that it may be."""
     import jax
 
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="."): f"{leaf.dtype}{list(leaf.shape)}"
-        for path, leaf in jax.tree_util.tree_leaves_with_path(spec)
-    }
+    texts: dict[str, list[str]] = {}
+    for spec in specs:
+        for path, leaf in jax.tree_util.tree_leaves_with_path(spec):
+            known = texts.setdefault(jax.tree_util.keystr(path, simple=True, separator="."), [])
+            text = f"{leaf.dtype}{list(leaf.shape)}"
+            if text not in known:
+                known.append(text)
+    return {field: " or ".join(known) for field, known in texts.items()}
+
+
+def batcher_of(pipeline: Any, stream: str) -> Any:
+    """Return the batcher of a stream, or None."""
+    from penstock.plan import TRAIN
+
+    path = "batcher" if stream == TRAIN else f"{stream}.batcher"
+    return pipeline.components().get(path, (None, None))[1]
 
 
 def short(value: Any) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from penstock.cli.output import config_argument, errors_told, json_option, spec_texts
+from penstock.cli.output import batcher_of, config_argument, errors_told, json_option, spec_texts
 
 
 @click.command()
@@ -30,12 +30,15 @@ def run(config: str, steps: int | None, metrics_port: int | None, as_json: bool)
     )
 
     from penstock.assemble import load
+    from penstock.stream import is_windowed
     from penstock.timing import advice
 
     pipeline = load(config)
     if metrics_port is not None:
         _serve_metrics(pipeline, metrics_port)
     count = getattr(pipeline.scheduler, "steps_per_pass", None)
+    if any(is_windowed(batcher_of(pipeline, stream)) for stream in pipeline.plans):
+        count = None  # how many batches a window makes is seen when it is read
     total = steps or (None if count is None else count(pipeline.plans))
     report: dict[str, dict[str, Any]] = {}
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
@@ -62,7 +65,10 @@ def run(config: str, steps: int | None, metrics_port: int | None, as_json: bool)
     for stream, row in report.items():
         row["records_per_s"] = round(row["records"] / elapsed, 1)
         row["waiting_s"] = round(row["waiting_s"], 6)
-        row["batch"] = spec_texts(pipeline.batch_spec(stream))
+        fill = getattr(batcher_of(pipeline, stream), "fill", None)
+        if fill is not None:
+            row["fill"] = round(fill, 4)
+        row["batch"] = spec_texts(pipeline.batch_specs(stream))
     if as_json:
         shown = {
             "config": config,
@@ -79,6 +85,8 @@ def run(config: str, steps: int | None, metrics_port: int | None, as_json: bool)
             f"{stream}: {row['steps']} steps, {row['records']} records, "
             f"{row['records_per_s']:,.0f} records/s, {row['waiting_s']:.3f} s waiting for data"
         )
+        if "fill" in row:
+            click.echo(f"  {row['fill']:.2%} of the positions of its sequences hold data")
         for field, text in row["batch"].items():
             click.echo(f"  {field}: {text}")
     parts = {part: value for part, value in stats["seconds"].items() if value >= 0.0005}

@@ -1,20 +1,44 @@
 """The batcher that takes records as they come."""
 
 import itertools
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
-from penstock import BatcherModule, DataError, specs
+from penstock import BatcherModule, DataError, StructuralConfig, specs
+from penstock.source import split_records
+from penstock_batchers.stacking import Stacker
 
 
 class DefaultBatcher(BatcherModule):
-    """Stacks records into batches; a short last batch is padded and masked, or dropped."""
+    """Stacks records into batches; a short last batch is padded and masked, or dropped.
 
-    row_wise = True
+    collate_fn: function of a list of elements that gives a pytree of arrays with a leading axis of
+        their number, in place of stacking them; padding and mask are added to it. A config cannot
+        hold it, so that `pipeline.config` is refused then.
+    """
+
+    def __init__(
+        self,
+        config: StructuralConfig,
+        *,
+        collate_fn: Callable[[list[Any]], Any] | None = None,
+        rngs: nnx.Rngs | None = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(config, rngs=rngs, name=name)
+        if collate_fn is not None and not callable(collate_fn):
+            raise TypeError(f"collate_fn is {collate_fn!r}, which cannot be called")
+        self._collate_with(collate_fn)
+
+    def _collate_with(self, collate_fn: Callable[[list[Any]], Any] | None) -> None:
+        self.collate_fn = collate_fn
+        self.row_wise = collate_fn is None
+        self.unnamed = "" if self.row_wise else "has a collate_fn, which no config can hold"
 
     def process(
         self,
@@ -38,54 +62,83 @@ class DefaultBatcher(BatcherModule):
     def _batches(
         self, elements: Iterator[Any], batch_size: int, drop_remainder: bool
     ) -> Iterator[dict[str, Any]]:
-        first: Any = None
+        stacker = None
         number = 0
         while group := list(itertools.islice(elements, batch_size)):
-            first = group[0] if number == 0 else first
             if len(group) < batch_size and drop_remainder:
                 self._skipped_count.set_value(self._skipped_count.get_value() + len(group))
                 return
-            yield self.collate(_stack(group, first, number), batch_size=batch_size)
+            if self.collate_fn is not None:
+                yield specs.pad_batch(self._collated(group), batch_size=batch_size)
+            else:
+                stacker = stacker or Stacker(group[0])
+                batch = stacker.stack(group, number, batch_size)
+                yield {**batch, specs.VALID_MASK: np.arange(batch_size) < len(group)}
             number += len(group)
 
     def collate(self, records: dict[str, Any], *, batch_size: int) -> dict[str, Any]:
-        """Return a batch of up to `batch_size` records that are stacked already."""
+        """Return a batch of up to `batch_size` records that are stacked already.
+
+        A whole batch is passed on as it is, with its mask. Raises `DataError` for fields whose
+        length differs from record to record, unless there is a `collate_fn`.
+        """
+        if self.collate_fn is not None:
+            host = jax.tree.map(_on_host, records)
+            records = self._collated(list(split_records(host)))
         return specs.pad_batch(records, batch_size=batch_size)
 
+    def batch_spec(self, element_spec: Any, *, batch_size: int) -> dict[str, Any]:
+        """Return the spec of a batch: a leading `(batch_size,)` on each leaf, and `valid_mask`.
 
-def _stack(elements: list[Any], first: Any, number: int) -> dict[str, Any]:
-    """Stack elements, the first of which is element `number`; all must be like `first`."""
-    structure: Any = jax.tree.structure(first)
-    paths = [jax.tree_util.keystr(p) for p, _ in jax.tree_util.tree_leaves_with_path(first)]
-    expected = [_leaf_spec(leaf) for leaf in jax.tree.leaves(first)]
-    columns: list[list[Any]] = [[] for _ in expected]
-    for i, element in enumerate(elements, number):
-        if jax.tree.structure(element) != structure:
+        Where there is a `collate_fn` it is called with one element of zeros; where that fails,
+        `NotImplementedError` is raised. Raises `DataError` for fields whose length differs from
+        record to record, unless there is a `collate_fn`.
+        """
+        if self.collate_fn is not None:
+            specs.check_batch_size(batch_size)
+            zeros = jax.tree.map(_zeros, element_spec)
+            try:
+                element_spec = specs.spec_of(self._collated([zeros]))
+            except Exception as error:  # the function is the user's and may fail in any way
+                raise NotImplementedError(
+                    f"what collate_fn gives is not known before it is called: on an element of "
+                    f"zeros it failed with {type(error).__name__}: {error}"
+                ) from error
+        return super().batch_spec(element_spec, batch_size=batch_size)
+
+    def take_over(self, other: Self) -> None:
+        super().take_over(other)
+        self._collate_with(other.collate_fn)
+
+    def _collated(self, elements: list[Any]) -> dict[str, Any]:
+        """Return what `collate_fn` makes of the elements, as records."""
+        assert self.collate_fn is not None
+        made = self.collate_fn(elements)
+        records: dict[str, Any] = made if isinstance(made, dict) else {"data": made}
+        records = jax.tree_util.tree_map_with_path(
+            lambda path, leaf: specs.canonical(jax.tree_util.keystr(path), leaf), records
+        )
+        count = specs.count_records(records)
+        if count != len(elements):
             raise DataError(
-                f"element {i} has the structure {jax.tree.structure(element)}; "
-                f"the first has {structure}"
+                f"collate_fn gave arrays with leading axis {count} for {len(elements)} elements; "
+                f"padding and mask are added to what it gives"
             )
-        for leaf, column, spec, path in zip(
-            jax.tree.leaves(element), columns, expected, paths, strict=True
-        ):
-            if _leaf_spec(leaf) != spec:
-                raise DataError(f"element {i}{path} is {_leaf_spec(leaf)}; the first has {spec}")
-            column.append(leaf)
-    stacked = [_stack_leaf(path, column) for path, column in zip(paths, columns, strict=True)]
-    batch = jax.tree.unflatten(structure, stacked)
-    return batch if isinstance(batch, dict) else {"data": batch}
+        return records
 
 
-def _stack_leaf(path: str, column: list[Any]) -> Any:
-    if isinstance(column[0], jax.Array):
-        return jnp.stack(column)
-    if isinstance(column[0], str | bytes):
-        return np.array(column, dtype=object)
-    return specs.canonical(path, np.stack(column))
+def _on_host(leaf: Any) -> Any:
+    keys = isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.extended)
+    return leaf if keys else np.asarray(leaf)
 
 
-def _leaf_spec(leaf: Any) -> tuple[Any, Any]:
-    if isinstance(leaf, str | bytes):
-        return (), type(leaf)
-    array = leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
-    return tuple(array.shape), array.dtype
+def _zeros(leaf: Any) -> Any:
+    """Return an element's leaf of zeros, 1 long where its length may be any."""
+    shape = tuple(1 if n is None else n for n in leaf.shape)
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(
+            jnp.zeros((*shape, *jax.random.key_data(jax.random.key(0)).shape), np.uint32)
+        )
+    if specs.is_host_dtype(leaf.dtype):
+        return np.full(shape, "", object) if shape else ""
+    return np.zeros(shape, leaf.dtype)

@@ -16,3 +16,24 @@ def penstock_components() -> Iterator[Component]:
         config="penstock_batchers.config:DefaultBatcherConfig",
         summary="Records stacked as they come; the last batch padded and masked.",
     )
+    yield Component(
+        kind="batcher",
+        name="bucket",
+        target="penstock_batchers.bucket:BucketBatcher",
+        config="penstock_batchers.config:BucketBatcherConfig",
+        summary="Records of like length together, padded to few static lengths.",
+    )
+    yield Component(
+        kind="batcher",
+        name="pack",
+        target="penstock_batchers.pack:PackBatcher",
+        config="penstock_batchers.config:PackBatcherConfig",
+        summary="Several sequences in each row, with segment ids, positions and masks.",
+    )
+    yield Component(
+        kind="batcher",
+        name="multi-rate",
+        target="penstock_batchers.multi_rate:MultiRateBatcher",
+        config="penstock_batchers.config:MultiRateBatcherConfig",
+        summary="Fields sampled at different rates, each with a window and mask of its own.",
+    )

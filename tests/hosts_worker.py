@@ -72,6 +72,8 @@ def main(arguments):
     )
     if arguments.get("state"):
         pipeline.set_state(state.load(arguments["state"]))
+    if arguments.get("checkpoint"):
+        return checkpointed(pipeline, arguments)
     total = jax.jit(lambda batch: (batch["image"].sum((1, 2)) * batch["valid_mask"]).sum())
     if me in arguments.get("absent", ()):
         return {"absent": True}
@@ -100,6 +102,38 @@ def main(arguments):
     if me == 0 and arguments.get("save"):
         state.save(arguments["save"], pipeline.get_state())
     return {"steps": steps, "fetched": sum(fetched)}
+
+
+def checkpointed(pipeline, arguments):
+    """Make some steps and save, or restore and make the rest, with a model that is sharded too."""
+    from itertools import islice
+
+    import jax.numpy as jnp
+    import orbax.checkpoint as ocp
+    from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+    from penstock.checkpoint import PipelineRestore, PipelineSave
+
+    mesh = jax.make_mesh((4,), ("data",), (AxisType.Auto,))
+    rows = NamedSharding(mesh, PartitionSpec("data"))
+    model = {"w": jax.jit(lambda: jnp.arange(8.0), out_shardings=rows)()}
+    with ocp.CheckpointManager(arguments["checkpoint"]) as manager:
+        if manager.latest_step() is not None:
+            args = ocp.args.Composite(
+                model=ocp.args.StandardRestore(jax.tree.map(jnp.zeros_like, model)),
+                data=PipelineRestore(pipeline),
+            )
+            model = manager.restore(manager.latest_step(), args=args).model
+        with pipeline.steps() as steps:
+            indices = [step.indices.tolist() for step in islice(steps, arguments.get("steps"))]
+        if arguments.get("steps"):
+            saved = ocp.args.Composite(
+                model=ocp.args.StandardSave(model), data=PipelineSave(pipeline)
+            )
+            manager.save(len(indices), args=saved)
+            manager.wait_until_finished()
+    weights = [shard.data.tolist() for shard in model["w"].addressable_shards]
+    return {"indices": indices, "weights": weights}
 
 
 if __name__ == "__main__":

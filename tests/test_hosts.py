@@ -100,6 +100,19 @@ def test_scan_runs_over_all_processes(tmp_path, single):
         assert result["counters"]["update"] == 14
 
 
+def test_orbax_saves_model_and_pipeline_from_two_processes_and_restores_them_in_four(
+    tmp_path, single
+):
+    pytest.importorskip("orbax.checkpoint")
+    folder = str(tmp_path / "checkpoints")
+    begun = run(tmp_path, 2, checkpoint=folder, steps=5)
+    rest = run(tmp_path, 4, checkpoint=folder)
+    expected = [indices for indices, _ in single]
+    assert [result["indices"] for result in begun] == [expected[:5]] * 2
+    assert [result["indices"] for result in rest] == [expected[5:]] * 4
+    assert [result["weights"] for result in rest] == [[[2.0 * i, 2.0 * i + 1]] for i in range(4)]
+
+
 def test_a_missing_process_is_told_in_time(tmp_path):
     results = run(tmp_path, 2, absent=[1], stall_seconds=3.0)
     assert "process 1 of 2 did not begin iteration 0 within 3 s" in results[0]["error"]

@@ -42,20 +42,22 @@ def test_stats_say_that_the_source_is_waited_for(prefetch):
     assert stats["records"] == 12
     assert 0.07 < stats["seconds"]["decode"] < 0.12
     assert stats["seconds"]["source"] >= 0.08
-    assert stats["seconds"]["waiting"] > 0.15 > stats["seconds"]["training"]
+    assert stats["seconds"]["waiting"] > stats["seconds"]["training"]
     assert stats["input_bound"] > 0.5
     assert "is 'source'" in advice(stats) or "is 'decode'" in advice(stats)
 
 
 def test_stats_say_that_training_is_the_limit():
     pipeline = Pipeline(source=Slow(0.0), batch_size=2)
+    list(pipeline)  # what is compiled, is
+    before = pipeline.stats()["seconds"]
     for _ in pipeline:
-        time.sleep(0.03)
+        time.sleep(0.05)
     stats = pipeline.stats()
-    assert stats["seconds"]["training"] >= 0.15
-    assert stats["mean_queue_depth"] > 1
+    spent = {part: stats["seconds"][part] - before[part] for part in ("waiting", "training")}
+    assert spent["training"] >= 0.25 > spent["waiting"]
+    assert 0 < stats["mean_queue_depth"] <= 2
     assert stats["queue_depth"] in (0, 1, 2)
-    assert stats["input_bound"] < 0.4
 
 
 def test_advice_where_training_is_the_limit():

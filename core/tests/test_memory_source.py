@@ -225,3 +225,17 @@ def test_a_batch_of_different_lengths_needs_a_batcher_that_pads():
         pipeline.batch_spec()
     with pytest.raises(DataError, match="'x' differ in shape; take a batcher"):
         next(iter(pipeline))
+
+
+def test_other_byte_orders_keys_and_small_floats_arrive():
+    data = {
+        "big": np.arange(4, dtype=">i4"),
+        "key": jax.random.split(jax.random.key(0), 4),
+        "half": [np.ones(n, jnp.bfloat16) for n in (1, 2, 3, 1)],
+    }
+    source = create("source", "memory", data=data)
+    assert source.element_spec()["big"].dtype == np.dtype("int32")
+    assert source.element_spec()["half"] == jax.ShapeDtypeStruct((None,), jnp.bfloat16)
+    assert source.fetch(np.array([2]))["big"].tolist() == [2]
+    other = create("source", "memory", data={**data, "key": jax.random.split(jax.random.key(1), 4)})
+    assert source.identity() != other.identity()

@@ -143,3 +143,67 @@ def test_a_place_in_a_window_that_is_none_is_refused():
     state["counters"] = {"pass": 0, "inside": 1}
     with pytest.raises(StateError, match="there is none"):
         plain.set_state(state)
+
+
+class Pieces(BySize):
+    """Rows of two entries of a record each, the pieces of one record in as many rows."""
+
+    told = False
+
+    def collate_window(self, records, *, batch_size):
+        pieces = [
+            (row, piece)
+            for row, x in enumerate(records["x"])
+            for piece in range(max(1, -(-len(x) // 2)))
+        ]
+        for start in range(0, len(pieces), batch_size):
+            part = pieces[start : start + batch_size]
+            rows = np.array([row for row, piece in part if piece == 0], np.int64)
+            ids = np.array([row for row, _ in part])
+            batch = specs.pad_batch({"id": ids}, batch_size=batch_size)
+            keys = [row + piece * len(records["x"]) for row, piece in part]
+            keys += [0] * (batch_size - len(part))
+            yield (batch, rows, np.array(keys)) if self.told else (batch, rows)
+
+
+class ToldPieces(Pieces):
+    told = True
+
+
+@pytest.mark.parametrize("batcher", [Pieces(), ToldPieces(), BySize()])
+def test_all_rows_of_an_epoch_have_keys_of_their_own(batcher):
+    import jax
+    from flax import nnx
+
+    def draw(batch, keys):
+        return {"valid_mask": batch["valid_mask"], "bits": jax.vmap(jax.random.bits)(keys)}
+
+    draw.stochastic = True
+    source = make().components()["source"][1]
+    pipeline = penstock.Pipeline(
+        source=source, batch_size=2, batcher=batcher, stages=[draw], rngs=nnx.Rngs(0)
+    )
+    drawn = [
+        bits
+        for batch in pipeline
+        for bits, valid in zip(batch["bits"].tolist(), batch["valid_mask"], strict=True)
+        if valid
+    ]
+    assert len(drawn) >= 23
+    assert len(set(drawn)) == len(drawn)
+
+
+def test_a_record_that_a_batcher_cannot_take_is_named():
+    class Picky(BySize):
+        def collate_window(self, records, *, batch_size):
+            error = penstock.DataError("record 3 of the window is too much")
+            error.row = 3
+            raise error
+            yield
+
+    source = make().components()["source"][1]
+    pipeline = penstock.Pipeline(source=source, batch_size=2, batcher=Picky())
+    third = next(iter(make().plans["train"].batches(0, 1)))[2][3]
+    with pytest.raises(penstock.DataError) as caught:
+        list(pipeline)
+    assert f"record 3 of the window is record {third}" in caught.value.__notes__

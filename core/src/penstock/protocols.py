@@ -64,7 +64,10 @@ class Batcher(Protocol):
     batch_size)`, which yields (batch, rows), one batch or more of the records of a window (a dict
     of arrays with one leading axis). `rows` are the int64 places in the window of the records that
     begin in the batch, row by row; each record of the window is in one `rows`. A step of such a
-    pipeline is a batch; updates count windows.
+    pipeline is a batch; updates count windows. It may yield (batch, rows, keys), too: int64 numbers
+    of all rows, each another one in the window, for the keys of stochastic stages; that of a row
+    which is a whole record is the record's place, and others are above all places. Where it raises
+    a `DataError` for a record, the error's `row` is that record's place.
 
     One whose batches have several shapes gives all their specs as `batch_specs(element_spec, *,
     batch_size)`, the largest last.

@@ -26,7 +26,7 @@ def arriving_dtype(dtype: Any) -> Any:
     """Return the dtype that arrives on a device for `dtype`: int64 as int32 unless x64 is on."""
     if _is_extended(dtype) or is_host_dtype(dtype):
         return dtype
-    return jax.dtypes.canonicalize_dtype(dtype)
+    return jax.dtypes.canonicalize_dtype(np.dtype(dtype).newbyteorder("="))
 
 
 def is_ragged(leaf: Any) -> bool:

@@ -144,12 +144,12 @@ class Stream:
     def _window(
         self, step: Step, before: Mapping[str, int], records: dict[str, Any], inside: int
     ) -> Iterator[tuple[Step, dict[str, Any], Any]]:
-        """Yield (step, batch, position in the window of each row's record) of a window."""
+        """Yield (step, batch, positions of its rows beyond the window's first) of a window."""
         done = step.sample - len(step.indices) if step.stream == TRAIN else step.sample
-        made = self.batcher.collate_window(records, batch_size=self.batch_size)
+        made = self._collated(step, records)
         number, following = 0, next(made, None)
         while following is not None:
-            (batch, rows), following = following, next(made, None)
+            (batch, rows, *keys), following = following, next(made, None)
             rows = np.asarray(rows, np.int64)
             if step.stream == TRAIN:
                 done += len(rows)
@@ -163,13 +163,27 @@ class Stream:
                     last=step.last and ends,
                     after=step.after if ends else {**before, INSIDE: number + 1},
                 )
-                yield part, batch, _row_positions(rows, batch, number)
+                count = len(step.indices)
+                numbers = keys[0] if keys else _row_keys(rows, batch, number, count)
+                again, within = np.divmod(np.asarray(numbers, np.int64), count)
+                # Beyond the records of the epoch, as many times as a row is not a record's first.
+                yield part, batch, within + again * self.plan.records_per_epoch
             number += 1
         if number <= inside:
             raise StateError(
                 f"the state stands after batch {inside} of a window of stream {step.stream!r} "
                 f"that has {number}; the data or the batcher is another"
             )
+
+    def _collated(self, step: Step, records: dict[str, Any]) -> Iterator[Any]:
+        """Yield what the batcher makes of a window, telling which record it cannot take."""
+        try:
+            yield from self.batcher.collate_window(records, batch_size=self.batch_size)
+        except DataError as error:
+            row = getattr(error, "row", None)
+            if row is not None:
+                error.add_note(f"record {row} of the window is record {step.indices[row]}")
+            raise
 
     def batch_specs(self) -> tuple[dict[str, Any], ...]:
         """Return the specs of all shapes of its batches, after all stages, the largest last."""
@@ -207,14 +221,14 @@ def is_windowed(batcher: Any) -> bool:
     return hasattr(batcher, "collate_window")
 
 
-def _row_positions(rows: Any, batch: dict[str, Any], number: int) -> Any:
-    """Return a position for each row of a window's batch, for the keys of stochastic stages.
+def _row_keys(rows: Any, batch: dict[str, Any], number: int, records: int) -> Any:
+    """Return numbers for the rows of a window's batch whose batcher gives none.
 
-    It is that of the row's record. Where rows are made of several records, or of parts, it is the
-    number of the row among all rows of the window.
+    It is that of the row's record. Where rows are made of several records, or of parts, it is one
+    above those of the `records`, and no other row has it.
     """
     mask = np.asarray(batch[specs.VALID_MASK])
-    own = np.arange(len(mask)) + number * len(mask)
+    own = records + number * len(mask) + np.arange(len(mask))
     if len(rows) == np.count_nonzero(mask):
         own[mask] = rows
     return own

@@ -125,6 +125,8 @@ class MemorySource(ArraySource):
         if not self._digest:
             digest = hashlib.blake2b(digest_size=8)
             for path, value in jax.tree_util.tree_leaves_with_path(self.data):
+                if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+                    value = jax.random.key_data(value)
                 key, host = jax.tree_util.keystr(path), np.asarray(value)
                 digest.update(f"{key}{host.shape}{host.dtype}".encode())
                 if specs.is_ragged(host):
@@ -202,7 +204,8 @@ def _as_ragged(name: str, entries: Any) -> Any:
             raise DataError(said) from error
         ragged[number] = specs.canonical(f"{name}[{number}]", array)
         found, first = ragged[number], ragged[0]
-        if found.dtype.kind not in "biufc" or found.ndim != first.ndim or found.ndim == 0:
+        numeric = found.dtype == bool or jnp.issubdtype(found.dtype, np.number)
+        if not numeric or found.ndim != first.ndim or found.ndim == 0:
             raise DataError(
                 f"field {name!r} holds {entry!r} (entry {number}), of {found.dtype} and rank "
                 f"{found.ndim}; each record needs a numeric array of the first one's rank "

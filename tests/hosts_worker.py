@@ -56,6 +56,12 @@ def main(arguments):
         data = source.fetch(np.arange(50))
         source = penstock.create("source", "memory", data=data)
         fetched.clear()
+    if arguments["source"] == "ragged":
+        data = {
+            "words": [np.arange(i % 6 + 1) for i in range(50)],
+            **source.fetch(np.arange(50)),
+        }
+        source = penstock.create("source", "memory", data=data)
     stages = [on_host, noise] if arguments["source"] == "host" else [noise]
     if arguments["source"] == "memory":
         stages = [lambda batch: {**batch, "image": batch["image"] * 2}, noise]
@@ -66,7 +72,7 @@ def main(arguments):
         rngs=nnx.Rngs(1),
         sampler={"use": "epoch-aware", "num_epochs": 2, "seed": 5},
         batcher=arguments.get("batcher"),
-        sharding=arguments.get("sharding", "data"),
+        sharding=layout(arguments),
         prefetch=arguments["prefetch"],
         stall_seconds=arguments.get("stall_seconds", 60.0),
     )
@@ -102,6 +108,20 @@ def main(arguments):
     if me == 0 and arguments.get("save"):
         state.save(arguments["save"], pipeline.get_state())
     return {"steps": steps, "fetched": sum(fetched)}
+
+
+def layout(arguments):
+    from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+    kind = arguments.get("layout")
+    if kind is None:
+        return arguments.get("sharding", "data")
+    axis = AxisType.Explicit if kind == "explicit" else AxisType.Auto
+    if kind == "two axes":
+        mesh = jax.make_mesh((2, 2), ("data", "model"), (axis, axis))
+        return NamedSharding(mesh, PartitionSpec("data", None, "model"))
+    rows = NamedSharding(jax.make_mesh((4,), ("data",), (axis,)), PartitionSpec("data"))
+    return rows if kind == "explicit" else {"id": rows, "image": rows}
 
 
 def checkpointed(pipeline, arguments):

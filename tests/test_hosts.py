@@ -91,6 +91,26 @@ def test_a_batcher_that_looks_at_the_whole_batch_gives_the_same_stream(tmp_path,
     assert stream(run(tmp_path, 2, batcher={"use": "default"})) == single
 
 
+@pytest.mark.parametrize("sharding", ["explicit", "by field", "two axes"])
+@pytest.mark.parametrize("source", ["host", "memory"])
+def test_any_mesh_and_one_for_each_field_will_do(tmp_path, single, sharding, source):
+    results = run(tmp_path, 1, layout=sharding, source=source)
+    for (indices, rows), (others, expected) in zip(stream(results), single, strict=True):
+        assert indices == others
+        assert [r["id"] for r in rows.values()] == [r["id"] for r in expected.values()]
+
+
+def test_windows_are_the_same_for_any_number_of_processes(tmp_path):
+    pytest.importorskip("penstock_batchers")
+    batcher = {"use": "bucket", "fields": ["words"], "boundaries": [3, 6], "window": 2}
+    one, two = (
+        stream(run(tmp_path, n, source="ragged", batcher=batcher, sharding=s))
+        for n, s in ((1, None), (2, "data"))
+    )
+    assert one == two
+    assert sorted(i for indices, _ in one for i in indices) == sorted([*range(50)] * 2)
+
+
 def test_scan_runs_over_all_processes(tmp_path, single):
     totals = [sum(sum(map(sum, row["image"])) for row in rows.values() if row["valid_mask"])
               for _, rows in single]  # fmt: skip
@@ -113,8 +133,9 @@ def test_orbax_saves_model_and_pipeline_from_two_processes_and_restores_them_in_
     assert [result["weights"] for result in rest] == [[[2.0 * i, 2.0 * i + 1]] for i in range(4)]
 
 
-def test_a_missing_process_is_told_in_time(tmp_path):
-    results = run(tmp_path, 2, absent=[1], stall_seconds=3.0)
+@pytest.mark.parametrize("more", [{}, {"scan": 3, "source": "memory"}], ids=["loop", "scan"])
+def test_a_missing_process_is_told_in_time(tmp_path, more):
+    results = run(tmp_path, 2, absent=[1], stall_seconds=3.0, **more)
     assert "process 1 of 2 did not begin iteration 0 within 3 s" in results[0]["error"]
 
 

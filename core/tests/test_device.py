@@ -341,3 +341,87 @@ def test_clones_of_a_source_keep_their_data_on_the_device():
     source = create("source", "memory", data=arrays())
     assert isinstance(source, MemorySource)
     assert source.clone().device_data["label"].shape == (N,)
+
+
+def test_a_stage_that_changes_its_variables_is_refused():
+    class Counter(nnx.Module):
+        def __init__(self):
+            self.n = nnx.Variable(jnp.int32(0))
+
+        def __call__(self, batch):
+            self.n[...] += 1
+            return {**batch, "label": batch["label"] + self.n[...]}
+
+    for on_device in (True, False):
+        with pytest.raises(ValueError, match=r"stage .*Counter changed its Variable n"):
+            list(make(on_device, stages=[Counter()]))
+
+
+@pytest.mark.parametrize("on_device", [True, False])
+def test_parameters_of_stages_are_those_of_the_last_update(on_device):
+    class Offset(nnx.Module):
+        def __init__(self):
+            self.w = nnx.Param(jnp.float32(0))
+
+        def __call__(self, batch):
+            return {**batch, "seen": jnp.full(batch["label"].shape, self.w[...])}
+
+    stage = Offset()
+    seen = []
+    for batch in make(on_device, stages=[stage], batch_size=10):
+        seen.append(int(batch["seen"][0]))
+        stage.w[...] += 1
+    assert seen == list(range(11))
+
+
+def test_records_that_are_loaded_late_are_there_in_a_traced_step():
+    from penstock import StructuralConfig
+    from penstock.builtin.memory import ArraySource
+
+    class Late(ArraySource):
+        length = 12
+
+        def load(self):
+            return {"x": np.arange(12)}
+
+        def element_spec(self):
+            return {"x": jax.ShapeDtypeStruct((), np.int32)}
+
+    pipeline = Pipeline(source=Late(StructuralConfig()), batch_size=4)
+    step = nnx.jit(lambda p: p.step()["x"])
+    assert [step(pipeline).tolist() for _ in range(3)] == np.arange(12).reshape(3, 4).tolist()
+    assert [b["x"].tolist() for b in pipeline] == np.arange(12).reshape(3, 4).tolist()
+
+
+def test_a_pipeline_that_was_stepped_goes_with_its_thread():
+    import gc
+    import threading
+    import weakref
+
+    for on_device in (True, False):
+        pipeline = make(on_device)
+        pipeline.step()
+        gone = weakref.ref(pipeline)
+        del pipeline
+        gc.collect()
+        assert gone() is None
+    for thread in threading.enumerate():
+        if thread.name == "penstock-prefetch":
+            thread.join(timeout=5)
+            assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("on_device", [True, False])
+def test_settings_of_the_loops_thread_count(on_device):
+    source = create("source", "memory", data={"x": np.arange(8)})
+    if not on_device:
+        source = OnHost(source)
+        source.fetch = lambda indices: {"x": np.asarray(indices, np.int64)}
+    with jax.enable_x64(True):
+        dtypes = {
+            prefetch: next(iter(Pipeline(source=source, batch_size=4, prefetch=prefetch)))[
+                "x"
+            ].dtype
+            for prefetch in (0, 2)
+        }
+    assert dtypes[0] == dtypes[2] == (np.int32 if on_device else np.int64)

@@ -3,7 +3,7 @@ import gc
 import numpy as np
 import pytest
 
-from penstock import Pipeline, create
+from penstock import ConfigError, Pipeline, create
 
 prometheus_client = pytest.importorskip(
     "prometheus_client", reason="the extra `prometheus` is not installed"
@@ -18,6 +18,12 @@ def test_prometheus_sees_what_stats_say_and_nothing_once_the_pipeline_is_gone():
     pipeline = Pipeline(source=source, batch_size=4)
     export_metrics(pipeline, name="digits", registry=registry)
     list(pipeline)
+    other = Pipeline(source=source, batch_size=5)
+    export_metrics(other, name="other", registry=registry)
+    with pytest.raises(ConfigError, match="name: 'digits' is another pipeline's already"):
+        export_metrics(other, name="digits", registry=registry)
+    next(iter(other))
+    assert registry.get_sample_value("penstock_steps_total", {"pipeline": "other"}) == 1
     label = {"pipeline": "digits"}
     stats = pipeline.stats()
     assert registry.get_sample_value("penstock_steps_total", label) == 5

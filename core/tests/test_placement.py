@@ -148,3 +148,45 @@ def test_a_sharding_pytree_places_each_leaf():
     batch = {"x": np.zeros(2), "s": np.array(["a", "b"], object)}
     placed = to_device(batch, {"x": place, "s": place})
     assert placed["x"].sharding == place
+
+
+def test_a_buffer_that_is_filled_again_does_not_change_what_was_given():
+    def items():
+        buffer = np.zeros((4096, 4), np.float32)
+        for i in range(8):
+            buffer[:] = i
+            yield {"x": buffer}
+
+    got = list(prefetch_to_device(items(), size=3))
+    assert [float(item["x"].max()) for item in got] == list(range(8))
+    assert [float(item["x"].min()) for item in got] == list(range(8))
+
+
+def test_a_thread_that_is_blocked_for_good_does_not_block_the_loop(monkeypatch):
+    monkeypatch.setattr("penstock.prefetch._PATIENCE", 0.2)
+    free = threading.Event()
+
+    def items():
+        yield 1
+        free.wait()
+
+    ahead = Prefetched(items(), 1)
+    assert next(ahead) == 1
+    began = time.monotonic()
+    ahead.close()
+    assert time.monotonic() - began < 2
+    free.set()
+
+
+@pytest.mark.parametrize("wrong", ["data", {"y": None}, {"x": "data"}, [None, None]])
+def test_shardings_unlike_the_batch_are_refused(wrong):
+    with pytest.raises(ConfigError, match="sharding: "):
+        to_device({"x": np.zeros(3)}, wrong)
+
+
+def test_a_sharding_may_stand_for_a_part_of_the_batch():
+    device = jax.devices()[0]
+    moved = to_device(
+        {"a": {"b": np.zeros(3), "c": ["s"]}, "d": np.ones(2)}, {"a": device, "d": None}
+    )
+    assert moved["a"]["b"].devices() == {device}

@@ -136,3 +136,27 @@ def test_a_full_disk_leaves_the_old_state_whole(tmp_path):
     assert "large" in done.stdout or "space" in done.stdout
     assert state.load(file)["counters"] == {"pass": 7}
     assert [path.name for path in tmp_path.iterdir()] == ["state.json"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"format": [], "counters": {"pass": 0}, "fingerprint": {}}, {"format": None}],
+)
+def test_other_formats_are_refused(wrong):
+    with pytest.raises(StateError):
+        counters_of(wrong, {})
+
+
+@pytest.mark.parametrize("wrong", [b"\xff\xfe", b"[" * 100_000])
+def test_a_file_that_is_no_text_is_refused(tmp_path, wrong):
+    (tmp_path / "state.json").write_bytes(wrong)
+    with pytest.raises(StateError, match=r"state\.json is not"):
+        load(tmp_path / "state.json")
+
+
+def test_whoever_could_read_the_old_file_can_read_the_new(tmp_path):
+    save(tmp_path / "state.json", {"format": 2})
+    assert (tmp_path / "state.json").stat().st_mode & 0o777 == 0o644
+    (tmp_path / "state.json").chmod(0o640)
+    save(tmp_path / "state.json", {"format": 2})
+    assert (tmp_path / "state.json").stat().st_mode & 0o777 == 0o640

@@ -69,6 +69,10 @@ def test_a_source_that_forgets_is_found_out(tmp_path, monkeypatch):
     ("config", "said"),
     [
         ({**CONFIG, "batch_size": 100, "stages": []}, "a run of 1 steps cannot be stopped"),
+        (
+            {**CONFIG, "stages": [], "sampler": {"use": "sequential", "num_epochs": -1}},
+            "its pass never ends; say how many steps",
+        ),
         ({**CONFIG, "stages": [{"use": "rescale", "field": "y"}]}, "no field 'y'"),
     ],
 )

@@ -51,7 +51,7 @@ class DevicePath:
         made: list[dict[str, Any]] = self._jitted(
             fixed, parameters, self.data(), self._table(steps)
         )
-        return made
+        return [self._stream.placement.relabelled(batch) for batch in made]
 
     def scan(
         self, step_fn: Callable[..., Any], modules: Any, init_carry: Any, steps: Sequence[Step]

@@ -15,7 +15,7 @@ from penstock.builtin.single import SingleScheduler
 from penstock.config import check_integer
 from penstock.errors import ConfigError, PenstockError, Problem, StateError
 from penstock.iterator import PipelineIterator
-from penstock.placement import placement_of
+from penstock.placement import agree, placement_of
 from penstock.plan import TRAIN, Step, StreamPlan
 from penstock.run import Run, split_counters
 from penstock.stream import INSIDE, is_windowed
@@ -91,6 +91,7 @@ class Pipeline(nnx.Module):
             )
         )
         self._key: Any = nnx.static(_Key(key))
+        self._stepping: Any = nnx.static(_Stepping())
         self._drop_remainder = drop_remainder
         self._sharding = sharding if isinstance(sharding, str) else None
         train = streams[TRAIN]
@@ -130,6 +131,8 @@ class Pipeline(nnx.Module):
         return PipelineIterator(self, self._steps)
 
     def _steps(self) -> Generator[Step]:
+        if self._stepping.iteration is not self._run.iteration:
+            self._stepping.end()
         return self._run.steps(self._print)
 
     def _batches(self) -> Generator[dict[str, Any]]:
@@ -144,18 +147,21 @@ class Pipeline(nnx.Module):
         argument, the batch is part of its program, and gradients flow to the parameters of stages.
         This needs records that are on the device, no scheduler, and an order that JAX can compute
         (that of a source, `sequential`, `shuffle` or `epoch-aware`): `PenstockError` otherwise.
+        Samplers and plugins are not told of epochs that end there. A copy of the pipeline that
+        `nnx.clone` makes steps for itself, but shares all iterations.
         """
         run = self._run
         if self._updates is not run.updates:  # this is the copy that a transformed function sees
             return self._traced_step(self._updates.get_value())
         run.catch_up()
-        step: Step | None = None
-        if run.stepping is not None and run.stepped is run.iteration:
-            step = next(run.stepping, None)
+        step, stepping = None, self._stepping
+        if stepping.steps is not None and stepping.iteration is run.iteration:
+            step = next(stepping.steps, None)
         if step is None:
-            run.stepping = self.steps()
-            step = next(run.stepping)
-            run.stepped = run.iteration
+            stepping.end()
+            stepping.steps = self.steps()
+            step = next(stepping.steps)
+            stepping.iteration = run.iteration
         batch: dict[str, Any] = step.batch
         return batch
 
@@ -204,6 +210,8 @@ class Pipeline(nnx.Module):
         run = self._run
         run.finish_step()
         run.catch_up()
+        if run.is_global:
+            agree([run.counters, length, self._print()], run.stall_seconds)
         steps = run.train_steps(length)
         result = path.scan(step_fn, tuple(modules), init_carry, steps)
         run.iteration = object()
@@ -322,11 +330,13 @@ class Pipeline(nnx.Module):
         if inside and (step is None or not is_windowed(streams[step.stream].batcher)):
             raise StateError(f"the state stands inside a window ({INSIDE}={inside}); there is none")
         self._run.go_to(counters)
+        self._stepping.end()
         registry.notify("penstock_state_restored", pipeline=self, state=document)
 
     def reset(self) -> None:
         """Go back to the first batch of epoch 0."""
         self._run.go_to({"pass": 0})
+        self._stepping.end()
 
     def _print(self) -> dict[str, Any]:
         run = self._run
@@ -342,6 +352,19 @@ class Pipeline(nnx.Module):
             if hasattr(part, "identity"):
                 parts[path]["data"] = part.identity()
         return state.fingerprint(parts)
+
+
+@attrs.define(eq=False)
+class _Stepping:
+    """The iterator behind `step()`, and the iteration of the run that it is."""
+
+    steps: Any = None
+    iteration: object = None
+
+    def end(self) -> None:
+        steps, self.steps = self.steps, None
+        if steps is not None:
+            steps.close()
 
 
 @attrs.frozen(eq=False)

@@ -25,7 +25,8 @@ def to_device(batch: Any, sharding: Any = None) -> Any:
     sharding: a device, a `jax.sharding.Sharding`, or a pytree of them like `batch`; None takes
         JAX's default device.
 
-    Raises `DataError` where an integer does not fit the dtype that arrives.
+    Raises `DataError` where an integer does not fit the dtype that arrives; `ConfigError` where the
+    pytree of shardings is none for the batch.
     """
     leaves, structure = jax.tree_util.tree_flatten_with_path(batch)
     moving, places = [], []
@@ -34,7 +35,7 @@ def to_device(batch: Any, sharding: Any = None) -> Any:
             moving.append(canonical(jax.tree_util.keystr(path, simple=True), leaf))
             places.append(i)
     if sharding is not None and not isinstance(sharding, Sharding | jax.Device):
-        spread = jax.tree.leaves(sharding)
+        spread = _spread(sharding, batch)
         sharding = [spread[i] for i in places]
     values = [leaf for _, leaf in leaves]
     for i, value in zip(places, jax.device_put(moving, sharding), strict=True):
@@ -102,9 +103,13 @@ class Placement:
             moved = to_device(batch)
             return moved
         shardings = {
-            name: jax.tree.map(lambda leaf, name=name: self.of(name, np.ndim(leaf)), value)
+            name: jax.tree.map(lambda leaf, name=name: self._of_leaf(name, leaf), value)
             for name, value in batch.items()
         }
+        unknown = sorted(self.sharding.keys() - batch.keys()) if self.by_name else []
+        if unknown:
+            fields = ", ".join(batch)
+            raise DataError(f"there is a sharding for {unknown[0]!r}; the batch has {fields}")
         if self.is_global:
             moved = jax.tree_util.tree_map_with_path(
                 lambda path, leaf, sharding: _global(path, leaf, sharding, rows, batch_size),
@@ -122,7 +127,7 @@ class Placement:
         return {
             name: jax.tree.map(
                 lambda leaf, name=name: jax.lax.with_sharding_constraint(
-                    leaf, self.of(name, leaf.ndim)
+                    leaf, _auto(self.of(name, leaf.ndim))
                 ),
                 value,
             )
@@ -131,7 +136,7 @@ class Placement:
 
     def replicate(self, data: Any) -> Any:
         """Return a pytree of arrays, whole on every device of the mesh."""
-        sharding = self.meshes[0]
+        sharding = _auto(self.meshes[0])
         if isinstance(sharding, NamedSharding):
             sharding = NamedSharding(sharding.mesh, PartitionSpec())
         if not self.is_global:
@@ -142,6 +147,22 @@ class Placement:
             ),
             data,
         )
+
+    def relabelled(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Return a batch that a program made on the mesh that was given, where another was used."""
+        given: Any = self.meshes[0] if self.meshes else None
+        if given is _auto(given):
+            return batch
+
+        def leaf(value: Any) -> Any:
+            return jax.device_put(value, NamedSharding(given.mesh, value.sharding.spec))
+
+        moved: dict[str, Any] = jax.tree.map(leaf, batch)
+        return moved
+
+    def _of_leaf(self, field: str, leaf: Any) -> Any:
+        host = not isinstance(leaf, jax.Array) and is_host_dtype(np.asarray(leaf).dtype)
+        return _Nowhere() if host else self.of(field, np.ndim(leaf))
 
     def of(self, field: str, rank: int) -> Any:
         """Return the sharding of a field; raises `DataError` where it has none."""
@@ -193,6 +214,42 @@ def _of_rank(sharding: Any, rank: int) -> Any:
     return sharding
 
 
+def _auto(sharding: Any) -> Any:
+    """Return the sharding on a mesh whose axes XLA lays out, as programs here need it."""
+    if not isinstance(sharding, NamedSharding) or all(
+        kind == AxisType.Auto for kind in sharding.mesh.axis_types
+    ):
+        return sharding
+    mesh = sharding.mesh
+    names = mesh.axis_names
+    auto = jax.sharding.Mesh(mesh.devices, names, axis_types=(AxisType.Auto,) * len(names))
+    return NamedSharding(auto, sharding.spec)
+
+
+class _Nowhere:
+    """Stands for the sharding of a field that stays on the host."""
+
+
+def _spread(sharding: Any, batch: Any) -> list[Any]:
+    """Return a sharding for each leaf of the batch from a pytree that is like it, or a prefix."""
+
+    def is_one(value: Any) -> bool:
+        return value is None or isinstance(value, Sharding | jax.Device | _Nowhere)
+
+    try:
+        spread = jax.tree.leaves(
+            jax.tree.broadcast(sharding, batch, is_leaf=is_one), is_leaf=is_one
+        )
+    except ValueError as error:
+        said = f"is a pytree unlike the batch: {error}"
+        raise ConfigError([Problem("sharding", said)]) from error
+    wrong = [value for value in spread if not is_one(value)]
+    if wrong or len(spread) != len(jax.tree.leaves(batch)):
+        shown = wrong[0] if wrong else sharding
+        raise ConfigError([Problem("sharding", f"{shown!r} is no jax.sharding.Sharding")])
+    return spread
+
+
 def _row_shards(sharding: Any) -> int:
     """Return over how many shards the leading axis is divided."""
     if not isinstance(sharding, NamedSharding) or not len(sharding.spec):
@@ -206,6 +263,9 @@ def _global(path: Any, leaf: Any, sharding: Any, rows: Any, batch_size: int) -> 
     """Return this process's rows of a field as part of a global array."""
     if not isinstance(leaf, jax.Array) and is_host_dtype(np.asarray(leaf).dtype):
         return leaf
+    if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        words = _global(path, jax.random.key_data(leaf), sharding, rows, batch_size)
+        return jax.random.wrap_key_data(words, impl=jax.random.key_impl(leaf))
     local = np.asarray(canonical(jax.tree_util.keystr(path, simple=True), leaf))
 
     def part(index: Any) -> Any:
@@ -226,14 +286,35 @@ def prefetch_to_device(iterable: Iterable[Any], size: int = 2, sharding: Any = N
     Close it, or use it in a `with` block, to stop early. Raises `ConfigError` for a size below 1.
     """
     check_integer("size", size, 1)
-    return Prefetched(_on_device(iterable, sharding), size)
+    return Prefetched(as_in_this_thread(_on_device(iterable, sharding)), size)
+
+
+def _is_numpy(leaf: Any) -> bool:
+    return isinstance(leaf, np.ndarray) and not is_host_dtype(leaf.dtype)
+
+
+def as_in_this_thread(items: Generator[Any]) -> Generator[Any]:
+    """Return the items, made under this thread's settings of JAX in whatever thread asks for them.
+
+    They are x64 mode and the default device, which `with` statements set for one thread alone.
+    """
+    config: Any = jax.config
+    x64, device = bool(config.jax_enable_x64), config.jax_default_device
+
+    def made() -> Generator[Any]:
+        with jax.enable_x64(x64), jax.default_device(device):
+            yield from items  # which closes them, too
+
+    return made()
 
 
 def _on_device(iterable: Iterable[Any], sharding: Any) -> Generator[Any]:
     items = iter(iterable)
     try:
         for item in items:
-            yield to_device(item, sharding)
+            # What gave the item may write the next one over it.
+            kept = jax.tree.map(lambda leaf: np.array(leaf) if _is_numpy(leaf) else leaf, item)
+            yield to_device(kept, sharding)
     finally:
         close = getattr(items, "close", None)
         if close is not None:

@@ -7,12 +7,13 @@ import warnings
 import weakref
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Self
 
 from penstock.errors import PenstockError, StallWarning
 
 _LOOK = 0.5  # seconds between looks at the thread that is waited for
+_PATIENCE = 5.0  # seconds to wait for a thread to end: what blocks it may never let it go
 
 
 class ClosableIterator(ABC):
@@ -92,24 +93,13 @@ class Prefetched(ClosableIterator):
                 warnings.warn(said + self._blocked(), StallWarning, stacklevel=3)
 
     def close(self) -> None:
-        """Stop the thread and wait for it; a second call does nothing."""
+        """Stop the thread, and wait for it up to 5 seconds; a second call does nothing.
+
+        A thread that is blocked for longer ends by itself when that is over.
+        """
         self._buffer.close()
         if self._thread is not threading.current_thread():
-            self._thread.join()
-
-
-class Closing(ClosableIterator):
-    """An iterator over a generator that is a context manager too, and closes it at the end."""
-
-    def __init__(self, items: Generator[Any]) -> None:
-        self._items = items
-
-    def __next__(self) -> Any:
-        return next(self._items)
-
-    def close(self) -> None:
-        """Close the generator."""
-        self._items.close()
+            self._thread.join(_PATIENCE)
 
 
 class _Buffer:

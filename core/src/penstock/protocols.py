@@ -43,6 +43,8 @@ class Source(Protocol):
 class IndexedSource(Protocol):
     """Gives any records by number: a dict of arrays with leading axis `len(indices)`.
 
+    It must not write to these arrays again: they may become part of a batch as they are.
+
     One that holds all its records on the device has the attribute `device_data`, that dict of JAX
     arrays; batches are then made on the device. One that decodes may count the seconds that its
     `fetch` spends on it in `decode_seconds`.

@@ -10,11 +10,13 @@ import numpy as np
 
 from penstock.device import DevicePath
 from penstock.errors import PenstockError
-from penstock.placement import agree
+from penstock.placement import agree, as_in_this_thread
 from penstock.plan import TRAIN, Step, StreamPlan
 from penstock.prefetch import Prefetched
 from penstock.stream import INSIDE, Stream
 from penstock.timing import Clock, Timing, place
+
+_MOST_UPDATES = 2**31 - 1  # that a traced function can count
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -37,8 +39,6 @@ class Run:
     iteration: object = None
     handed: Step | None = None  # the last step, until its epoch has been told of
     live: bool = False  # whether a step of this pass was handed out by this very object
-    stepping: Any = None  # the iterator behind step(), and its mark
-    stepped: object = None
 
     @property
     def plans(self) -> dict[str, StreamPlan]:
@@ -95,14 +95,30 @@ class Run:
             with closing(made):
                 yield (self._finished(item, clock) for item in made), int
             return
-        # Programs that run on several hosts have to start in one order: here, not in the thread.
-        early = made if self.is_global else (self._finished(item, clock) for item in made)
+        early = made if self._late else self._all_finished(made)
         with Prefetched(
-            early, self.prefetch, stall_seconds=self.stall_seconds, blocked=clock.blocked
+            as_in_this_thread(early),
+            self.prefetch,
+            stall_seconds=self.stall_seconds,
+            blocked=clock.blocked,
         ) as items:
             own = self.timing.own_clock
-            late = (self._finished(item, own) for item in items) if self.is_global else items
+            late = (self._finished(item, own) for item in items) if self._late else items
             yield late, items.ready
+
+    def _all_finished(self, made: Generator[Any]) -> Generator[Step]:
+        with closing(made):
+            for item in made:
+                yield self._finished(item, self.timing.clock)
+
+    @property
+    def _late(self) -> bool:
+        """Whether stages have to wait until their batch is asked for.
+
+        Programs that run on several hosts have to start in one order, and parameters of stages that
+        are trained have to be those of the last update.
+        """
+        return self.is_global or any(len(s.stages.modules) for s in self.streams.values())
 
     def _made(self, planned: Iterator[Step]) -> Generator[Any]:
         """Yield what becomes the planned steps, once `_finished`; a window's step becomes several.
@@ -121,9 +137,9 @@ class Run:
             stream = self.streams[step.stream]
             if stream.made_on_device:
                 path = cast(DevicePath, stream.device_path)
-                most = min(together, path.together) if self.prefetch else 1
-                steps, planned = _alike(step, planned, most)
-                yield from self._on_device(path, steps)
+                alone = self._late or not self.prefetch
+                steps, planned = _alike(step, planned, 1 if alone else min(together, path.together))
+                yield from steps if self._late else self._on_device(path, steps)
                 step, together = steps[-1], path.together
             else:
                 with _told(step):
@@ -148,6 +164,11 @@ class Run:
     def _finished(self, made: Any, clock: Clock) -> Step:
         if isinstance(made, Step):
             step = made
+            if step.batch is None:
+                path = cast(DevicePath, self.streams[step.stream].device_path)
+                clock.enter("stages")
+                with _told(step):
+                    (step.batch,) = path.batches([step])
         else:
             with _told(made.step):
                 step = self.streams[made.step.stream].finish(made, clock)
@@ -160,8 +181,8 @@ class Run:
         self._count(step.update)
 
     def _count(self, done: int) -> None:
-        self.done = done
-        self.updates.set_value(np.int32(done))
+        self.done = min(done, _MOST_UPDATES)
+        self.updates.set_value(np.int32(self.done))
 
     def catch_up(self) -> None:
         """Take over the steps that a traced function made."""
@@ -209,14 +230,11 @@ class Run:
 
     def go_to(self, counters: dict[str, int]) -> None:
         """Stand there, and end all iterations."""
-        stepping, self.stepping = self.stepping, None
-        if stepping is not None:
-            stepping.close()
+        length = self.streams[TRAIN].plan.batches_per_pass or 0
+        self._count(counters.get("update", counters["pass"] * length))
         self.iteration = object()
         self.handed, self.live = None, False
         self.counters = counters
-        length = self.streams[TRAIN].plan.batches_per_pass or 0
-        self._count(counters.get("update", counters["pass"] * length))
 
 
 def split_counters(counters: Mapping[str, int]) -> tuple[dict[str, int], int]:

@@ -29,7 +29,8 @@ class Stages:
     stages: callables or `nnx.Module`s, each a function of a batch; one with `stochastic` true also
         gets one PRNG key a record, made from `key`, the stream's name, the stage's number, the
         epoch and the record's position in it: neither batch size nor resuming changes what a
-        record sees. A stage must not change its Variables: such changes are lost.
+        record sees. Changing its Variables is an error. Attributes of other callables count as they
+        are when the stages are first run.
 
     A stage whose attribute `on` is "host" gets numpy arrays, strings among them, and runs before
     the batch moves to the device; its keys are uint32 of shape (records, 2). Where it changes
@@ -127,18 +128,29 @@ class Stages:
 
         modules: the stages that are modules, in order. place: the epoch and the positions.
         """
-        size = len(jax.tree.leaves(batch)[0])
+        arrays = jax.tree.leaves(batch)
+        if not arrays:
+            raise DataError("no field is left for the stages on the device")
+        size = len(arrays[0])
         batch = {**batch, **{name: HostField(name) for name in host_names}}
         following = iter(modules)
         stochastic = sum(map(is_stochastic, self.on_host))
         for stage in self._on_device:
             function = next(following) if isinstance(stage, nnx.Module) else stage
+            before = _variables(function)
             if is_stochastic(stage):
                 batch = function(batch, self._keys(stochastic, place, size))
                 stochastic += 1
             else:
                 batch = function(batch)
             _check_batch(stage, batch, size)
+            changed = [path for path, value in _variables(function).items()
+                       if before.get(path) is not value]  # fmt: skip
+            if changed:
+                raise DataError(
+                    f"stage {class_name(stage)} changed its Variable {changed[0]}; what a batch is "
+                    f"must not depend on what came before: take keys (`stochastic = True`)"
+                )
         # Which host fields come out under which name is known once the stages are traced.
         kept = {new: v.name for new, v in batch.items() if isinstance(v, HostField)}
         self._kept[host_names] = kept
@@ -217,6 +229,17 @@ def _split(batch: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         {name: value for name, value in batch.items() if name not in host},
         {name: batch[name] for name in host},
     )
+
+
+def _variables(function: Any) -> dict[str, Any]:
+    """Return the values of a module's Variables by path."""
+    if not isinstance(function, nnx.Module):
+        return {}
+    return {
+        ".".join(map(str, path)): variable.get_value()
+        for path, variable in nnx.iter_graph(function)
+        if isinstance(variable, nnx.Variable)
+    }
 
 
 def _batch_spec(batch: dict[str, Any]) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def migrated(state: Mapping[str, Any], print_: Mapping[str, Any]) -> dict[str, A
     print_: the pipeline's fingerprint, for what an older document did not hold.
     """
     document = dict(state)
-    while document.get("format") in _MIGRATIONS:
+    while isinstance(document.get("format"), int) and document["format"] in _MIGRATIONS:
         document = _MIGRATIONS[document["format"]](document, print_)
     return document
 
@@ -128,6 +128,8 @@ def save(path: str | os.PathLike[str], state: Mapping[str, Any]) -> None:
             json.dump(state, file)
             file.flush()
             os.fsync(file.fileno())
+        # Readable by whoever could read the old one; a temporary file is so for its owner alone.
+        os.chmod(temporary, target.stat().st_mode if target.exists() else 0o644)
         os.replace(temporary, target)
     except BaseException:
         os.unlink(temporary)
@@ -136,14 +138,18 @@ def save(path: str | os.PathLike[str], state: Mapping[str, Any]) -> None:
 
 def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return the state document in a file; raises `StateError` where it is cut or another."""
-    return parse(Path(path).read_text(encoding="utf-8"), os.fspath(path))
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise StateError(f"{os.fspath(path)} is not a state document: {error}") from error
+    return parse(text, os.fspath(path))
 
 
 def parse(text: str, origin: str) -> dict[str, Any]:
     """Return the state document in a text; raises `StateError` where it is cut or another."""
     try:
         state = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise StateError(f"{origin} is not a whole state document: {error}") from error
     if not isinstance(state, dict):
         raise StateError(f"{origin} holds {type(state).__name__}, not a state document")

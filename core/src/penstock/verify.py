@@ -13,6 +13,7 @@ from typing import Any
 
 import attrs
 
+from penstock.config import check_integer
 from penstock.errors import PenstockError
 
 
@@ -41,8 +42,10 @@ def verify_resume(
     stops: number of times to stop, at steps that `seed` draws. steps: how many to run; one pass by
         default, which has to end.
 
-    Raises `PenstockError` where a process fails, with what it said, and for fewer than 2 steps.
+    Raises `PenstockError` where a process fails, with what it said, and for fewer than 2 steps;
+    `ConfigError` for fewer than 1 stop.
     """
+    check_integer("stops", stops, 1)
     with tempfile.TemporaryDirectory(prefix="penstock-verify-") as folder:
         whole = _part(config, Path(folder), None, steps)
         if len(whole) < 2:
@@ -105,6 +108,9 @@ def _run(asked: dict[str, Any]) -> None:
     pipeline = load(asked["config"])
     if asked["state"]:
         pipeline.set_state(state.load(asked["state"]))
+    length = getattr(pipeline.scheduler, "steps_per_pass", None)
+    if asked["steps"] is None and length is not None and length(pipeline.plans) is None:
+        raise PenstockError("its pass never ends; say how many steps to run (--steps)")
     served: list[Any] = []
     while asked["steps"] is None or len(served) < asked["steps"]:
         left = None if asked["steps"] is None else asked["steps"] - len(served)

@@ -106,7 +106,8 @@ class Wiring:
             with self.problems.of(path):
                 parsed = registry.parse(kind, value)
                 made = registry.instantiate(parsed, num_records=num_records, rngs=self._rngs)
-                lacking = [m for m in METHODS[kind] if not hasattr(made, m)]
+                wanted = METHODS[kind] + (("fetch", "__len__") if kind == "source" else ())
+                lacking = [method for method in wanted if not hasattr(made, method)]
                 if isinstance(made, type) or lacking:
                     said = f"lacks {', '.join(lacking)}" if lacking else "is a class"
                     raise ConfigError([Problem("", f"{made!r} is no {kind}; it {said}")])

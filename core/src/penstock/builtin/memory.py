@@ -46,7 +46,10 @@ class ArraySource(SourceModule):
                     loaded = {key: _as_field(key, value) for key, value in self.load().items()}
                 for key, value in loaded.items():
                     (self._host if _is_host(value) else self._data)[key] = value
+                self._host.device = dict(self._data)
                 self._host.loaded = True
+            elif not self._data:  # a copy that was made before they were loaded
+                self._data.update(self._host.device)
         return {**self._data, **self._host}
 
     @property
@@ -59,7 +62,7 @@ class ArraySource(SourceModule):
         with self._host.lock:
             twin = super().clone()
             twin._host = nnx.static(_HostFields(self._host))
-            twin._host.loaded = self._host.loaded
+            twin._host.loaded, twin._host.device = self._host.loaded, self._host.device
         return twin
 
     def fetch(self, indices: Any) -> dict[str, Any]:
@@ -148,11 +151,12 @@ def _gather(data: dict[str, Any], indices: Any) -> dict[str, Any]:
 
 
 class _HostFields(IdentityDict):
-    """The fields that stay on the host; `loaded` tells that all fields are there."""
+    """The fields that stay on the host; `device` has the rest once all are `loaded`."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.loaded = False
+        self.device: dict[str, Any] = {}
         self.lock = threading.Lock()
 
 

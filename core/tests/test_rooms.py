@@ -66,6 +66,7 @@ ALLOWED = {
     "testing/batcher": "hypothesis jax numpy pytest",
     "testing/scheduler": "numpy pytest",
     "testing/stage": "hypothesis jax numpy pytest",
+    "scaffold": "copier",
     "cli/__init__": "click",
     "cli/__main__": "",
     "cli/output": "attrs click jax",

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import attrs
 import click
@@ -17,7 +18,7 @@ reference_argument = click.argument("reference", metavar="REF", shell_complete=c
 
 @click.group()
 def plugins() -> None:
-    """Look at the installed plugins."""
+    """Look at the installed plugins, and write a new one."""
 
 
 @plugins.command("list")
@@ -132,3 +133,22 @@ def lock(against: str | None, as_json: bool) -> None:
     else:
         for entry in here:
             click.echo(entry.line)
+
+
+@plugins.command()
+@click.argument("name")
+@click.option("--kind", type=click.Choice(KINDS), default="sampler", show_default=True)
+@click.option("--into", type=click.Path(file_okay=False), help="The folder to make; NAME if none.")
+@json_option
+@errors_told
+def new(name: str, kind: str, into: str | None, as_json: bool) -> None:
+    """Write a new plugin, an installable project with one component."""
+    from penstock.scaffold import make
+
+    made: dict[str, Any] = make(name, kind, Path(into or name))
+    if as_json:
+        click.echo(json.dumps(made))
+        return
+    for file in made["files"]:
+        click.echo(file)
+    click.echo(f"next: {made['next']}")

@@ -29,6 +29,7 @@ ALLOWED = {
     "module": "attrs flax jax numpy",
     "sampler": "attrs flax grain jax numpy",
     "source": "attrs flax jax numpy",
+    "columns": "numpy",
     "stages": "attrs flax jax numpy",
     "builtin/__init__": "",
     "builtin/plugin": "",

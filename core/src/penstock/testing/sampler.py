@@ -21,6 +21,7 @@ class SamplerSuite(ComponentSuite):
     """The tests of a sampler built on `SamplerModule`.
 
     num_records: records to sample from, where `config` does not say.
+
     Of its capabilities, "exactly-once" adds that an epoch serves every record once, and
     "reshuffles" that another epoch, and another seed, gives another order.
     """

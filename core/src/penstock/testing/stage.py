@@ -19,6 +19,7 @@ class StageSuite(ComponentSuite):
     """The tests of a stage, which treats each record by itself.
 
     fields: name to (shape of one record, dtype) of what a batch needs to hold for it.
+
     Of its capabilities, "stochastic" says that it is called with one PRNG key a record, too.
     """
 

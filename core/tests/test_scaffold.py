@@ -1,6 +1,8 @@
 """`penstock plugins new`: what it writes is declared, checked and found by name."""
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -28,6 +30,29 @@ def here(tmp_path, monkeypatch):
             del sys.modules[name]
 
 
+def install(project):
+    """Do what `pip install -e` would: write a dist-info folder; return what goes on the path."""
+    name = project.name
+    module = name.replace("-", "_")
+    info = project / "src" / f"{module}-0.1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.1.0\n")
+    (info / "entry_points.txt").write_text(f"[penstock]\n{name} = {module}.plugin\n")
+    return str(project / "src")
+
+
+def test_a_new_plugin_of_each_kind_passes_its_own_tests(here):
+    for kind in KINDS:
+        assert call(f"my-{kind}", "--kind", kind).exit_code == 0
+    path = os.pathsep.join(install(here / f"my-{kind}") for kind in KINDS)
+    tests = [f"my-{kind}/tests" for kind in KINDS]
+    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "--import-mode=importlib", *tests],
+                          env={**os.environ, "PYTHONPATH": path}, capture_output=True,
+                          text=True)  # fmt: skip
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert " passed" in done.stdout
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_new_plugin_of_each_kind_is_found_and_well(here, monkeypatch, kind):
     done = call(f"my-{kind}", "--kind", kind, "--json")
@@ -40,12 +65,7 @@ def test_a_new_plugin_of_each_kind_is_found_and_well(here, monkeypatch, kind):
         ".copier-answers.yml", "README.md", "pyproject.toml", f"src/my_{kind}/config.py",
         f"src/my_{kind}/my_{kind}.py", f"src/my_{kind}/plugin.py", f"tests/test_my_{kind}.py",
     }  # fmt: skip
-    # What `pip install -e` would do: the sources on the path, and a dist-info folder.
-    info = project / "src" / f"my_{kind}-0.1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: my-{kind}\nVersion: 0.1.0\n")
-    (info / "entry_points.txt").write_text(f"[penstock]\nmy-{kind} = my_{kind}.plugin\n")
-    monkeypatch.syspath_prepend(str(project / "src"))
+    monkeypatch.syspath_prepend(install(project))
     catalog.refresh()
     findings = inspection.check(str(project) + "/.")
     assert [finding for finding in findings if not finding.ok] == []

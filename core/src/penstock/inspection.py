@@ -1,6 +1,7 @@
 """Look closely at one plugin, as `penstock plugins check` does."""
 
 import inspect
+import re
 import tomllib
 import traceback
 import warnings
@@ -160,7 +161,8 @@ def _config_faults(component: Component) -> Iterator[tuple[str, str]]:
 
 def _documented(cls: type) -> set[str]:
     common = {"stream_name", "num_records", "num_epochs", "seed"}
-    return common | field_documents(cls).keys()
+    texts = " ".join(inspect.getdoc(base) or "" for base in cls.__mro__[:-1])
+    return common | field_documents(cls).keys() | set(re.findall(r"`(\w+)`", texts))
 
 
 def _is_frozen(cls: type) -> bool:

@@ -88,9 +88,9 @@ class SourceSuite(ComponentSuite):
 
     def test_from_the_state_at_every_position_the_same_remainder_comes(self) -> None:
         made = self.make()
-        count = min(len(made), 40)
+        count = min(len(made), 20)
         whole = list(itertools.islice(made, count))
-        for position in {0, 1, count // 2, max(count - 1, 0)}:
+        for position in range(count + 1):
             running = self.make()
             _ = list(itertools.islice(running, position))
             state = json.loads(json.dumps(running.get_state()))

@@ -175,3 +175,9 @@ def tree_structure(tree: Any) -> Any:
     import jax
 
     return jax.tree.structure(tree)
+
+
+def fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
+    """Return whether an array's shape is one of a spec, in which None stands for any length."""
+    same_rank = len(shape) == len(wanted)
+    return same_rank and all(b in (None, a) for a, b in zip(shape, wanted, strict=True))

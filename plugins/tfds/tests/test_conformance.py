@@ -9,7 +9,7 @@ class _Digits(SourceSuite):
     config = {"name": "penstock_digits", "split": "test[:20]", "as_supervised": True}
 
     @pytest.fixture(autouse=True)
-    def prepared(self, digits):
+    def folder_of_digits(self, digits):
         self.folder = digits["tfrecord"]
 
     def make(self, **fields):

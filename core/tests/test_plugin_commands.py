@@ -125,7 +125,7 @@ def test_check_of_a_good_plugin_is_green(site):
         ("frozen(kw_only=True)\nclass Config(SamplerConfig)", "define\nclass Config",
          "Config can be changed"),
         ("size: int =", "sizes: list = []\n    size: int =", "mutable default"),
-        ("size: int =", 'size: "Nothing" =', "the types of"),
+        ("size: int =", 'size: "Nothing" =', "an annotation that cannot be told"),
         ("size: how", "large: how", "says nothing of size"),
         ("def indices", "def index", "Thing is no sampler; it lacks indices"),
         ("self, config", "self, config, more", "cannot be called with its config"),

@@ -171,8 +171,7 @@ def _not_found(kind: str, reference: str) -> ComponentError:
     owner = namespace or extra or ""
     if owner in found.broken:
         cause = found.broken[owner]
-        error = type(cause)(f"{kind} {reference!r} cannot be had: {cause}")
-        error.mend = cause.mend
+        error = type(cause)(f"{kind} {reference!r} cannot be had: {cause.said}", mend=cause.mend)
         error.__cause__ = cause
         return error
     if owner in found.disabled:

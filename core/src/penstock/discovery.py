@@ -123,15 +123,15 @@ def _import(value: str) -> Any:
 
 
 def _failure(entry: EntryPoint, error: BaseException) -> BrokenPluginError:
-    said = f"plugin {entry.namespace!r} of {entry.dist} {entry.version} ({entry.value}): "
-    if isinstance(error, IncompatiblePluginError):
-        failure: BrokenPluginError = IncompatiblePluginError(f"{said}{error}")
-    elif isinstance(error, BrokenPluginError):
-        failure = BrokenPluginError(f"{said}{error}")
-    else:
-        failure = BrokenPluginError(f"{said}{type(error).__name__}: {error}")
     hide = f"mend or remove {entry.dist}, or hide it: PENSTOCK_PLUGINS_DISABLE={entry.namespace}"
-    failure.mend = getattr(error, "mend", "") or hide
+    said, mend = f"{type(error).__name__}: {error}", hide
+    if isinstance(error, BrokenPluginError):
+        said, mend = error.said, error.mend or hide
+    incompatible = isinstance(error, IncompatiblePluginError)
+    failure = (IncompatiblePluginError if incompatible else BrokenPluginError)(
+        f"plugin {entry.namespace!r} of {entry.dist} {entry.version} ({entry.value}): {said}",
+        mend=mend,
+    )
     failure.__cause__ = error
     return failure
 

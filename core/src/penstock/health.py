@@ -52,7 +52,7 @@ def _core() -> Iterator[Health]:
 def _plugins() -> Iterator[Health]:
     found = catalog.scan()
     for namespace, error in found.broken.items():
-        yield Health(f"plugin {namespace}", False, str(error.args[0]), error.mend)
+        yield Health(f"plugin {namespace}", False, error.said, error.mend)
     for namespace, entry in found.disabled.items():
         said = f"of {entry.dist} {entry.version}, switched off by PENSTOCK_PLUGINS"
         yield Health(f"plugin {namespace}", True, f"{said} or PENSTOCK_PLUGINS_DISABLE")

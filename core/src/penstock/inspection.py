@@ -88,7 +88,7 @@ def _plugin_findings(entry: EntryPoint) -> Iterator[Health]:
         if error is not None:
             cause = error.__cause__ or error
             lines = "".join(traceback.format_exception(cause)).rstrip()
-            yield Health(subject, False, f"{error.args[0]}\n{lines}", error.mend)
+            yield Health(subject, False, f"{error.said}\n{lines}", error.mend)
             return
     components = [c for c in found.components if c.namespace == entry.namespace]
     yield Health(
@@ -144,10 +144,7 @@ def _config_faults(component: Component) -> Iterator[tuple[str, str]]:
         if cls is not None:
             object_schema(cls, {})
     except ComponentError as error:
-        yield str(error), "mend what config names"
-        return
-    except NameError as error:  # an annotation that names nothing
-        yield f"the types of {component.config} cannot be told: {error}", "mend the annotation"
+        yield error.said, error.mend or "mend what config names"
         return
     if cls is None:
         return
@@ -181,7 +178,7 @@ def _target_faults(component: Component) -> Iterator[tuple[str, str]]:
     try:
         target = component.load_target()
     except ComponentError as error:
-        yield str(error), "mend what target names"
+        yield error.said, error.mend or "mend what target names"
         return
     if not callable(target):
         yield f"its target {target!r} cannot be called", "name a class, or a function of the config"

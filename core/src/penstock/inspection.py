@@ -14,7 +14,7 @@ import attrs
 from penstock import catalog
 from penstock.component import Component, Health
 from penstock.errors import ComponentError, ConfigError, PluginWarning, Problem, pip_line
-from penstock.installed import EntryPoint, installed
+from penstock.installed import EntryPoint, installed, normal
 from penstock.lightness import LIMIT, weigh
 from penstock.protocols import METHODS
 from penstock.registry import config_class_of
@@ -33,7 +33,7 @@ def check(which: str) -> list[Health]:
         catalog.scan()
     dist = _project_name(Path(which)) if _is_folder(which) else which
     read = installed()
-    mine = [e for e in read.entries if _normal(dist) in (_normal(e.dist), _normal(e.namespace))]
+    mine = [e for e in read.entries if normal(dist) in (normal(e.dist), normal(e.namespace))]
     if not mine:
         return [_no_entry(dist, which if _is_folder(which) else dist)]
     findings = [f for f in read.findings if f.subject == f"dist {mine[0].dist}"]
@@ -54,10 +54,6 @@ def _project_name(folder: Path) -> str:
         said = f"names no project: {type(error).__name__}: {error}"
         raise ConfigError([Problem("", said)], origin=str(folder / "pyproject.toml")) from error
     return name
-
-
-def _normal(name: str) -> str:
-    return name.lower().replace("_", "-").replace(".", "-")
 
 
 def _no_entry(dist: str, where: str) -> Health:

@@ -50,13 +50,12 @@ def list_plugins(kind: str | None, as_json: bool) -> None:
 @errors_told
 def show(reference: str, kind: str | None, as_json: bool) -> None:
     """Show all that is known of a component, with the fields of its config."""
-    from penstock.explanation import fields_of, offers
+    from penstock.explanation import fields_of, missing, offers
 
     quiet()
     found = offers(reference, kind)
     if not found:
-        for candidate in (kind,) if kind else KINDS:
-            catalog.resolve(candidate, reference)  # raises, with the cure
+        raise missing(reference, kind)
     documents = [{**as_row(c), "fields": fields_of(c)} for c in found]
     if as_json:
         click.echo(json.dumps({"components": documents}))

@@ -66,12 +66,11 @@ class BalancedSampler(SamplerModule):
         whole = np.arange(start, stop, dtype=np.int64) // period
         draws = whole * counts[chosen] + slots - (ends - counts)[chosen]
         indices = np.empty(stop - start, np.int64)
-        for number, members in enumerate(self._groups.members):
-            mine = np.flatnonzero(chosen == number)
-            if mine.size:
-                first, last = int(draws[mine].min()), int(draws[mine].max()) + 1
-                order = epoch_indices(first, last, len(members), seed=seed, stream=number + 1)
-                indices[mine] = members[order[draws[mine] - first]]
+        for number in np.unique(chosen).tolist():
+            mine, members = np.flatnonzero(chosen == number), self._groups.members[number]
+            first, last = int(draws[mine].min()), int(draws[mine].max()) + 1
+            order = epoch_indices(first, last, len(members), seed=seed, stream=number + 1)
+            indices[mine] = members[order[draws[mine] - first]]
         return indices
 
 

@@ -23,10 +23,10 @@ class _Groups:
 class BalancedSampler(SamplerModule):
     """Draws records so that each label has its share, exactly, in each period of draws.
 
-    With equal shares a period is one draw of each label, in an order of its own; with shares it is
-    as many draws as these add up to. The records of one label are served whole before any of them
-    comes again, shuffled anew each time. Which record a position has is a function of the seed and
-    the position alone, found in O(1), so that a state is a position.
+    With equal shares a period is one draw of each label; with shares it is as many draws as these
+    add up to. The seed chooses the order of the labels in it. The records of one label are served
+    whole before any of them comes again, shuffled anew each time. Which record a position has is a
+    function of the seed and the position alone, found in O(1), so that a state is a position.
     """
 
     def __init__(
@@ -59,12 +59,12 @@ class BalancedSampler(SamplerModule):
             raise ConfigError([Problem("labels", said)])
         counts, seed = self._groups.counts, self.config.seed
         period = int(counts.sum())
-        # Each period takes its slots in an order of its own; a label has `counts` slots of each.
-        slots = epoch_indices(start, stop, period, seed=seed)
+        # Every period takes its slots in one order; a label has `counts` slots of each.
+        positions = np.arange(start, stop, dtype=np.int64)
+        slots = epoch_indices(0, period, period, seed=seed)[positions % period]
         ends = np.cumsum(counts)
         chosen = np.searchsorted(ends, slots, side="right")
-        whole = np.arange(start, stop, dtype=np.int64) // period
-        draws = whole * counts[chosen] + slots - (ends - counts)[chosen]
+        draws = positions // period * counts[chosen] + slots - (ends - counts)[chosen]
         indices = np.empty(stop - start, np.int64)
         for number in np.unique(chosen).tolist():
             mine, members = np.flatnonzero(chosen == number), self._groups.members[number]

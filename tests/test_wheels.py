@@ -1,31 +1,12 @@
 """The built wheels, installed by one line in a fresh environment."""
 
 import json
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from tests.conftest import ROOT, run
 
-ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.wheels
-
-
-def run(*arguments, **options):
-    done = subprocess.run(
-        [str(a) for a in arguments], capture_output=True, text=True, timeout=900, **options
-    )
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-    return done.stdout
-
-
-@pytest.fixture(scope="session")
-def wheels(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("dist")
-    for package in [ROOT / "core", *sorted((ROOT / "plugins").iterdir())]:
-        run(sys.executable, "-m", "build", "--wheel", "--installer", "uv", "--outdir", folder,
-            package)  # fmt: skip
-    return folder
 
 
 @pytest.fixture(scope="session")

@@ -90,6 +90,15 @@ def test_a_requirement_that_is_not_met_is_a_finding(site, tmp_path):
     assert "not installed" in told["no-such-dist for plugin needy"].detail
 
 
+@pytest.mark.parametrize("variable", ["PENSTOCK_PLUGINS_DISABLE", "PENSTOCK_PREFER"])
+def test_a_misspelled_plugin_in_a_variable_is_a_finding(site, monkeypatch, variable):
+    monkeypatch.setenv(variable, "reservoirs, samplers, something-quite-different")
+    site("reservoir", health())
+    (wrong,) = [finding for finding in findings() if not finding.ok]
+    assert wrong.subject == variable
+    assert "'reservoirs', which no plugin is called; did you mean 'reservoir'?" in wrong.detail
+
+
 def test_a_health_record_is_frozen():
     with pytest.raises(AttributeError):
         Health("a", True, "b").ok = False

@@ -18,8 +18,10 @@ from penstock.config import path_field, structure
 from penstock.document import filled, read_config, write_text
 from penstock.lines import key_lines, located
 from penstock.schema import schema
+from penstock.testing import isolated_registry
 from penstock.toml import as_toml
 
+__all__ = ["isolated_registry"]  # a fixture
 GOOD = """\
 batch_size = 2
 [source]
@@ -261,6 +263,13 @@ def test_the_schema_of_an_unloadable_config_class_takes_any_keys(site):
     assert made["deprecated"]
     mapping = {**tomllib.loads(GOOD), "sampler": {"use": "gone", "whatever": 1}}
     assert problems_by_schema(mapping) == []
+
+
+def test_the_schema_of_the_core_alone_allows_no_component_of_a_kind_without_any(isolated_registry):
+    mapping = tomllib.loads(GOOD)
+    assert problems_by_schema(mapping) == []
+    assert problems_by_schema({**mapping, "batcher": {"use": "default"}})
+    assert problems_by_schema({**mapping, "batcher": None}) == []
 
 
 def test_a_config_round_trips_through_each_format(tmp_path):

@@ -103,6 +103,10 @@ def test_why_gives_the_cure_of_what_is_not_there(monkeypatch, site):
     assert document["kinds"] == []
     assert "did you mean 'rescale'" in call("why", "rescal").stdout
     assert "no source is called" in call("why", "zzzzz", "--kind", "source").stdout
+    assert "no component of any kind is called 'zzzzz'" in call("why", "zzzzz").stdout
+    assert "no component of any kind is called ''" in call("show", "").output
+    other = call("why", "memory", "--kind", "stage").stdout
+    assert "no stage is called 'memory'; it is a source" in other
 
 
 def test_check_of_a_good_plugin_is_green(site):
@@ -125,7 +129,7 @@ def test_check_of_a_good_plugin_is_green(site):
         ("frozen(kw_only=True)\nclass Config(SamplerConfig)", "define\nclass Config",
          "Config can be changed"),
         ("size: int =", "sizes: list = []\n    size: int =", "mutable default"),
-        ("size: int =", 'size: "Nothing" =', "the types of"),
+        ("size: int =", 'size: "Nothing" =', "an annotation that cannot be told"),
         ("size: how", "large: how", "says nothing of size"),
         ("def indices", "def index", "Thing is no sampler; it lacks indices"),
         ("self, config", "self, config, more", "cannot be called with its config"),
@@ -179,6 +183,12 @@ def test_lock_prints_requirements_and_compares_with_them(site, tmp_path):
     file = tmp_path / "plugins.lock"
     file.write_text(lock)
     assert call("lock", "--check", str(file)).exit_code == 0
+    file.write_text(lock.replace("my-dist", "My_Dist"))
+    assert call("lock", "--check", str(file)).exit_code == 0
+    file.write_text("# a comment\nmy-dist\n")
+    assert "'my-dist' is no requirement such as name==1.0 (line 2)" in (
+        call("lock", "--check", str(file)).output
+    )
     file.write_text(lock.replace("my-dist==1.2", "my-dist==1.1\ngone==3"))
     differing = call("lock", "--check", str(file), "--json")
     assert differing.exit_code == 1

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         temporary,
         unregister,
     )
+    from penstock.columns import column
     from penstock.component import Component, Health, hookimpl
     from penstock.config import SamplerConfig, StructuralConfig
     from penstock.errors import (
@@ -54,6 +55,7 @@ _HOMES = {
         "temporary",
         "unregister",
     ),
+    "columns": ("column",),
     "component": ("Component", "Health", "hookimpl"),
     "config": ("SamplerConfig", "StructuralConfig"),
     "errors": (
@@ -112,6 +114,7 @@ __all__ = [
     "adopt",
     "available",
     "build",
+    "column",
     "create",
     "hookimpl",
     "load",

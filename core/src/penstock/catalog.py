@@ -171,8 +171,7 @@ def _not_found(kind: str, reference: str) -> ComponentError:
     owner = namespace or extra or ""
     if owner in found.broken:
         cause = found.broken[owner]
-        error = type(cause)(f"{kind} {reference!r} cannot be had: {cause}")
-        error.mend = cause.mend
+        error = type(cause)(f"{kind} {reference!r} cannot be had: {cause.said}", mend=cause.mend)
         error.__cause__ = cause
         return error
     if owner in found.disabled:
@@ -193,6 +192,9 @@ def _not_found(kind: str, reference: str) -> ComponentError:
                    if ref.startswith(f"{kind}/")}  # fmt: skip
     hint = did_you_mean(reference, sorted(known | first_party))
     names = ", ".join(sorted({c.name for c in offered})) or "none"
+    kinds = [c.kind for c in available() if reference in (c.name, c.reference)]
+    if kinds and not hint:
+        hint = f"; it is a {kinds[0]}"
     message = f"no {kind} is called {reference!r}{hint or f'; available: {names}'}"
     if found.broken:
         message += f" (plugins left out as broken: {', '.join(sorted(found.broken))})"

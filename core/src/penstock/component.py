@@ -2,7 +2,7 @@
 
 import importlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -35,8 +35,12 @@ _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 
-def _as_tuple(value: Any) -> Any:
+def _as_tuple(value: Any) -> tuple[Any, ...]:
     return (value,) if isinstance(value, str) else tuple(value)
+
+
+def _as_set(value: Any) -> frozenset[Any]:
+    return frozenset(_as_tuple(value))
 
 
 @attrs.frozen(kw_only=True)
@@ -60,9 +64,9 @@ class Component:
     target: Any
     config: Any = None
     summary: str = ""
-    aliases: tuple[str, ...] = attrs.field(default=(), converter=_as_tuple)
+    aliases: Sequence[str] = attrs.field(default=(), converter=_as_tuple)
     deprecated: str = ""
-    capabilities: frozenset[str] = attrs.field(default=frozenset(), converter=frozenset)
+    capabilities: Iterable[str] = attrs.field(default=frozenset(), converter=_as_set)
     namespace: str = ""
     dist: str = ""
     version: str = ""
@@ -78,7 +82,7 @@ class Component:
         for alias in self.aliases:
             if not isinstance(alias, str) or not _NAME.fullmatch(alias):
                 problems.append(Problem("aliases", f"{alias!r} is not kebab-case"))
-        for capability in sorted(self.capabilities - CAPABILITIES.get(self.kind, {}).keys()):
+        for capability in sorted(set(self.capabilities) - CAPABILITIES.get(self.kind, {}).keys()):
             known = ", ".join(CAPABILITIES.get(self.kind, ())) or "none"
             said = f"{capability!r} is none that a {self.kind} can have: {known}"
             problems.append(Problem("capabilities", said))

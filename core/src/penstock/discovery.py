@@ -18,6 +18,8 @@ from penstock.installed import EntryPoint, installed
 from penstock.watch import ImportTimeout, Watch
 
 BUILTIN = "builtin"
+# The environment variables that hold names of plugins: an allow list, a deny list, preferences.
+VARIABLES = ("PENSTOCK_PLUGINS", "PENSTOCK_PLUGINS_DISABLE", "PENSTOCK_PREFER")
 
 # First-party names by extra, known even when their plugin is not installed.
 FIRST_PARTY: Mapping[str, tuple[str, ...]] = {
@@ -123,15 +125,15 @@ def _import(value: str) -> Any:
 
 
 def _failure(entry: EntryPoint, error: BaseException) -> BrokenPluginError:
-    said = f"plugin {entry.namespace!r} of {entry.dist} {entry.version} ({entry.value}): "
-    if isinstance(error, IncompatiblePluginError):
-        failure: BrokenPluginError = IncompatiblePluginError(f"{said}{error}")
-    elif isinstance(error, BrokenPluginError):
-        failure = BrokenPluginError(f"{said}{error}")
-    else:
-        failure = BrokenPluginError(f"{said}{type(error).__name__}: {error}")
     hide = f"mend or remove {entry.dist}, or hide it: PENSTOCK_PLUGINS_DISABLE={entry.namespace}"
-    failure.mend = getattr(error, "mend", "") or hide
+    said, mend = f"{type(error).__name__}: {error}", hide
+    if isinstance(error, BrokenPluginError):
+        said, mend = error.said, error.mend or hide
+    incompatible = isinstance(error, IncompatiblePluginError)
+    failure = (IncompatiblePluginError if incompatible else BrokenPluginError)(
+        f"plugin {entry.namespace!r} of {entry.dist} {entry.version} ({entry.value}): {said}",
+        mend=mend,
+    )
     failure.__cause__ = error
     return failure
 
@@ -203,7 +205,7 @@ def _index(components: list[Component]) -> dict[tuple[str, str], tuple[Component
             for name in names:
                 for reference in (name, f"{component.namespace}/{name}"):
                     table.setdefault((component.kind, reference), []).append(component)
-    preferred = _listed("PENSTOCK_PREFER") or []
+    preferred = listed(VARIABLES[2]) or []
     return {key: _chosen(offers, preferred) for key, offers in {**aliased, **named}.items()}
 
 
@@ -217,11 +219,11 @@ def _chosen(offers: list[Component], preferred: list[str]) -> tuple[Component, .
 
 
 def _allowed(namespace: str) -> bool:
-    allow, deny = _listed("PENSTOCK_PLUGINS"), _listed("PENSTOCK_PLUGINS_DISABLE")
+    allow, deny = listed(VARIABLES[0]), listed(VARIABLES[1])
     return (allow is None or namespace in allow) and namespace not in (deny or ())
 
 
-def _listed(variable: str) -> list[str] | None:
+def listed(variable: str) -> list[str] | None:
     """Return the names in an environment variable, or None where it is not set."""
     text = os.environ.get(variable)
     return None if text is None else [n.strip() for n in text.split(",") if n.strip()]

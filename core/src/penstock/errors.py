@@ -12,10 +12,14 @@ class PenstockError(Exception):
 
 
 class ComponentError(PenstockError):
-    """A component could not be had by its name; `mend` is the cure, which the message ends with."""
+    """A component could not be had by its name.
 
-    def __init__(self, message: str, *, mend: str = "") -> None:
-        super().__init__(f"{message}; {mend}" if mend else message)
+    said: what is wrong. mend: the cure, with which the message ends.
+    """
+
+    def __init__(self, said: str, *, mend: str = "") -> None:
+        super().__init__(f"{said}; {mend}" if mend else said)
+        self.said = said
         self.mend = mend
 
 

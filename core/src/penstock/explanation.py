@@ -8,7 +8,16 @@ import attrs
 
 from penstock import catalog
 from penstock.component import KINDS, Component, Health
-from penstock.errors import BrokenPluginError, ComponentError, UnknownComponentError, pip_line
+from penstock.errors import (
+    BrokenPluginError,
+    ComponentError,
+    ConfigError,
+    Problem,
+    UnknownComponentError,
+    did_you_mean,
+    pip_line,
+)
+from penstock.installed import normal
 from penstock.registry import config_class_of
 from penstock.schema import default_of, field_documents
 
@@ -40,10 +49,7 @@ def explain(reference: str, kind: str | None = None) -> dict[str, Any]:
     told = [(each, _explained(each, reference)) for each in (KINDS if kind is None else (kind,))]
     known = [(each, found, lines) for each, (found, lines) in told if found or lines]
     if not known:
-        try:
-            catalog.resolve(kind or _likeliest(reference), reference)
-        except ComponentError as error:
-            known = [(kind or "", False, [str(error)])]
+        known = [(kind or "", False, [str(missing(reference, kind))])]
     return {
         "reference": reference,
         "found": any(found for _, found, _ in known),
@@ -60,7 +66,7 @@ def _explained(kind: str, reference: str) -> tuple[bool, list[str]]:
     except UnknownComponentError:
         return False, []
     except ComponentError as error:
-        return False, [f"{kind} {reference!r}: {error}", *_cause(error)]
+        return False, [str(error), *_cause(error)]
     lines = [f"{kind} {reference!r} is {component.origin}", f"  target {component.target}"]
     if component.name != reference.rpartition("/")[2]:
         lines.append(f"  {reference!r} is an alias of {component.name!r}")
@@ -88,13 +94,20 @@ def _cause(error: BaseException) -> Iterator[str]:
         yield from "".join(traceback.format_exception(error)).rstrip().splitlines()
 
 
-def _likeliest(reference: str) -> str:
-    """Return the kind with a name nearest to an unknown reference, for its error's hint."""
-    from difflib import get_close_matches
-
-    by_name = {c.name: c.kind for c in catalog.available()}
-    near = get_close_matches(reference.rpartition("/")[2], by_name, n=1)
-    return by_name[near[0]] if near else KINDS[0]
+def missing(reference: str, kind: str | None = None) -> ComponentError:
+    """Return the error that says why a reference can be had for no kind, or not for the one."""
+    errors = []
+    for each in KINDS if kind is None else (kind,):
+        try:
+            catalog.resolve(each, reference)
+        except ComponentError as error:
+            errors.append(error)
+    for found in errors:
+        if kind is not None or not isinstance(found, UnknownComponentError):
+            return found
+    names = {c.name for c in catalog.available()} | {c.reference for c in catalog.available()}
+    hint = did_you_mean(reference, sorted(names)) or "; `penstock plugins list` shows all names"
+    return UnknownComponentError(f"no component of any kind is called {reference!r}{hint}")
 
 
 def fields_of(component: Component) -> list[dict[str, Any]]:
@@ -154,14 +167,20 @@ def locked() -> list[Locked]:
 
 
 def differences(text: str, here: list[Locked]) -> list[Health]:
-    """Return, for each dist of a lock file or of this installation, whether both agree."""
+    """Return, for each dist of a lock file or of this installation, whether both agree.
+
+    Raises `ConfigError` for a line that is no requirement such as `name==1.0`.
+    """
     wanted: dict[str, str] = {}
-    for line in text.splitlines():
+    for number, line in enumerate(text.splitlines(), 1):
         requirement = line.partition("#")[0].strip()
-        name, _, version = (part.strip() for part in requirement.partition("=="))
-        if name:
-            wanted[name] = version
-    found = {entry.dist: entry.version for entry in here}
+        name, equals, version = (part.strip() for part in requirement.partition("=="))
+        if requirement and not (name and equals and version):
+            said = f"{requirement!r} is no requirement such as name==1.0"
+            raise ConfigError([Problem("", said, number)])
+        if requirement:
+            wanted[normal(name)] = version
+    found = {normal(entry.dist): entry.version for entry in here}
     told = []
     for name in sorted({*wanted, *found}):
         locked_at, version = wanted.get(name), found.get(name, "")

@@ -10,7 +10,8 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from penstock import catalog
 from penstock.component import Health
-from penstock.errors import PluginWarning, pip_line
+from penstock.discovery import FIRST_PARTY, VARIABLES, listed
+from penstock.errors import PluginWarning, did_you_mean, pip_line
 
 _LIBRARIES = ("jax", "flax", "numpy")
 
@@ -20,7 +21,7 @@ def findings() -> list[Health]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PluginWarning)  # they are findings here
         found = catalog.scan()
-    made = [_python(), *_core(), *found.findings, *_plugins()]
+    made = [_python(), *_core(), *found.findings, *_plugins(), *_variables()]
     for namespace, item in catalog.collect("penstock_health"):
         if isinstance(item, Health):
             made.append(item)
@@ -52,7 +53,7 @@ def _core() -> Iterator[Health]:
 def _plugins() -> Iterator[Health]:
     found = catalog.scan()
     for namespace, error in found.broken.items():
-        yield Health(f"plugin {namespace}", False, str(error.args[0]), error.mend)
+        yield Health(f"plugin {namespace}", False, error.said, error.mend)
     for namespace, entry in found.disabled.items():
         said = f"of {entry.dist} {entry.version}, switched off by PENSTOCK_PLUGINS"
         yield Health(f"plugin {namespace}", True, f"{said} or PENSTOCK_PLUGINS_DISABLE")
@@ -70,6 +71,19 @@ def _plugins() -> Iterator[Health]:
             fit = _fit(requirement, f"{requirement.name} for plugin {entry.namespace}")
             if not fit.ok:
                 yield fit
+
+
+def _variables() -> Iterator[Health]:
+    """Yield each name in an environment variable that is nearly, but not quite, a plugin's."""
+    found = catalog.scan()
+    known = {plugin.namespace for plugin in found.plugins} | found.broken.keys()
+    known |= found.disabled.keys() | FIRST_PARTY.keys()
+    for variable in VARIABLES:
+        for name in listed(variable) or ():
+            hint = did_you_mean(name, sorted(known))
+            if name not in known and hint:
+                said = f"names {name!r}, which no plugin is called{hint}"
+                yield Health(variable, False, said, f"correct the name in {variable}")
 
 
 def _requirements(dist: str) -> dict[str, Requirement]:

@@ -1,6 +1,7 @@
 """Look closely at one plugin, as `penstock plugins check` does."""
 
 import inspect
+import re
 import tomllib
 import traceback
 import warnings
@@ -13,7 +14,7 @@ import attrs
 from penstock import catalog
 from penstock.component import Component, Health
 from penstock.errors import ComponentError, ConfigError, PluginWarning, Problem, pip_line
-from penstock.installed import EntryPoint, installed
+from penstock.installed import EntryPoint, installed, normal
 from penstock.lightness import LIMIT, weigh
 from penstock.protocols import METHODS
 from penstock.registry import config_class_of
@@ -32,7 +33,7 @@ def check(which: str) -> list[Health]:
         catalog.scan()
     dist = _project_name(Path(which)) if _is_folder(which) else which
     read = installed()
-    mine = [e for e in read.entries if _normal(dist) in (_normal(e.dist), _normal(e.namespace))]
+    mine = [e for e in read.entries if normal(dist) in (normal(e.dist), normal(e.namespace))]
     if not mine:
         return [_no_entry(dist, which if _is_folder(which) else dist)]
     findings = [f for f in read.findings if f.subject == f"dist {mine[0].dist}"]
@@ -53,10 +54,6 @@ def _project_name(folder: Path) -> str:
         said = f"names no project: {type(error).__name__}: {error}"
         raise ConfigError([Problem("", said)], origin=str(folder / "pyproject.toml")) from error
     return name
-
-
-def _normal(name: str) -> str:
-    return name.lower().replace("_", "-").replace(".", "-")
 
 
 def _no_entry(dist: str, where: str) -> Health:
@@ -87,7 +84,7 @@ def _plugin_findings(entry: EntryPoint) -> Iterator[Health]:
         if error is not None:
             cause = error.__cause__ or error
             lines = "".join(traceback.format_exception(cause)).rstrip()
-            yield Health(subject, False, f"{error.args[0]}\n{lines}", error.mend)
+            yield Health(subject, False, f"{error.said}\n{lines}", error.mend)
             return
     components = [c for c in found.components if c.namespace == entry.namespace]
     yield Health(
@@ -143,10 +140,7 @@ def _config_faults(component: Component) -> Iterator[tuple[str, str]]:
         if cls is not None:
             object_schema(cls, {})
     except ComponentError as error:
-        yield str(error), "mend what config names"
-        return
-    except NameError as error:  # an annotation that names nothing
-        yield f"the types of {component.config} cannot be told: {error}", "mend the annotation"
+        yield error.said, error.mend or "mend what config names"
         return
     if cls is None:
         return
@@ -160,7 +154,8 @@ def _config_faults(component: Component) -> Iterator[tuple[str, str]]:
 
 def _documented(cls: type) -> set[str]:
     common = {"stream_name", "num_records", "num_epochs", "seed"}
-    return common | field_documents(cls).keys()
+    texts = " ".join(inspect.getdoc(base) or "" for base in cls.__mro__[:-1])
+    return common | field_documents(cls).keys() | set(re.findall(r"`(\w+)`", texts))
 
 
 def _is_frozen(cls: type) -> bool:
@@ -179,7 +174,7 @@ def _target_faults(component: Component) -> Iterator[tuple[str, str]]:
     try:
         target = component.load_target()
     except ComponentError as error:
-        yield str(error), "mend what target names"
+        yield error.said, error.mend or "mend what target names"
         return
     if not callable(target):
         yield f"its target {target!r} cannot be called", "name a class, or a function of the config"

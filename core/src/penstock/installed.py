@@ -59,7 +59,7 @@ def installed() -> Installed:
             continue
         for namespace, value in rows:
             entry = EntryPoint(namespace, name, version, value, _folder(dist))
-            first = seen.setdefault(f"{_normal(name)}:{namespace}", entry)
+            first = seen.setdefault(f"{normal(name)}:{namespace}", entry)
             if first is entry:
                 read.entries.append(entry)
             elif os.path.realpath(first.location) != os.path.realpath(entry.location):
@@ -93,7 +93,8 @@ def _folder(dist: metadata.Distribution) -> str:
     return str(getattr(dist, "_path", None) or dist.locate_file(""))
 
 
-def _normal(name: str) -> str:
+def normal(name: str) -> str:
+    """Return the name of a dist as pip compares it."""
     return name.lower().replace("_", "-").replace(".", "-")
 
 

@@ -19,7 +19,10 @@ class Stateful(Protocol):
 
 @runtime_checkable
 class Sampler(Protocol):
-    """Says which record stands at every position, as a pure function."""
+    """Says which record stands at every position, as a pure function.
+
+    One with `attach(source)` is given its pipeline's source before the first index.
+    """
 
     def indices(self, start: int, stop: int) -> Any: ...
 

@@ -122,6 +122,10 @@ def config_class_of(component: Component) -> Any:
     if not isinstance(config_class, type) or not attrs.has(config_class):
         said = "is not an attrs class"
     else:
+        try:
+            attrs.resolve_types(config_class)
+        except NameError as error:
+            said = f"has an annotation that cannot be told: {error}"
         for field in attrs.fields(config_class):
             if isinstance(field.default, list | dict | set | bytearray):
                 said = (

@@ -147,6 +147,12 @@ class SamplerModule(StructuralModule):
         if whole and position % self.records_per_epoch == 0:
             self.epoch_completed(position // self.records_per_epoch - 1)
 
+    def attach(self, source: Any) -> None:
+        """Be given the source of the records, before the first index; called by pipelines.
+
+        A sampler that orders records by what they hold learns it here, by `penstock.column`.
+        """
+
     def epoch_completed(self, epoch: int) -> None:
         """Be told that `epoch` was handed out whole; called by iteration and by pipelines."""
 

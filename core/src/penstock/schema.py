@@ -27,7 +27,8 @@ def schema() -> dict[str, Any]:
         offers = [c for c in catalog.available(kind) if _names(c)]
         for component in offers:
             definitions[_key(component)] = _component_schema(component, definitions)
-        definitions[kind] = {"oneOf": [_to(_key(component)) for component in offers]}
+        choices = [_to(_key(component)) for component in offers]
+        definitions[kind] = {"oneOf": choices} if choices else {"not": {}}  # nothing is allowed
     whole = object_schema(PipelineConfig, definitions)
     whole["properties"] = {"$schema": {"type": "string"}, **whole["properties"]}
     return {

@@ -134,6 +134,9 @@ class Wiring:
             return
         records = len(source)
         sampler = self._made("sampler", sampler, f"{path}sampler", num_records=records)
+        with self.problems.of(f"{path}sampler"):
+            if hasattr(sampler, "attach"):
+                sampler.attach(source)
         order = sampler if sampler is not None else own_order(source)
         number = getattr(getattr(order, "config", None), "num_records", None)
         if number is not None and number > records:

@@ -58,6 +58,10 @@ class ArraySource(SourceModule):
         _ = self.data
         return None if self._host else self._data
 
+    def column(self, field: str) -> Any:
+        """Return one field of all records."""
+        return self.data[field]
+
     def clone(self) -> Self:
         with self._host.lock:
             twin = super().clone()

@@ -15,6 +15,7 @@ def penstock_components() -> Iterator[Component]:
         target="penstock.builtin.memory:MemorySource",
         config="penstock.builtin.config:MemorySourceConfig",
         summary="Arrays held in memory, on the device.",
+        capabilities=["on-device"],
     )
     yield Component(
         kind="sampler",
@@ -22,6 +23,7 @@ def penstock_components() -> Iterator[Component]:
         target="penstock.builtin.sequential:SequentialSamplerModule",
         config="penstock.builtin.config:SequentialSamplerConfig",
         summary="Records in the order they are stored.",
+        capabilities=["exactly-once"],
     )
     yield Component(
         kind="scheduler",
@@ -63,4 +65,5 @@ def penstock_components() -> Iterator[Component]:
         target="penstock.builtin.stages:Flip",
         config="penstock.builtin.config:FlipConfig",
         summary="A field mirrored along one axis, at random record by record.",
+        capabilities=["stochastic"],
     )

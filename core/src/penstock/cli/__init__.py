@@ -51,6 +51,7 @@ class _Commands(click.Group):
 
 def quiet() -> None:
     """Scan the plugins without warnings: the commands tell of broken ones in their own way."""
+    catalog.limit_imports(IMPORT_LIMIT)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PluginWarning)
         catalog.scan()

@@ -25,6 +25,8 @@ def errors_told(command: Callable[..., None]) -> Callable[..., None]:
     def told(*args: Any, **kwargs: Any) -> None:
         try:
             command(*args, **kwargs)
+        except BrokenPipeError:  # click ends quietly where nobody reads on
+            raise
         except (PenstockError, OSError) as error:
             if kwargs.get("as_json"):
                 click.echo(json.dumps(error_document(error)))

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import attrs
 import click
@@ -17,7 +18,7 @@ reference_argument = click.argument("reference", metavar="REF", shell_complete=c
 
 @click.group()
 def plugins() -> None:
-    """Look at the installed plugins."""
+    """Look at the installed plugins, and write a new one."""
 
 
 @plugins.command("list")
@@ -49,13 +50,12 @@ def list_plugins(kind: str | None, as_json: bool) -> None:
 @errors_told
 def show(reference: str, kind: str | None, as_json: bool) -> None:
     """Show all that is known of a component, with the fields of its config."""
-    from penstock.explanation import fields_of, offers
+    from penstock.explanation import fields_of, missing, offers
 
     quiet()
     found = offers(reference, kind)
     if not found:
-        for candidate in (kind,) if kind else KINDS:
-            catalog.resolve(candidate, reference)  # raises, with the cure
+        raise missing(reference, kind)
     documents = [{**as_row(c), "fields": fields_of(c)} for c in found]
     if as_json:
         click.echo(json.dumps({"components": documents}))
@@ -132,3 +132,22 @@ def lock(against: str | None, as_json: bool) -> None:
     else:
         for entry in here:
             click.echo(entry.line)
+
+
+@plugins.command()
+@click.argument("name")
+@click.option("--kind", type=click.Choice(KINDS), default="sampler", show_default=True)
+@click.option("--into", type=click.Path(file_okay=False), help="The folder to make; NAME if none.")
+@json_option
+@errors_told
+def new(name: str, kind: str, into: str | None, as_json: bool) -> None:
+    """Write a new plugin, an installable project with one component."""
+    from penstock.scaffold import make
+
+    made: dict[str, Any] = make(name, kind, Path(into or name))
+    if as_json:
+        click.echo(json.dumps(made))
+        return
+    for file in made["files"]:
+        click.echo(file)
+    click.echo(f"next: {made['next']}")

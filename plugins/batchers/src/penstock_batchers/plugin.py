@@ -15,6 +15,7 @@ def penstock_components() -> Iterator[Component]:
         target="penstock_batchers.default:DefaultBatcher",
         config="penstock_batchers.config:DefaultBatcherConfig",
         summary="Records stacked as they come; the last batch padded and masked.",
+        capabilities=["every-record"],
     )
     yield Component(
         kind="batcher",
@@ -22,6 +23,7 @@ def penstock_components() -> Iterator[Component]:
         target="penstock_batchers.bucket:BucketBatcher",
         config="penstock_batchers.config:BucketBatcherConfig",
         summary="Records of like length together, padded to few static lengths.",
+        capabilities=["every-record", "windowed"],
     )
     yield Component(
         kind="batcher",
@@ -29,6 +31,7 @@ def penstock_components() -> Iterator[Component]:
         target="penstock_batchers.pack:PackBatcher",
         config="penstock_batchers.config:PackBatcherConfig",
         summary="Several sequences in each row, with segment ids, positions and masks.",
+        capabilities=["windowed"],
     )
     yield Component(
         kind="batcher",
@@ -36,4 +39,5 @@ def penstock_components() -> Iterator[Component]:
         target="penstock_batchers.multi_rate:MultiRateBatcher",
         config="penstock_batchers.config:MultiRateBatcherConfig",
         summary="Fields sampled at different rates, each with a window and mask of its own.",
+        capabilities=["every-record", "windowed"],
     )

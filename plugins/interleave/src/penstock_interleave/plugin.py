@@ -15,4 +15,5 @@ def penstock_components() -> Iterator[Component]:
         target="penstock_interleave.scheduler:InterleavedScheduler",
         config="penstock_interleave.config:InterleavedSchedulerConfig",
         summary="Training, paused at intervals for evaluations on streams of their own.",
+        capabilities=["callbacks"],
     )

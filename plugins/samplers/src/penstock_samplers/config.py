@@ -35,9 +35,9 @@ class ShuffleSamplerConfig(SamplerConfig):
 
 @attrs.frozen(kw_only=True)
 class RangeSamplerConfig(SamplerConfig):
-    """Config of the range sampler: records start, start + step, ... before `stop`.
+    """Config of the range sampler: records `start`, `start` + `step`, ... before `stop`.
 
-    stop: `num_records` where None. step: not 0; below 0 it counts down.
+    start: the first record. stop: `num_records` where None. step: not 0; below 0 it counts down.
 
     Raises `ConfigError` for a range that is empty or leaves the records.
     """

@@ -15,6 +15,7 @@ def penstock_components() -> Iterator[Component]:
         target="penstock_samplers.epoch_aware:EpochAwareSamplerModule",
         config="penstock_samplers.config:EpochAwareSamplerConfig",
         summary="Every record once per epoch, reshuffled at each epoch boundary.",
+        capabilities=["exactly-once", "reshuffles"],
     )
     yield Component(
         kind="sampler",
@@ -22,6 +23,7 @@ def penstock_components() -> Iterator[Component]:
         target="penstock_samplers.shuffle:ShuffleSamplerModule",
         config="penstock_samplers.config:ShuffleSamplerConfig",
         summary="Every record once a pass, each pass in another order.",
+        capabilities=["exactly-once", "reshuffles"],
     )
     yield Component(
         kind="sampler",
@@ -43,6 +45,7 @@ def penstock_components() -> Iterator[Component]:
         target="penstock_samplers.mixture:MixtureSamplerModule",
         config="penstock_samplers.config:MixtureSamplerConfig",
         summary="Several components in given shares, never more than one draw off.",
+        capabilities=["reshuffles"],
     )
     yield Component(
         kind="sampler",
@@ -50,4 +53,5 @@ def penstock_components() -> Iterator[Component]:
         target="penstock_samplers.block_shuffle:BlockShuffleSamplerModule",
         config="penstock_samplers.config:BlockShuffleSamplerConfig",
         summary="Blocks permuted, and records inside windows of blocks.",
+        capabilities=["exactly-once", "reshuffles"],
     )

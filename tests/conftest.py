@@ -1,0 +1,29 @@
+"""The wheels of this workspace, built once for the tests that install them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(*arguments, **options):
+    done = subprocess.run(
+        [str(a) for a in arguments], capture_output=True, text=True, timeout=900, **options
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    return done.stdout
+
+
+def build(package, folder):
+    run(sys.executable, "-m", "build", "--wheel", "--installer", "uv", "--outdir", folder, package)
+
+
+@pytest.fixture(scope="session")
+def wheels(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dist")
+    for package in [ROOT / "core", *sorted((ROOT / "plugins").iterdir())]:
+        build(package, folder)
+    return folder

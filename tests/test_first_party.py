@@ -1,0 +1,18 @@
+"""The plugins of this workspace are what the core says of them where they are not installed."""
+
+from penstock import catalog, inspection
+from penstock.discovery import FIRST_PARTY
+
+
+def test_the_core_knows_every_first_party_name_and_no_other():
+    for extra, names in FIRST_PARTY.items():
+        declared = {
+            f"{c.kind}/{c.name}" for c in catalog.available() if c.dist == f"penstock-{extra}"
+        }
+        assert set(names) == declared, extra
+
+
+def test_every_plugin_here_is_sound():
+    findings = [f for extra in FIRST_PARTY for f in inspection.check(f"penstock-{extra}")]
+    assert len(findings) > 2 * len(FIRST_PARTY)
+    assert [finding for finding in findings if not finding.ok] == []

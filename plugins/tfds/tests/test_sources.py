@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from google.protobuf.message import DecodeError
 
 from penstock import ConfigError, DataError, create
 
@@ -175,9 +174,9 @@ def test_a_damaged_record_is_named(digits, tmp_path):
     whole = bytearray(shard.read_bytes())
     whole[12:40] = b"\xff" * 28
     shard.write_bytes(whole)
-    with pytest.raises(DecodeError) as caught:
+    said = rf"record 0 \(record 0 of .*{shard.name}\): its checksum does not match"
+    with pytest.raises(DataError, match=said):
         source("tfds-streaming", str(folder)).fetch([1, 0])
-    assert "while decoding record 0" in caught.value.__notes__[0]
 
 
 def test_an_unknown_dataset_gets_a_suggestion(tmp_path):
@@ -210,7 +209,7 @@ def test_a_damaged_array_record_file_is_named(digits, tmp_path):
     folder, shard = damaged(digits["array_record"], tmp_path)
     whole = shard.read_bytes()
     shard.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match=f"{shard.name} is damaged"):
+    with pytest.raises(DataError, match=f"{shard.name}: the file is damaged"):
         source("tfds-streaming", str(folder)).fetch([0])
 
 
@@ -219,7 +218,7 @@ def test_a_tfrecord_file_cut_short_is_named(digits, tmp_path):
     whole = shard.read_bytes()
     for length in (len(whole) - 1, len(whole) // 2, 5):
         shard.write_bytes(whole[:length])
-        with pytest.raises(DataError, match=f"{shard.name} is cut short"):
+        with pytest.raises(DataError, match=f"{shard.name}: the file is damaged or cut short"):
             source("tfds-streaming", str(folder)).fetch([0])
 
 

@@ -2,7 +2,14 @@
 
 from typing import Any
 
+import jax
+import numpy as np
+from flax import nnx
+
+from penstock import DataError
 from penstock.builtin.memory import ArraySource
+from penstock_tfds.config import TFDSEagerConfig
+from penstock_tfds.memory import device_memory, in_words
 from penstock_tfds.split_source import SplitSource
 
 _BLOCK = 1024
@@ -11,13 +18,51 @@ _BLOCK = 1024
 class TFDSEagerSource(SplitSource, ArraySource):
     """A TFDS split held whole on the device; strings stay on the host.
 
-    Its records are loaded when they are first needed, after which no file is read again.
+    Its records are loaded when they are first needed, after which no file is read again. With
+    `on_error = "skip"` they are loaded at once, since what is left out changes their number.
+
+    Raises `DataError`, besides, for features whose shape varies and that `pad_to` gives no length,
+    and for a split that does not fit the device's memory.
     """
 
+    def __init__(
+        self, config: TFDSEagerConfig, *, rngs: nnx.Rngs | None = None, name: str | None = None
+    ) -> None:
+        super().__init__(config, rngs=rngs, name=name)
+        layout = self._split.decoder.layout
+        if layout.ragged():
+            raise DataError(
+                f"dataset {self._split.info.full_name} has features whose shape varies from record "
+                f"to record: {', '.join(layout.ragged())}; give their lengths in pad_to, leave "
+                f"them out with exclude_keys, or use tfds-streaming"
+            )
+        size, memory = layout.decoded_bytes(self.length), device_memory()
+        if size > memory:
+            raise DataError(
+                f"{self.length} records of {self.dataset_name}:{self.split_name} are "
+                f"{in_words(size)} decoded, and the device has {in_words(memory)}; use "
+                f"tfds-streaming, a part of the split, or fewer features"
+            )
+        if config.on_error == "skip":
+            _ = self.data
+            self.length -= len(self.bad_records)
+
     def load(self) -> dict[str, Any]:
-        decoder = self._split.decoder
-        arrays = decoder.empty(self.length)
-        for start in range(0, self.length, _BLOCK):
-            block = range(start, min(start + _BLOCK, self.length))
-            decoder.store(arrays, slice(block.start, block.stop), self._split.fetch(block))
-        return arrays
+        split, count = self._split, len(self._split)
+        arrays = split.decoder.layout.allocate(count)
+        for start in range(0, count, _BLOCK):
+            split.fill(np.arange(start, min(start + _BLOCK, count)), arrays, start)
+        loaded: dict[str, Any] = split.decoder.layout.pack(arrays)
+        left_out = split.left_out(np.arange(count))
+        if left_out.any():
+            good = np.flatnonzero(~left_out)
+            if not len(good):
+                raise DataError(f"split {split.name!r} has no record that is good")
+            loaded = jax.tree.map(lambda leaf: leaf[good], loaded)
+        return loaded
+
+    def identity(self) -> str:
+        identity = super().identity()
+        if self.config.on_error != "skip" or not self.bad_records:
+            return identity
+        return f"{identity} without {', '.join(str(bad.number) for bad in self.bad_records)}"

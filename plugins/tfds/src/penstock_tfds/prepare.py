@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib.util
-import os
 import sys
 from typing import Any
 
@@ -11,6 +10,7 @@ import tensorflow_datasets as tfds
 from penstock import DataError
 from penstock.errors import did_you_mean
 from penstock_tfds.config import TFDSConfig
+from penstock_tfds.tensorflow_runtime import import_tensorflow
 
 _DIGITS = "penstock_digits"
 # What TFDS raises for a version, a config, a folder or an argument that cannot be.
@@ -23,8 +23,9 @@ def prepared_builder(config: TFDSConfig) -> Any:
     Finding a prepared dataset needs no TensorFlow; preparing one does. Raises `DataError` for an
     unknown dataset, and for one that is not prepared and may not or cannot be.
     """
+    if config.directory is not None:
+        return _builder_in(config.directory)
     name = str(config.name)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up log is not ours
     try:
         return tfds.core.read_only_builder.builder_from_files(name, **_where(config))
     except tfds.core.DatasetNotFoundError:
@@ -40,7 +41,7 @@ def prepared_builder(config: TFDSConfig) -> Any:
         )
     _check_tensorflow(name)
     try:
-        _hide_accelerators()
+        import_tensorflow(config.num_threads)
         builder = _code_builder(config, name)
         with contextlib.redirect_stdout(sys.stderr):  # TFDS prints; stdout is the program's own
             print(f"penstock: preparing {builder.info.full_name} in {builder.data_dir}", flush=True)
@@ -50,6 +51,16 @@ def prepared_builder(config: TFDSConfig) -> Any:
             return tfds.core.read_only_builder.builder_from_files(name, **_where(config))
         raise DataError(f"TFDS cannot prepare dataset {name!r}: {error}") from error
     return tfds.builder_from_directory(builder.data_dir)
+
+
+def _builder_in(directory: str) -> Any:
+    try:
+        return tfds.builder_from_directory(directory)
+    except (*_TFDS_ERRORS, KeyError) as error:
+        raise DataError(
+            f"there is no prepared dataset in {directory!r}: it holds no readable "
+            f"dataset_info.json and features.json; give the folder of one version"
+        ) from error
 
 
 def _where(config: TFDSConfig) -> dict[str, Any]:
@@ -74,20 +85,6 @@ def _check_tensorflow(name: str) -> None:
             f"dataset {name!r} is not prepared yet, and TFDS needs TensorFlow to prepare it: "
             f"pip install 'penstock[tfds]'"
         )
-
-
-def _hide_accelerators() -> None:
-    """Keep TensorFlow off the accelerators, which are JAX's and whose memory it would take."""
-    import tensorflow as tf
-
-    try:
-        for kind in ("GPU", "TPU"):
-            tf.config.set_visible_devices([], kind)
-    except RuntimeError as error:
-        raise DataError(
-            "TensorFlow holds the accelerators already, since this program used it before; prepare "
-            "the dataset in a program of its own, such as `penstock describe CONFIG`"
-        ) from error
 
 
 def _code_builder(config: TFDSConfig, name: str) -> Any:

@@ -1,157 +1,211 @@
-"""Raw records of a split by number, from TFRecord or ArrayRecord files."""
+"""Raw records of a split by number, wherever and however they are stored."""
 
-import mmap
 import os
-import struct
+import re
+import sys
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import attrs
 import numpy as np
 
 from penstock import DataError
+from penstock_tfds.in_order import InOrder, format_reader, remote_tfrecord
+from penstock_tfds.offsets import OffsetCache
+from penstock_tfds.shards import ArrayRecordShard, Raw, Shard, TFRecordShard
 
-_HEADER = 12  # a TFRecord is: length (uint64), CRC of it (uint32), data, CRC of the data (uint32)
-_FOOTER = 4
+_REMOTE = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]*://")
+
+
+class Part(NamedTuple):
+    """What a split takes from one file: `take` records after the first `skip`."""
+
+    path: str
+    skip: int
+    take: int
+
+
+class Reader(Protocol):
+    """Gives raw records by number.
+
+    concurrent: whether several threads should read at a time.
+    way: a sentence on how records are found.
+    """
+
+    concurrent: bool
+    way: str
+
+    def read(self, numbers: Any) -> list[Raw]: ...
 
 
 @attrs.frozen(eq=False)
 class Records:
-    """The raw records of one split.
+    """The raw records of one split."""
 
-    parts: for each shard that the split takes from, (path, records to skip, records to take).
-    """
-
-    parts: Sequence[tuple[str, int, int]]
-    _open: Callable[[str], "TFRecordShard | ArrayRecordShard"]
-    _shards: dict[str, Any] = attrs.Factory(dict)
+    parts: Sequence[Part]
+    reader: Reader
+    _ends: Any = attrs.field(
+        init=False, default=attrs.Factory(lambda self: _ends(self.parts), takes_self=True)
+    )
 
     def __len__(self) -> int:
-        return sum(take for _, _, take in self.parts)
+        return int(self._ends[-1])
 
-    def read(self, indices: Any) -> list[bytes]:
+    def check(self, numbers: Any) -> None:
+        """Raise `DataError` for a number out of range."""
+        if len(numbers) and not (numbers.min() >= 0 and numbers.max() < len(self)):
+            wrong = numbers[(numbers < 0) | (numbers >= len(self))][0]
+            raise DataError(f"there is no record {wrong}; records go from 0 to {len(self) - 1}")
+
+    def locate(self, number: int) -> tuple[str, int]:
+        """Return the file of a record, and its number therein."""
+        return locate(self.parts, self._ends, number)
+
+
+def _ends(parts: Sequence[Part]) -> Any:
+    return np.cumsum([part.take for part in parts])
+
+
+def locate(parts: Sequence[Part], ends: Any, number: int) -> tuple[str, int]:
+    """Return the file of a record of these parts, and its number therein."""
+    which = int(np.searchsorted(ends, number, side="right"))
+    part = parts[which]
+    return part.path, int(number - (ends[which] - part.take) + part.skip)
+
+
+class Addressed:
+    """Reads records from wherever they are in local files, several threads at a time.
+
+    whole: whether a file that holds too few records is an error before any of them is read.
+    """
+
+    concurrent = True
+
+    def __init__(
+        self,
+        parts: Sequence[Part],
+        open_shard: Callable[[str], Shard],
+        *,
+        whole: bool,
+        way: str,
+    ) -> None:
+        self._parts = parts
+        self._ends = _ends(parts)
+        self._shards = {part.path: open_shard(part.path) for part in parts}
+        self._needed: dict[str, int] = {}
+        for part in parts if whole else ():
+            last = part.skip + part.take
+            self._needed[part.path] = max(last, self._needed.get(part.path, 0))
+        self._handles: OrderedDict[str, Any] = OrderedDict()
+        self._lock = threading.Lock()
+        self._most = _most_open_files()
+        self.way = way
+
+    def read(self, numbers: Any) -> list[Raw]:
         """Return the raw records of these numbers, in their order.
 
-        Raises `DataError` for a number out of range and for a file that is missing or cut short.
+        Raises `DataError` for a file that is missing or cannot be opened.
         """
-        numbers = np.asarray(indices, np.int64)
-        ends = np.cumsum([take for _, _, take in self.parts])
-        wrong = numbers[(numbers < 0) | (numbers >= len(self))]
-        if wrong.size:
-            raise DataError(f"there is no record {wrong[0]}; records go from 0 to {len(self) - 1}")
-        which = np.searchsorted(ends, numbers, side="right")
-        raw: list[bytes] = [b""] * len(numbers)
-        for part in np.unique(which):
-            path, skip, take = self.parts[part]
-            if path not in self._shards:
-                self._shards[path] = self._open(path)
-            slots = np.flatnonzero(which == part)
-            within = numbers[slots] - (ends[part] - take) + skip
-            for slot, record in zip(slots, self._shards[path].read(within.tolist()), strict=True):
+        if len(self._parts) == 1:
+            return self._read(self._parts[0].path, numbers + self._parts[0].skip)
+        which = np.searchsorted(self._ends, numbers, side="right")
+        order = np.argsort(which, kind="stable")
+        bounds = np.flatnonzero(np.diff(which[order])) + 1
+        raw: list[Any] = [None] * len(numbers)
+        for slots in np.split(order, bounds):
+            if not len(slots):
+                continue
+            number = which[slots[0]]
+            part = self._parts[number]
+            within = numbers[slots] - (self._ends[number] - part.take) + part.skip
+            for slot, record in zip(slots.tolist(), self._read(part.path, within), strict=True):
                 raw[slot] = record
         return raw
 
+    def _read(self, path: str, within: Any) -> list[Raw]:
+        shard = self._shards[path]
+        with self._lock:
+            handle = self._handles.get(path)
+            if handle is not None:
+                self._handles.move_to_end(path)
+        if handle is None:
+            handle = shard.open()
+            damage = shard.damage(handle, self._needed.get(path, 0))
+            if damage:
+                raise DataError(f"{path}: {damage}; prepare the dataset again")
+            with self._lock:
+                self._handles[path] = handle
+                # Whoever still reads from one that is let go of holds it open until done.
+                while len(self._handles) > self._most:
+                    self._handles.popitem(last=False)
+        return shard.read(handle, within)
 
-def open_records(builder: Any, split: str) -> Records:
+
+def _most_open_files() -> int:
+    """Return how many files may be kept open: half of what the process is allowed."""
+    if sys.platform == "win32":
+        return 256
+    import resource
+
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return 4096 if allowed == resource.RLIM_INFINITY else max(16, min(4096, allowed // 2))
+
+
+def open_records(
+    builder: Any, split: str, *, cache: OffsetCache, window: int, whole: bool
+) -> Records:
     """Return the raw records of a split of a prepared dataset.
 
-    Raises `DataError` for a split that does not exist or is empty, and for other file formats.
+    whole: whether a file that holds too few records is an error before any of them is read.
+    window: records that the own order of the source looks ahead, for what is read in order.
+
+    Raises `DataError` for a split that does not exist or is empty, and for a file that is missing.
     """
     splits = builder.info.splits
     try:
         instructions = splits[split].file_instructions
-    except (KeyError, ValueError, AssertionError) as error:
+    except (KeyError, ValueError, AssertionError, NotImplementedError) as error:
         raise DataError(
             f"dataset {builder.info.full_name} has no split {split!r} ({error}); "
             f"it has {', '.join(sorted(splits))}"
         ) from error
-    parts = [(i.filename, i.skip, i.take) for i in instructions if i.take > 0]
+    parts = [Part(str(i.filename), i.skip, i.take) for i in instructions if i.take > 0]
     if not parts:
         raise DataError(f"split {split!r} of {builder.info.full_name} has no records")
     file_format = builder.info.file_format.value
-    if file_format not in _SHARDS:
-        raise DataError(
-            f"dataset {builder.info.full_name} is stored as {file_format}; prepare it as "
-            f"{' or '.join(_SHARDS)} (download_and_prepare_kwargs = {{file_format = ...}})"
-        )
-    return Records(parts, _SHARDS[file_format])
+    return Records(parts, _reader(parts, file_format, cache, window, whole))
 
 
-class TFRecordShard:
-    """One TFRecord file, with a table of where each record begins."""
+def _reader(
+    parts: Sequence[Part], file_format: str, cache: OffsetCache, window: int, whole: bool
+) -> Reader:
+    remote = _REMOTE.match(parts[0].path)
+    if file_format == "tfrecord" and not remote:
 
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._starts, self._lengths = _offsets(path)
+        def tfrecord(path: str) -> Shard:
+            return TFRecordShard(path, cache)
 
-    def read(self, numbers: list[int]) -> list[bytes]:
-        """Return these records."""
-        file = os.open(self._path, os.O_RDONLY)
-        try:
-            spans = zip(self._lengths[numbers], self._starts[numbers], strict=True)
-            return [os.pread(file, int(length), int(start)) for length, start in spans]
-        finally:
-            os.close(file)
-
-
-def _offsets(path: str) -> tuple[Any, Any]:
-    """Return start and length of each record's data, by hopping over the length headers."""
-    starts: list[int] = []
-    lengths: list[int] = []
-    try:
-        size = os.path.getsize(path)
-        if size == 0:
-            return np.empty(0, np.int64), np.empty(0, np.int64)
-        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
-            unpack, at = struct.Struct("<Q").unpack_from, 0
-            while at < size:
-                length = unpack(view, at)[0] if at + _HEADER <= size else size
-                if at + _HEADER + length + _FOOTER > size:
-                    raise DataError(
-                        f"{path} is cut short: the record that begins at byte {at} ends after the "
-                        f"file; prepare the dataset again"
-                    )
-                starts.append(at + _HEADER)
-                lengths.append(length)
-                at += _HEADER + length + _FOOTER
-    except FileNotFoundError as error:
-        raise missing_file(path) from error
-    return np.array(starts, np.int64), np.array(lengths, np.int64)
+        way = "by number, through a table of record offsets"
+        return Addressed(parts, tfrecord, whole=whole, way=way)
+    if file_format == "array_record" and not remote:
+        way = "by number, through the files' own index"
+        return Addressed(parts, ArrayRecordShard, whole=whole, way=way)
+    where = f"the files are at {remote[0]}" if remote else f"{file_format} files have no index"
+    read = remote_tfrecord if file_format == "tfrecord" else format_reader(file_format)
+    return InOrder(parts, read, window=window, why=where)
 
 
-def missing_file(path: str) -> DataError:
-    """Return the error for a data file that is not there."""
-    return DataError(f"{path} is missing; prepare the dataset again")
+def is_remote(path: str) -> bool:
+    """Return whether a path is an address such as gs://bucket/file."""
+    return _REMOTE.match(path) is not None
 
 
-def damaged_file(path: str) -> DataError:
-    """Return the error for a data file that cannot be read."""
-    return DataError(f"{path} is damaged or cut short; prepare the dataset again")
+def file_size(path: str) -> int:
+    """Return the size of a local or remote file in bytes; raises `FileNotFoundError`."""
+    if not is_remote(path):
+        return os.path.getsize(path)
+    from etils import epath
 
-
-class ArrayRecordShard:
-    """One ArrayRecord file, read by its own reader."""
-
-    def __init__(self, path: str) -> None:
-        from array_record.python.array_record_module import ArrayRecordReader
-
-        if not os.path.exists(path):
-            raise missing_file(path)
-        self._path = path
-        try:
-            self._reader = ArrayRecordReader(path)
-        except RuntimeError as error:
-            raise damaged_file(path) from error
-
-    def read(self, numbers: list[int]) -> list[bytes]:
-        """Return these records."""
-        try:
-            return list(self._reader.read(numbers))
-        except RuntimeError as error:
-            raise damaged_file(self._path) from error
-
-
-_SHARDS: dict[str, Callable[[str], TFRecordShard | ArrayRecordShard]] = {
-    "tfrecord": TFRecordShard,
-    "array_record": ArrayRecordShard,
-}
+    return int(epath.Path(path).stat().length)

@@ -2,39 +2,171 @@
 
 import hashlib
 import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import attrs
+import numpy as np
 
+from penstock import DataError
+from penstock_tfds.bad_records import BadRecord, BadRecords, budget_count
 from penstock_tfds.config import TFDSConfig
 from penstock_tfds.decode import Decoder, make_decoder
+from penstock_tfds.layout import Arrays
+from penstock_tfds.numpy_decoder import Failure
+from penstock_tfds.offsets import OffsetCache
 from penstock_tfds.prepare import prepared_builder
-from penstock_tfds.records import Records, missing_file, open_records
+from penstock_tfds.records import Records, file_size, open_records
+from penstock_tfds.shards import missing_file
+from penstock_tfds.tensorflow_runtime import usable_cpus
+
+_MOST_THREADS = 16
+_TASKS = 4  # for each thread, so that none waits long for the last one
+_SMALLEST_TASK = 8  # records
 
 
 @attrs.frozen(eq=False)
 class Split:
     """A split that is open for reading; nothing is read until `fetch`.
 
+    name: the split, in TFDS's notation.
     identity: the dataset's name and version, and a digest of its files' names and sizes.
     """
 
     info: Any
+    name: str
     records: Records
     decoder: Decoder
+    bad: BadRecords
     identity: str
+    threads: int
+    # Its threads end when it is garbage collected.
+    _pool: ThreadPoolExecutor | None
 
-    def fetch(self, indices: Any) -> dict[str, Any]:
-        """Return the records of these numbers as a dict of numpy arrays."""
-        return self.decoder.decode(self.records.read(indices), indices)
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def fetch(self, numbers: Any) -> Arrays:
+        """Return the records of these numbers, an int64 array, as numpy arrays.
+
+        A bad record that is skipped leaves its row blank: `left_out` tells which. Raises
+        `DataError` for numbers out of range, and as `BadRecords.add` does.
+        """
+        arrays = self.decoder.layout.allocate(len(numbers))
+        self.fill(numbers, arrays)
+        return arrays
+
+    def fill(self, numbers: Any, arrays: Arrays, first: int = 0) -> None:
+        """Put the records of these numbers into slots from `first` on, as `fetch` gives them."""
+        self.records.check(numbers)
+        for slot, cause in self._decode(numbers, arrays, first):
+            self._mend(int(numbers[slot - first]), arrays, slot, cause)
+
+    def left_out(self, numbers: Any) -> Any:
+        """Return for each of these fetched records whether it was skipped: a bool array."""
+        if self.bad.on_error != "skip":
+            return np.zeros(len(numbers), bool)
+        return np.fromiter(map(self.bad.holds, numbers.tolist()), bool, len(numbers))
+
+    def describe(self) -> list[str]:
+        """Return sentences on how records are found and decoded."""
+        return [
+            f"records are found {self.records.reader.way}",
+            f"decoded {self.decoder.way}, by {self.threads} threads",
+        ]
+
+    def _decode(self, numbers: Any, arrays: Arrays, first: int) -> list[Failure]:
+        """Read and decode records into slots, in tasks for all threads where that can be."""
+        read, decode = self.records.reader.read, self.decoder.decode
+        size = max(_SMALLEST_TASK, -(-len(numbers) // (self.threads * _TASKS)))
+        tasks = range(0, len(numbers), size)
+        pool = self._pool
+        if pool is None or len(tasks) < 2:
+            return decode(read(numbers), arrays, first)
+
+        def parts(step: Any) -> list[Any]:
+            return [part for made in pool.map(step, tasks) for part in made]
+
+        whole = None if self.records.reader.concurrent else read(numbers)
+
+        def read_part(start: int) -> list[Any]:
+            if whole is not None:
+                return whole[start : start + size]
+            return read(numbers[start : start + size])
+
+        if not self.decoder.concurrent:
+            return decode(parts(read_part), arrays, first)
+        return parts(lambda start: decode(read_part(start), arrays, first + start))
+
+    def _mend(self, number: int, arrays: Arrays, slot: int, cause: Exception) -> None:
+        """Deal with the slot of a record that could not be had."""
+        self._note(number, cause)
+        if self.bad.on_error == "skip":
+            self.decoder.layout.blank(arrays, slot)
+            return
+        for other in range(number + 1, number + len(self)):
+            other %= len(self)
+            if self.bad.holds(other):
+                continue
+            stand_in = self.decoder.layout.allocate(1)
+            failures = self._decode(np.array([other]), stand_in, 0)
+            if not failures:
+                self.decoder.layout.copy(arrays, slot, stand_in, 0)
+                return
+            self._note(other, failures[0][1])
+        raise DataError(f"split {self.name!r} of {self.info.full_name} has no record that is good")
+
+    def _note(self, number: int, cause: Exception) -> None:
+        reason = str(cause) or type(cause).__name__
+        if not isinstance(cause, DataError):
+            reason = f"{type(cause).__name__}: {reason}"
+        path, record = self.records.locate(number)
+        self.bad.add(BadRecord(number, path, record, reason.splitlines()[0]), cause)
 
 
 def open_split(config: TFDSConfig) -> Split:
     """Return the split that the config names, prepared first where that is needed."""
     builder = prepared_builder(config)
-    records = open_records(builder, str(config.split))
-    identity = f"{builder.info.full_name} {_digest(records)}"
-    return Split(builder.info, records, make_decoder(builder, config), identity)
+    threads = config.num_threads or min(_MOST_THREADS, usable_cpus())
+    cache = OffsetCache(config.cache_dir, writable=not config.local_files_only)
+    name = _split_name(builder, config.split)
+    records = open_records(
+        builder,
+        name,
+        cache=cache,
+        window=config.shuffle_buffer_size,
+        whole=config.on_error == "raise",
+    )
+    decoder = make_decoder(builder.info, config, threads)
+    return Split(
+        info=builder.info,
+        name=name,
+        records=records,
+        decoder=decoder,
+        bad=BadRecords(config.on_error, budget_count(config.error_budget, len(records))),
+        identity=f"{builder.info.full_name} {_digest(records)}",
+        threads=threads,
+        pool=ThreadPoolExecutor(threads, "penstock-tfds") if threads > 1 else None,
+    )
+
+
+def _split_name(builder: Any, split: Any) -> str:
+    """Return a split in TFDS's notation; one from `tfds.even_splits` as the records it comes to."""
+    if isinstance(split, str):
+        return split
+    try:
+        parts = split.to_absolute(builder.info.splits)
+    except (KeyError, ValueError) as error:
+        raise DataError(
+            f"dataset {builder.info.full_name} has no split {split!r} ({error}); "
+            f"it has {', '.join(sorted(builder.info.splits))}"
+        ) from error
+    whole = builder.info.splits
+    return "+".join(
+        f"{part.splitname}[{part.from_ or 0}:"
+        f"{whole[part.splitname].num_examples if part.to is None else part.to}]"
+        for part in parts
+    )
 
 
 def _digest(records: Records) -> str:
@@ -42,7 +174,7 @@ def _digest(records: Records) -> str:
     digest = hashlib.blake2b(digest_size=8)
     for path, skip, take in records.parts:
         try:
-            size = os.path.getsize(path)
+            size = file_size(path)
         except FileNotFoundError as error:
             raise missing_file(path) from error
         digest.update(f"{os.path.basename(path)} {size} {skip} {take}".encode())

@@ -10,9 +10,9 @@ from flax import nnx
 from penstock import specs
 from penstock.module import IdentityDict
 from penstock.prefetch import Prefetched
-from penstock.shuffle import permute, round_keys
 from penstock.source import split_records
 from penstock_tfds.config import TFDSStreamingConfig
+from penstock_tfds.layout import Arrays
 from penstock_tfds.split_source import SplitSource
 
 _BLOCK = 256
@@ -32,56 +32,76 @@ class TFDSStreamingSource(SplitSource):
         self._records: IdentityDict = nnx.static(IdentityDict())
 
     def fetch(self, indices: Any) -> dict[str, Any]:
-        """Return the records of these numbers, as a dict of numpy arrays."""
-        numbers = np.asarray(indices, np.int64)
-        if not self.config.cacheable:
-            return self._canonical(self._split.fetch(numbers))
-        kept = self._records
-        missing = [int(n) for n in numbers if int(n) not in kept]
-        decoded = self._split.fetch(missing) if missing else {}
-        kept.update(zip(missing, split_records(decoded), strict=False))
-        decoder = self._split.decoder
-        batch = decoder.empty(len(numbers))
-        for slot, number in enumerate(numbers.tolist()):
-            decoder.store(batch, slot, kept[number])
-        return self._canonical(batch)
+        """Return the records of these numbers, as a dict of numpy arrays.
 
-    def _canonical(self, batch: dict[str, Any]) -> dict[str, Any]:
-        canonical: dict[str, Any] = jax.tree_util.tree_map_with_path(
-            lambda path, value: specs.canonical(jax.tree_util.keystr(path, simple=True), value),
-            batch,
+        Features whose shape varies, without `pad_to`, are 1-D arrays of objects: an array for each
+        record. A bad record that is skipped leaves a blank row, which `left_out` tells of. Several
+        threads may fetch at a time. Raises `DataError` for a number out of range, and for bad
+        records as `on_error` and `error_budget` have it.
+        """
+        numbers = np.asarray(indices, np.int64)
+        arrays = self._kept(numbers) if self.config.cacheable else self._split.fetch(numbers)
+        batch: dict[str, Any] = jax.tree_util.tree_map_with_path(
+            lambda path, value: _canonical(jax.tree_util.keystr(path, simple=True), value),
+            self._split.decoder.layout.pack(arrays),
         )
-        return canonical
+        return batch
+
+    def _kept(self, numbers: Any) -> Arrays:
+        """Return the records of these numbers, read where they were not before."""
+        self._split.records.check(numbers)
+        kept, layout = self._records, self._split.decoder.layout
+        missing = np.array([n for n in dict.fromkeys(numbers.tolist()) if n not in kept], np.int64)
+        if len(missing):
+            read = self._split.fetch(missing)
+            kept.update((n, (read, row)) for row, n in enumerate(missing.tolist()))
+        arrays = layout.allocate(len(numbers))
+        for slot, number in enumerate(numbers.tolist()):
+            layout.copy(arrays, slot, *kept[number])
+        return arrays
+
+    def left_out(self, indices: Any) -> Any:
+        """Return for each of these fetched records whether it was skipped: a bool array."""
+        return self._split.left_out(np.asarray(indices, np.int64))
 
     def reset_cache(self) -> None:
         """Forget the records that `cacheable` keeps."""
         super().reset_cache()
         self._records = nnx.static(IdentityDict())
 
-    def indices(self, start: int, stop: int) -> Any:
-        """Return the record numbers at absolute positions [start, stop) of its own order."""
-        if not self.is_random_order or self.config.shuffle_mode == "global":
-            return super().indices(start, stop)
-        parts = []
-        while start < stop:
-            epoch, offset = divmod(start, self.length)
-            window, within = divmod(offset, self.config.shuffle_buffer_size)
-            base = window * self.config.shuffle_buffer_size
-            size = min(self.config.shuffle_buffer_size, self.length - base)
-            count = min(stop - start, size - within)
-            positions = np.arange(within, within + count, dtype=np.int64)
-            keys = round_keys(size, self.seed, epoch, window + 1)
-            parts.append(base + permute(positions, size, keys))
-            start += count
-        return np.concatenate(parts) if parts else np.empty(0, np.int64)
-
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yield the records that are left of this epoch, one dict each, then start the next."""
         self._begin()
         base = int(self.epoch.get_value()) * self.length
         starts = range(int(self.index.get_value()), self.length, _BLOCK)
-        blocks = (
-            self.fetch(self.indices(base + s, base + min(s + _BLOCK, self.length))) for s in starts
-        )
-        with Prefetched(blocks, self.config.prefetch_buffer) as ahead:
-            yield from self._hand_out(ahead)
+
+        def blocks() -> Iterator[tuple[Any, Any]]:
+            for start in starts:
+                numbers = self.indices(base + start, base + min(start + _BLOCK, self.length))
+                yield self.fetch(numbers), self.left_out(numbers)
+
+        with Prefetched(blocks(), self.config.prefetch_buffer) as ahead:
+            for block, left_out in ahead:
+                elements = split_records(specs.arrive(block))
+                for element, skipped in zip(elements, left_out.tolist(), strict=True):
+                    self.index.set_value(int(self.index.get_value()) + 1)
+                    self._handed = True
+                    if not skipped:
+                        yield element
+        self._next_epoch()
+
+    def _arrived(self, indices: Any) -> dict[str, Any]:
+        arrived = super()._arrived(indices)
+        good = np.flatnonzero(~self.left_out(indices))
+        if len(good) == len(indices):
+            return arrived
+        return dict(jax.tree.map(lambda leaf: leaf[good], arrived))
+
+
+def _canonical(name: str, value: Any) -> Any:
+    if value.dtype != object:
+        return specs.canonical(name, value)
+    for row, entry in enumerate(value.tolist() if value.ndim == 1 else ()):
+        if isinstance(entry, np.ndarray):
+            value[row] = specs.canonical(name, entry)
+    return value

@@ -1,0 +1,89 @@
+"""Encoded images to arrays, with the values that TensorFlow's decoders give."""
+
+import io
+from typing import Any
+
+import numpy as np
+
+_JPEG = b"\xff\xd8\xff"
+_PNG = b"\x89PNG\r\n\x1a\n"
+_COLOUR_TYPES = {1: 0, 3: 2, 4: 6}  # channels to what a PNG header calls it
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+
+
+def decode_image(encoded: bytes, channels: int, dtype: Any, out: Any = None) -> Any:
+    """Return an image as an array of shape (height, width, channels).
+
+    encoded: a PNG, a JPEG, or another format that Pillow reads.
+    dtype: uint8; uint16, for PNG; float32, stored as the four bytes of each value.
+    out: a contiguous array of the expected shape, which is written where it fits, and returned.
+
+    JPEG is decoded by libjpeg-turbo with the fast integer DCT, as TensorFlow decodes by default.
+    Raises `ValueError` or `RuntimeError` for a damaged image, and for one of another shape.
+    """
+    import imagecodecs
+
+    dtype = np.dtype(dtype)
+    if dtype == np.float32:
+        return decode_image(encoded, 4, np.uint8).view(np.float32)
+    if encoded[:3] == _JPEG and dtype == np.uint8 and channels in (1, 3):
+        return _jpeg(encoded, "GRAY" if channels == 1 else "RGB", out)
+    if encoded[:8] != _PNG:
+        return _pillow(encoded, channels, dtype)
+    plain = encoded[24:26] == bytes([8, _COLOUR_TYPES.get(channels, 255)])
+    if plain and dtype == np.uint8:
+        if out is not None:
+            size = (int.from_bytes(encoded[16:20], "big"), int.from_bytes(encoded[20:24], "big"))
+            if size == (out.shape[1], out.shape[0]):
+                imagecodecs.spng_decode(encoded, out=out[..., 0] if channels == 1 else out)
+                return out
+        image = imagecodecs.spng_decode(encoded)
+    else:
+        image = _with_channels(imagecodecs.png_decode(encoded), channels)
+    image = image if image.ndim == 3 else image[..., None]
+    if image.dtype == dtype:
+        return image
+    # Between 8 and 16 bits TensorFlow keeps the high byte, or repeats the byte.
+    return (image >> 8).astype(np.uint8) if dtype == np.uint8 else image.astype(np.uint16) * 257
+
+
+def _jpeg(encoded: bytes, colorspace: str, out: Any) -> Any:
+    import simplejpeg
+
+    arguments = {"colorspace": colorspace, "fastdct": True, "buffer": out}
+    try:
+        return simplejpeg.decode_jpeg(encoded, **arguments)
+    except ValueError as error:
+        # What libjpeg merely warns of, such as stray bytes between segments, TensorFlow takes too.
+        if "Premature end of JPEG file" in str(error) or "buffer" in str(error):
+            raise
+        return simplejpeg.decode_jpeg(encoded, strict=False, **arguments)
+
+
+def _with_channels(image: Any, channels: int) -> Any:
+    """Return a grey or colour image, with or without alpha, with this number of channels."""
+    image = image if image.ndim == 3 else image[..., None]
+    if image.shape[-1] == channels:
+        return image
+    most = np.iinfo(image.dtype).max
+    has_alpha = image.shape[-1] in (2, 4)
+    colour, alpha = (image[..., :-1], image[..., -1:]) if has_alpha else (image, None)
+    if channels in (3, 4):
+        colour = np.broadcast_to(colour, (*image.shape[:2], 3))
+    elif colour.shape[-1] == 3:
+        weights = np.array([6968, 23434, 2366])  # of 32768, as libpng weighs colours
+        colour = (colour @ weights >> 15).astype(image.dtype)[..., None]
+    if channels == 4:
+        alpha = np.full_like(image[..., :1], most) if alpha is None else alpha
+        return np.concatenate([colour, alpha], axis=-1)
+    return np.ascontiguousarray(colour)
+
+
+def _pillow(encoded: bytes, channels: int, dtype: Any) -> Any:
+    from PIL import Image
+
+    if dtype != np.uint8:
+        raise ValueError(f"the image is no PNG, which images of {dtype} have to be")
+    with Image.open(io.BytesIO(encoded)) as image:
+        array = np.asarray(image.convert(_MODES[channels]))
+    return array if array.ndim == 3 else array[..., None]

@@ -35,7 +35,7 @@ def keep_features(info: Any, config: TFDSConfig) -> Kept:
             f"records of dataset {info.full_name} are {type(info.features).__name__}, not dicts "
             f"of features"
         )
-    features = dict(info.features.items())
+    features = dict(sorted(info.features.items()))
     names = {key: key for key in features}
     if config.as_supervised:
         names = _supervised_names(info)
@@ -88,7 +88,7 @@ def is_plain(feature: Any) -> bool:
 
 
 def need_tensorflow(feature: Any, rank: int = 0) -> bool:
-    """Return whether TFDS can decode a feature with TensorFlow alone.
+    """Return whether a feature can be decoded by TensorFlow alone.
 
     rank: the number of sequences that it lies in.
     """
@@ -99,9 +99,9 @@ def need_tensorflow(feature: Any, rank: int = 0) -> bool:
     ):
         return need_tensorflow(feature.feature, rank + 1)
     if is_plain(feature):
-        return False
-    if rank > 1:
-        return True
-    if isinstance(feature, tfds.features.Tensor):
-        return type(feature).decode_example_np not in _PLAIN
-    return not is_image(feature)
+        return rank > 0 and None in feature.shape
+    if is_image(feature):
+        return rank > 0 and (rank > 1 or None in feature.shape)
+    # What remains of tensors is packed into bytes.
+    packed = isinstance(feature, tfds.features.Tensor) and not feature.get_tensor_info().optional
+    return not packed or type(feature).decode_example_np not in _PLAIN or rank > 0

@@ -1,6 +1,7 @@
 """Encoded images to arrays, with the values that TensorFlow's decoders give."""
 
 import io
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,40 @@ _COLOUR_TYPES = {1: 0, 3: 2, 4: 6}  # channels to what a PNG header calls it
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
+def decode_images(encoded: Iterable[bytes], images: Any) -> None:
+    """Decode images into an array of shape (number, height, width, channels), as `decode_image`.
+
+    Those that a dataset mostly holds, of 8 bits and as many channels, are written in place, without
+    Python's global lock. Raises as `decode_image` does, and `ValueError` for one of another shape.
+    """
+    import imagecodecs
+
+    shape, dtype = images.shape[1:], images.dtype
+    height, width, channels = shape
+    rows = images[..., 0] if channels == 1 else images
+    if dtype != np.uint8:
+        header = b""
+    else:
+        sizes = width.to_bytes(4, "big") + height.to_bytes(4, "big")
+        header = b"IHDR" + sizes + bytes([8, _COLOUR_TYPES[channels]])
+    decode_png = imagecodecs.spng_decode
+    for data, row, image in zip(encoded, rows, images, strict=True):
+        if data[12:26] == header and data[:8] == _PNG:
+            decode_png(data, out=row)
+            continue
+        made = decode_image(data, channels, dtype, out=image)
+        if made.shape != shape:
+            raise ValueError(f"an image is of shape {made.shape}, not {shape}")
+        if made is not image:
+            image[...] = made
+
+
 def decode_image(encoded: bytes, channels: int, dtype: Any, out: Any = None) -> Any:
     """Return an image as an array of shape (height, width, channels).
 
     encoded: a PNG, a JPEG, or another format that Pillow reads.
     dtype: uint8; uint16, for PNG; float32, stored as the four bytes of each value.
-    out: a contiguous array of the expected shape, which is written where it fits, and returned.
+    out: a contiguous array of the expected shape; it may be written, and is then returned.
 
     JPEG is decoded by libjpeg-turbo with the fast integer DCT, as TensorFlow decodes by default.
     Raises `ValueError` or `RuntimeError` for a damaged image, and for one of another shape.
@@ -32,11 +61,6 @@ def decode_image(encoded: bytes, channels: int, dtype: Any, out: Any = None) -> 
         return _pillow(encoded, channels, dtype)
     plain = encoded[24:26] == bytes([8, _COLOUR_TYPES.get(channels, 255)])
     if plain and dtype == np.uint8:
-        if out is not None:
-            size = (int.from_bytes(encoded[16:20], "big"), int.from_bytes(encoded[20:24], "big"))
-            if size == (out.shape[1], out.shape[0]):
-                imagecodecs.spng_decode(encoded, out=out[..., 0] if channels == 1 else out)
-                return out
         image = imagecodecs.spng_decode(encoded)
     else:
         image = _with_channels(imagecodecs.png_decode(encoded), channels)
@@ -50,14 +74,14 @@ def decode_image(encoded: bytes, channels: int, dtype: Any, out: Any = None) -> 
 def _jpeg(encoded: bytes, colorspace: str, out: Any) -> Any:
     import simplejpeg
 
-    arguments = {"colorspace": colorspace, "fastdct": True, "buffer": out}
     try:
-        return simplejpeg.decode_jpeg(encoded, **arguments)
+        image = simplejpeg.decode_jpeg(encoded, colorspace, True, buffer=out)
     except ValueError as error:
         # What libjpeg merely warns of, such as stray bytes between segments, TensorFlow takes too.
         if "Premature end of JPEG file" in str(error) or "buffer" in str(error):
             raise
-        return simplejpeg.decode_jpeg(encoded, strict=False, **arguments)
+        image = simplejpeg.decode_jpeg(encoded, colorspace, True, buffer=out, strict=False)
+    return image if out is None or image.shape != out.shape else out
 
 
 def _with_channels(image: Any, channels: int) -> Any:

@@ -192,7 +192,9 @@ def make_layout(kept: Kept, pad_to: Mapping[str, Any] | None) -> Layout:
 
 def _leaves(info: Any, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:
     if isinstance(info, Mapping):
-        return [leaf for key, inner in info.items() for leaf in _leaves(inner, (*path, key))]
+        return [
+            leaf for key, inner in sorted(info.items()) for leaf in _leaves(inner, (*path, key))
+        ]
     return [(path, info)]
 
 

@@ -1,7 +1,7 @@
 """Encoded images to arrays, with the values that TensorFlow's decoders give."""
 
 import io
-from collections.abc import Iterable
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,32 +12,37 @@ _COLOUR_TYPES = {1: 0, 3: 2, 4: 6}  # channels to what a PNG header calls it
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
-def decode_images(encoded: Iterable[bytes], images: Any) -> None:
-    """Decode images into an array of shape (number, height, width, channels), as `decode_image`.
+def image_decoder(images: Any) -> Callable[[bytes, int], None]:
+    """Return a function that decodes an image into its place in an array, as `decode_image` does.
+
+    images: array of shape (number, height, width, channels).
 
     Those that a dataset mostly holds, of 8 bits and as many channels, are written in place, without
-    Python's global lock. Raises as `decode_image` does, and `ValueError` for one of another shape.
+    Python's global lock. The function raises, besides, `ValueError` for an image of another shape.
     """
     import imagecodecs
 
     shape, dtype = images.shape[1:], images.dtype
     height, width, channels = shape
     rows = images[..., 0] if channels == 1 else images
-    if dtype != np.uint8:
-        header = b""
-    else:
+    header = b""  # of a PNG that is as the array is
+    if dtype == np.uint8:
         sizes = width.to_bytes(4, "big") + height.to_bytes(4, "big")
         header = b"IHDR" + sizes + bytes([8, _COLOUR_TYPES[channels]])
     decode_png = imagecodecs.spng_decode
-    for data, row, image in zip(encoded, rows, images, strict=True):
-        if data[12:26] == header and data[:8] == _PNG:
-            decode_png(data, out=row)
-            continue
-        made = decode_image(data, channels, dtype, out=image)
+
+    def decode(encoded: bytes, slot: int) -> None:
+        if encoded[12:26] == header:
+            decode_png(encoded, out=rows[slot])
+            return
+        out = images[slot]
+        made = decode_image(encoded, channels, dtype, out=out)
         if made.shape != shape:
             raise ValueError(f"an image is of shape {made.shape}, not {shape}")
-        if made is not image:
-            image[...] = made
+        if made is not out:
+            out[...] = made
+
+    return decode
 
 
 def decode_image(encoded: bytes, channels: int, dtype: Any, out: Any = None) -> Any:

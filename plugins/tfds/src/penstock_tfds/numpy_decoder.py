@@ -14,7 +14,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 from penstock import DataError
 from penstock_tfds.features import Kept, is_image, is_plain
-from penstock_tfds.images import decode_image, decode_images
+from penstock_tfds.images import decode_image, image_decoder
 from penstock_tfds.layout import Arrays, Layout, Leaf
 from penstock_tfds.shards import Raw
 
@@ -35,7 +35,8 @@ class NumpyDecoder:
     """Decodes raw records of one dataset into arrays."""
 
     layout: Layout
-    _fields: Sequence[Fill]
+    _images: Sequence[tuple[int, str]]  # leaf and key of images of known shape
+    _others: Sequence[Fill]
 
     concurrent = True
     way = "without TensorFlow"
@@ -49,10 +50,16 @@ class NumpyDecoder:
         return []
 
     def _decode_all(self, raw: Sequence[Any], arrays: Arrays, first: int) -> None:
-        """Decode field by field, which spares much of what each record would cost by itself."""
-        parse = tf_example_pb2.Example.FromString
-        stored = [parse(record).features.feature for record in raw]
-        for fill in self._fields:
+        # Images go one by one with the parsing, so that the lock which threads share is never held
+        # for long; the rest goes field by field, which spares much of what a record would cost.
+        parse, stored = tf_example_pb2.Example.FromString, []
+        images = [(key, image_decoder(arrays.values[i])) for i, key in self._images]
+        for slot, record in enumerate(raw, first):
+            features = parse(record).features.feature
+            for key, decode in images:
+                decode(features[key].bytes_list.value[0], slot)
+            stored.append(features)
+        for fill in self._others:
             fill(stored, arrays, first)
 
     def _decode_each(self, raw: Sequence[Raw], arrays: Arrays, first: int) -> list[Failure]:
@@ -70,11 +77,16 @@ class NumpyDecoder:
 
 def make_numpy_decoder(kept: Kept, layout: Layout) -> NumpyDecoder:
     """Return a decoder of these features, of which none may need TensorFlow."""
-    fields = []
+    images: list[tuple[int, str]] = []
+    others: list[Fill] = []
     for i, leaf in enumerate(layout.leaves):
         feature, rank = _feature_at(kept.features, leaf.source)
-        fields.append(_field(i, leaf, feature, rank))
-    return NumpyDecoder(layout, fields)
+        known = rank == 0 and None not in leaf.shape and leaf.dtype != np.float32
+        if known and is_image(feature):
+            images.append((i, "/".join(leaf.source)))
+        else:
+            others.append(_field(i, leaf, feature, rank))
+    return NumpyDecoder(layout, images, others)
 
 
 def _feature_at(feature: Any, path: tuple[str, ...]) -> tuple[Any, int]:
@@ -91,8 +103,6 @@ def _field(i: int, leaf: Leaf, feature: Any, rank: int) -> Fill:
     """Return the function that fills the array of leaf number `i`."""
     key = "/".join(leaf.source)
     if is_image(feature):
-        if rank == 0 and None not in leaf.shape and leaf.dtype != np.float32:
-            return _fill_images(i, key)
         return _fill_each(i, leaf, _image(key, leaf, feature.shape if rank else None))
     if not is_plain(feature):
         return _fill_each(i, leaf, _packed(key, feature))
@@ -101,14 +111,6 @@ def _field(i: int, leaf: Leaf, feature: Any, rank: int) -> Fill:
     if not leaf.shape:
         return _fill_scalars(i, key, _LISTS[leaf.dtype.kind])
     return _fill_each(i, leaf, _plain(key, leaf.shape, leaf.dtype))
-
-
-def _fill_images(i: int, key: str) -> Fill:
-    def fill(stored: Stored, arrays: Arrays, first: int) -> None:
-        encoded = [features[key].bytes_list.value[0] for features in stored]
-        decode_images(encoded, arrays.values[i][first : first + len(stored)])
-
-    return fill
 
 
 def _fill_scalars(i: int, key: str, kind: str) -> Fill:
@@ -176,7 +178,9 @@ def _image(key: str, leaf: Leaf, shape: tuple[int, ...] | None) -> Read:
     def read(features: Any) -> Any:
         encoded = features[key].bytes_list.value
         images = np.empty((len(encoded), *shape), dtype)
-        decode_images(encoded, images)
+        decode = image_decoder(images)
+        for number, one in enumerate(encoded):
+            decode(one, number)
         return images
 
     return read

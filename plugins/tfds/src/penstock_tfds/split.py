@@ -2,7 +2,10 @@
 
 import hashlib
 import os
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from operator import itemgetter
 from typing import Any
 
 import attrs
@@ -21,8 +24,7 @@ from penstock_tfds.shards import missing_file
 from penstock_tfds.tensorflow_runtime import usable_cpus
 
 _MOST_THREADS = 16
-_TASKS = 4  # for each thread, so that none waits long for the last one
-_SMALLEST_TASK = 8  # records
+_TASK = 16  # records: few, so that no thread waits long for the last one
 
 
 @attrs.frozen(eq=False)
@@ -78,25 +80,56 @@ class Split:
     def _decode(self, numbers: Any, arrays: Arrays, first: int) -> list[Failure]:
         """Read and decode records into slots, in tasks for all threads where that can be."""
         read, decode = self.records.reader.read, self.decoder.decode
-        size = max(_SMALLEST_TASK, -(-len(numbers) // (self.threads * _TASKS)))
-        tasks = range(0, len(numbers), size)
-        pool = self._pool
-        if pool is None or len(tasks) < 2:
-            return decode(read(numbers), arrays, first)
+        size = _TASK if self._pool is not None else max(1, len(numbers))
+        starts = range(0, len(numbers), size)
+        raw: list[Any] = [None] * len(starts)
 
-        def parts(step: Any) -> list[Any]:
-            return [part for made in pool.map(step, tasks) for part in made]
+        def read_task(task: int) -> list[Failure]:
+            start = starts[task]
+            raw[task] = read(numbers[start : start + size])
+            return []
 
-        whole = None if self.records.reader.concurrent else read(numbers)
+        def decode_task(task: int) -> list[Failure]:
+            records, raw[task] = raw[task], None
+            return decode(records, arrays, first + starts[task])
 
-        def read_part(start: int) -> list[Any]:
-            if whole is not None:
-                return whole[start : start + size]
-            return read(numbers[start : start + size])
+        def both(task: int) -> list[Failure]:
+            read_task(task)
+            return decode_task(task)
 
+        if self.records.reader.concurrent and self.decoder.concurrent:
+            return self._share(both, len(starts))
+        if self.records.reader.concurrent:
+            self._share(read_task, len(starts))
+            return decode([record for part in raw for record in part], arrays, first)
+        whole = read(numbers)
         if not self.decoder.concurrent:
-            return decode(parts(read_part), arrays, first)
-        return parts(lambda start: decode(read_part(start), arrays, first + start))
+            return decode(whole, arrays, first)
+        raw[:] = [whole[start : start + size] for start in starts]
+        return self._share(decode_task, len(starts))
+
+    def _share(self, do: Callable[[int], list[Failure]], tasks: int) -> list[Failure]:
+        """Do the tasks of these numbers, in this thread and the pool's; return all failures."""
+        left, failures = deque(range(tasks)), []
+
+        def work() -> None:
+            while left:
+                try:
+                    task = left.popleft()
+                except IndexError:  # another thread was faster
+                    return
+                failures.extend(do(task))
+
+        helpers = min(self.threads, tasks) - 1
+        futures = [self._pool.submit(work) for _ in range(helpers)] if self._pool else []
+        try:
+            work()
+        finally:
+            left.clear()
+            wait(futures)
+        for future in futures:
+            future.result()
+        return sorted(failures, key=itemgetter(0))
 
     def _mend(self, number: int, arrays: Arrays, slot: int, cause: Exception) -> None:
         """Deal with the slot of a record that could not be had."""
@@ -146,7 +179,7 @@ def open_split(config: TFDSConfig) -> Split:
         bad=BadRecords(config.on_error, budget_count(config.error_budget, len(records))),
         identity=f"{builder.info.full_name} {_digest(records)}",
         threads=threads,
-        pool=ThreadPoolExecutor(threads, "penstock-tfds") if threads > 1 else None,
+        pool=ThreadPoolExecutor(threads - 1, "penstock-tfds") if threads > 1 else None,
     )
 
 

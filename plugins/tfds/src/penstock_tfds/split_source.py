@@ -3,14 +3,13 @@
 from typing import Any
 
 import attrs
-import numpy as np
 from flax import nnx
 
 from penstock import SourceModule
-from penstock.shuffle import permute, round_keys
 from penstock_tfds.bad_records import BadRecord
 from penstock_tfds.config import TFDSConfig
 from penstock_tfds.split import open_split
+from penstock_tfds.windows import traced_window_indices, window_indices
 
 
 class SplitSource(SourceModule):
@@ -45,21 +44,20 @@ class SplitSource(SourceModule):
         With `shuffle_mode = "buffer"`, or where records are read in the stored order, each window
         of `shuffle_buffer_size` records is shuffled by itself.
         """
-        windowed = self.config.shuffle_mode == "buffer" or not self._split.records.reader.concurrent
-        if not (self.is_random_order and windowed):
+        if not (self.is_random_order and self._by_windows):
             return super().indices(start, stop)
-        parts = []
-        while start < stop:
-            epoch, offset = divmod(start, self.length)
-            window, within = divmod(offset, self.config.shuffle_buffer_size)
-            base = window * self.config.shuffle_buffer_size
-            size = min(self.config.shuffle_buffer_size, self.length - base)
-            count = min(stop - start, size - within)
-            positions = np.arange(within, within + count, dtype=np.int64)
-            keys = round_keys(size, self.seed, epoch, window + 1)
-            parts.append(base + permute(positions, size, keys))
-            start += count
-        return np.concatenate(parts) if parts else np.empty(0, np.int64)
+        window = self.config.shuffle_buffer_size
+        return window_indices(start, stop, self.length, window=window, seed=self.seed)
+
+    def indices_at(self, epoch: Any, positions: Any) -> Any:
+        if not (self.is_random_order and self._by_windows):
+            return super().indices_at(epoch, positions)
+        window = self.config.shuffle_buffer_size
+        return traced_window_indices(epoch, positions, self.length, window=window, seed=self.seed)
+
+    @property
+    def _by_windows(self) -> bool:
+        return self.config.shuffle_mode == "buffer" or not self._split.records.reader.concurrent
 
     @property
     def bad_records(self) -> tuple[BadRecord, ...]:

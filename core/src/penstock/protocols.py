@@ -50,7 +50,9 @@ class IndexedSource(Protocol):
 
     One that holds all its records on the device has the attribute `device_data`, that dict of JAX
     arrays; batches are then made on the device. One that decodes may count the seconds that its
-    `fetch` spends on it in `decode_seconds`.
+    `fetch` spends on it in `decode_seconds`. One that leaves out records which it cannot read gives
+    blank rows for them, and `left_out(indices)`, bools, tells which of those just fetched they are.
+    What `details()` gives, a list of sentences, is shown by `penstock describe`.
     """
 
     def element_spec(self) -> Any: ...

@@ -86,10 +86,15 @@ class Stream:
             yield Loaded(step=step, batch=batch, epoch=epoch, positions=positions)
             return
         records = self._fetch(step.indices, clock)
+        good = self._good(step.indices)
+        if good is not None and not self.by_rows:
+            records = jax.tree.map(lambda leaf: leaf[good], records)
         if is_windowed(self.batcher):
-            parts = self._window(step, before, records, inside)
+            parts = self._window(step, before, records, inside, good)
         else:
             whole = _collate(self.batcher, records, self.batch_size)
+            if good is not None and self.by_rows:
+                whole = _masked(whole, good)
             parts = iter([(step, whole, None)])
         for part, made, within in parts:
             batch = made
@@ -114,6 +119,9 @@ class Stream:
         # Where all of them are padding, one record tells what padding looks like.
         records = self._fetch(indices[mine] if len(mine) else indices[:1], clock)
         batch = _collate(self.batcher, records, len(rows))
+        good = self._good(indices[mine])
+        if good is not None:
+            batch = _masked(batch, good)
         if not len(mine):
             batch = jax.tree.map(_blank, batch)
         return batch
@@ -141,8 +149,22 @@ class Stream:
             )
         return records
 
+    def _good(self, indices: Any) -> Any:
+        """Return which elements hold no record that the source left out; None where all do."""
+        left_out = getattr(self.source, "left_out", None)
+        if left_out is None:
+            return None
+        out = np.reshape(left_out(indices.reshape(-1)), indices.shape)
+        good = ~out.any(axis=tuple(range(1, out.ndim)))
+        return None if good.all() else good
+
     def _window(
-        self, step: Step, before: Mapping[str, int], records: dict[str, Any], inside: int
+        self,
+        step: Step,
+        before: Mapping[str, int],
+        records: dict[str, Any],
+        inside: int,
+        good: Any,
     ) -> Iterator[tuple[Step, dict[str, Any], Any]]:
         """Yield (step, batch, positions of its rows beyond the window's first) of a window."""
         done = step.sample - len(step.indices) if step.stream == TRAIN else step.sample
@@ -151,6 +173,7 @@ class Stream:
         while following is not None:
             (batch, rows, *keys), following = following, next(made, None)
             rows = np.asarray(rows, np.int64)
+            rows = rows if good is None else np.flatnonzero(good)[rows]
             if step.stream == TRAIN:
                 done += len(rows)
             if number >= inside:
@@ -232,6 +255,13 @@ def _row_keys(rows: Any, batch: dict[str, Any], number: int, records: int) -> An
     if len(rows) == np.count_nonzero(mask):
         own[mask] = rows
     return own
+
+
+def _masked(batch: dict[str, Any], good: Any) -> dict[str, Any]:
+    """Return a batch whose first rows are valid only where they are good."""
+    mask = np.array(batch[specs.VALID_MASK])
+    mask[: len(good)] &= good
+    return {**batch, specs.VALID_MASK: mask}
 
 
 def _blank(leaf: Any) -> Any:

@@ -38,6 +38,7 @@ def describe(config: str, as_json: bool) -> None:
                 "version": component.version,
                 "target": str(component.target),
                 "config": fields,
+                "details": value.details() if hasattr(value, "details") else [],
             }
         )
     streams = {name: _stream(pipeline, name) for name in pipeline.plans}
@@ -52,6 +53,8 @@ def describe(config: str, as_json: bool) -> None:
         click.echo(
             f"{part['path']}: {part['name']} ({part['dist']} {part['version']})  {shown}".rstrip()
         )
+        for sentence in part["details"]:
+            click.echo(f"  {sentence}")
     for name, stream in streams.items():
         passes = "endless" if stream["epochs_per_pass"] is None else stream["epochs_per_pass"]
         if stream["window_size"] is None:

@@ -1,0 +1,69 @@
+"""Sources that leave out records which they cannot read."""
+
+import jax
+import numpy as np
+import pytest
+
+import penstock
+from penstock import specs
+
+BAD = {3, 4, 10}
+
+
+class Leaky:
+    """A source of numbers, of which some cannot be read."""
+
+    def __len__(self):
+        return 12
+
+    def element_spec(self):
+        return {"x": jax.ShapeDtypeStruct((), np.int32)}
+
+    def fetch(self, indices):
+        return {"x": np.where(self.left_out(indices), 0, indices + 100).astype(np.int32)}
+
+    def left_out(self, indices):
+        return np.isin(indices, list(BAD))
+
+
+class Stacking:
+    """A batcher that asks for elements, one by one."""
+
+    def process(self, elements, *, batch_size, drop_remainder=False):
+        yield specs.pad_batch({"x": np.array([e["x"] for e in elements])}, batch_size=batch_size)
+
+    def batch_spec(self, element_spec, *, batch_size):
+        return specs.batch_spec(element_spec, batch_size=batch_size)
+
+
+class Windowed(Stacking):
+    """A batcher that gives each window's records backwards."""
+
+    def window_size(self, batch_size):
+        return 2 * batch_size
+
+    def collate_window(self, records, *, batch_size):
+        rows = np.arange(len(records["x"]))[::-1]
+        for start in range(0, len(rows), batch_size):
+            part = rows[start : start + batch_size]
+            yield specs.pad_batch({"x": records["x"][part]}, batch_size=batch_size), part
+
+
+@pytest.mark.parametrize("batcher", [None, Stacking(), Windowed()])
+def test_records_that_a_source_leaves_out_are_no_valid_rows(batcher):
+    pipeline = penstock.Pipeline(source=Leaky(), batch_size=4, batcher=batcher)
+    seen = []
+    for step in pipeline.steps():
+        mask = np.asarray(step.batch["valid_mask"])
+        assert mask.shape == step.batch["x"].shape == (4,)
+        seen += np.asarray(step.batch["x"])[mask].tolist()
+        if isinstance(batcher, Windowed):
+            assert step.indices.tolist() == [x - 100 for x in seen[-mask.sum() :]]
+    assert sorted(seen) == [100 + i for i in range(12) if i not in BAD]
+    assert pipeline.plans["train"].records_per_epoch == 12
+
+
+def test_the_rows_of_the_others_stay_where_they_are():
+    batches = list(penstock.Pipeline(source=Leaky(), batch_size=6))
+    assert np.asarray(batches[0]["valid_mask"]).tolist() == [True, True, True, False, False, True]
+    assert np.asarray(batches[0]["x"])[5] == 105

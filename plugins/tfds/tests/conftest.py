@@ -1,25 +1,40 @@
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
+FORMATS = ("tfrecord", "array_record")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """Keep the tables of record offsets out of the user's cache folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PENSTOCK_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        yield
+
 
 @pytest.fixture(scope="session")
-def digits(tmp_path_factory):
-    """Folders with penstock_digits prepared in both formats, by file format.
+def prepared(tmp_path_factory):
+    """The folder of what tests prepare: PENSTOCK_TEST_DATA where that is set.
 
-    They are below PENSTOCK_TEST_DATA where that is set, so that an environment without TensorFlow
-    can read what another one prepared.
+    So an environment without TensorFlow can read what another one prepared.
     """
+    shared = os.environ.get("PENSTOCK_TEST_DATA")
+    return Path(shared) if shared else tmp_path_factory.mktemp("prepared")
+
+
+@pytest.fixture(scope="session")
+def digits(prepared):
+    """Folders with penstock_digits prepared in both formats, by file format."""
     from penstock import DataError
     from penstock_tfds.config import TFDSStreamingConfig
     from penstock_tfds.prepare import prepared_builder
 
-    shared = os.environ.get("PENSTOCK_TEST_DATA")
-    root = Path(shared) if shared else tmp_path_factory.mktemp("prepared")
     folders = {}
-    for file_format in ("tfrecord", "array_record"):
-        folder = root / file_format
+    for file_format in FORMATS:
+        folder = prepared / file_format
         folder.mkdir(parents=True, exist_ok=True)
         config = TFDSStreamingConfig(
             name="penstock_digits",
@@ -37,6 +52,22 @@ def digits(tmp_path_factory):
     return folders
 
 
-@pytest.fixture(params=["tfrecord", "array_record"])
+@pytest.fixture(params=FORMATS)
 def data_dir(request, digits):
     return digits[request.param]
+
+
+@pytest.fixture(scope="session")
+def everything(prepared):
+    """Folders with the dataset of every kind of feature, by file format."""
+    sys.path.insert(0, str(Path(__file__).parent))
+    folders = {}
+    for file_format in FORMATS:
+        folder = prepared / file_format
+        if not (folder / "everything" / "1.0.0" / "features.json").exists():
+            pytest.importorskip("tensorflow", reason="preparing needs TensorFlow")
+            from everything import Everything
+
+            Everything(data_dir=folder, file_format=file_format).download_and_prepare()
+        folders[file_format] = str(folder)
+    return folders

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from penstock import Component, hookimpl
+from penstock import Component, Health, hookimpl
 
 PENSTOCK_API = 1
 
@@ -23,3 +23,10 @@ def penstock_components() -> Iterator[Component]:
         config="penstock_tfds.config:TFDSStreamingConfig",
         summary="A TensorFlow Datasets split, read from disk record by record.",
     )
+
+
+@hookimpl
+def penstock_health() -> Iterator[Health]:
+    from penstock_tfds.health import findings
+
+    yield from findings()

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -33,6 +34,7 @@ class Split:
 
     name: the split, in TFDS's notation.
     identity: the dataset's name and version, and a digest of its files' names and sizes.
+    decode_seconds: one number, the time spent on decoding so far.
     """
 
     info: Any
@@ -42,6 +44,7 @@ class Split:
     bad: BadRecords
     identity: str
     threads: int
+    decode_seconds: list[float] = attrs.field(init=False, factory=lambda: [0.0])
     # Its threads end when it is garbage collected.
     _pool: ThreadPoolExecutor | None
 
@@ -83,30 +86,41 @@ class Split:
         size = _TASK if self._pool is not None else max(1, len(numbers))
         starts = range(0, len(numbers), size)
         raw: list[Any] = [None] * len(starts)
+        seconds: list[float] = []
 
         def read_task(task: int) -> list[Failure]:
             start = starts[task]
             raw[task] = read(numbers[start : start + size])
             return []
 
+        def timed(records: list[Any], slot: int) -> list[Failure]:
+            began = time.perf_counter()
+            failures = decode(records, arrays, slot)
+            seconds.append(time.perf_counter() - began)
+            return failures
+
         def decode_task(task: int) -> list[Failure]:
             records, raw[task] = raw[task], None
-            return decode(records, arrays, first + starts[task])
+            return timed(records, first + starts[task])
 
         def both(task: int) -> list[Failure]:
             read_task(task)
             return decode_task(task)
 
-        if self.records.reader.concurrent and self.decoder.concurrent:
-            return self._share(both, len(starts))
-        if self.records.reader.concurrent:
-            self._share(read_task, len(starts))
-            return decode([record for part in raw for record in part], arrays, first)
-        whole = read(numbers)
-        if not self.decoder.concurrent:
-            return decode(whole, arrays, first)
-        raw[:] = [whole[start : start + size] for start in starts]
-        return self._share(decode_task, len(starts))
+        shared = (self.decoder.concurrent and min(self.threads, len(starts))) or 1
+        try:
+            if self.records.reader.concurrent and self.decoder.concurrent:
+                return self._share(both, len(starts))
+            if self.records.reader.concurrent:
+                self._share(read_task, len(starts))
+                return timed([record for part in raw for record in part], first)
+            whole = read(numbers)
+            if not self.decoder.concurrent:
+                return timed(whole, first)
+            raw[:] = [whole[start : start + size] for start in starts]
+            return self._share(decode_task, len(starts))
+        finally:
+            self.decode_seconds[0] += sum(seconds) / shared
 
     def _share(self, do: Callable[[int], list[Failure]], tasks: int) -> list[Failure]:
         """Do the tasks of these numbers, in this thread and the pool's; return all failures."""

@@ -64,6 +64,11 @@ class TFDSStreamingSource(SplitSource):
         """Return for each of these fetched records whether it was skipped: a bool array."""
         return self._split.left_out(np.asarray(indices, np.int64))
 
+    @property
+    def decode_seconds(self) -> float:
+        """The seconds that went into decoding so far; threads at work together count once."""
+        return float(self._split.decode_seconds[0])
+
     def reset_cache(self) -> None:
         """Forget the records that `cacheable` keeps."""
         super().reset_cache()

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import os
 import sys
 from typing import Any
 
@@ -10,6 +11,7 @@ import tensorflow_datasets as tfds
 from penstock import DataError
 from penstock.errors import did_you_mean
 from penstock_tfds.config import TFDSConfig
+from penstock_tfds.paths import is_remote
 from penstock_tfds.tensorflow_runtime import import_tensorflow
 
 _DIGITS = "penstock_digits"
@@ -23,6 +25,9 @@ def prepared_builder(config: TFDSConfig) -> Any:
     Finding a prepared dataset needs no TensorFlow; preparing one does. Raises `DataError` for an
     unknown dataset, and for one that is not prepared and may not or cannot be.
     """
+    places = (config.data_dir, config.directory, os.environ.get("TFDS_DATA_DIR"))
+    if any(place and is_remote(place) for place in places) and _has_tensorflow():
+        import_tensorflow(config.num_threads)  # or TFDS would, for its file systems
     if config.directory is not None:
         return _builder_in(config.directory)
     name = str(config.name)
@@ -80,11 +85,15 @@ def _check_known(name: str) -> None:
 
 
 def _check_tensorflow(name: str) -> None:
-    if importlib.util.find_spec("tensorflow") is None:
+    if not _has_tensorflow():
         raise DataError(
             f"dataset {name!r} is not prepared yet, and TFDS needs TensorFlow to prepare it: "
             f"pip install 'penstock[tfds]'"
         )
+
+
+def _has_tensorflow() -> bool:
+    return importlib.util.find_spec("tensorflow") is not None
 
 
 def _code_builder(config: TFDSConfig, name: str) -> Any:

@@ -1,7 +1,5 @@
 """Raw records of a split by number, wherever and however they are stored."""
 
-import os
-import re
 import sys
 import threading
 from collections import OrderedDict
@@ -14,9 +12,8 @@ import numpy as np
 from penstock import DataError
 from penstock_tfds.in_order import InOrder, format_reader, remote_tfrecord
 from penstock_tfds.offsets import OffsetCache
+from penstock_tfds.paths import is_remote
 from penstock_tfds.shards import ArrayRecordShard, Raw, Shard, TFRecordShard
-
-_REMOTE = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]*://")
 
 
 class Part(NamedTuple):
@@ -181,7 +178,7 @@ def open_records(
 def _reader(
     parts: Sequence[Part], file_format: str, cache: OffsetCache, window: int, whole: bool
 ) -> Reader:
-    remote = _REMOTE.match(parts[0].path)
+    remote = is_remote(parts[0].path)
     if file_format == "tfrecord" and not remote:
 
         def tfrecord(path: str) -> Shard:
@@ -192,20 +189,10 @@ def _reader(
     if file_format == "array_record" and not remote:
         way = "by number, through the files' own index"
         return Addressed(parts, ArrayRecordShard, whole=whole, way=way)
-    where = f"the files are at {remote[0]}" if remote else f"{file_format} files have no index"
+    where = (
+        f"the files are at {parts[0].path.partition('://')[0]}://"
+        if remote
+        else f"{file_format} files have no index"
+    )
     read = remote_tfrecord if file_format == "tfrecord" else format_reader(file_format)
     return InOrder(parts, read, window=window, why=where)
-
-
-def is_remote(path: str) -> bool:
-    """Return whether a path is an address such as gs://bucket/file."""
-    return _REMOTE.match(path) is not None
-
-
-def file_size(path: str) -> int:
-    """Return the size of a local or remote file in bytes; raises `FileNotFoundError`."""
-    if not is_remote(path):
-        return os.path.getsize(path)
-    from etils import epath
-
-    return int(epath.Path(path).stat().length)

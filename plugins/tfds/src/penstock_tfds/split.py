@@ -19,8 +19,9 @@ from penstock_tfds.decode import Decoder, make_decoder
 from penstock_tfds.layout import Arrays
 from penstock_tfds.numpy_decoder import Failure
 from penstock_tfds.offsets import OffsetCache
+from penstock_tfds.paths import file_size
 from penstock_tfds.prepare import prepared_builder
-from penstock_tfds.records import Records, file_size, open_records
+from penstock_tfds.records import Records, open_records
 from penstock_tfds.shards import missing_file
 from penstock_tfds.tensorflow_runtime import usable_cpus
 

@@ -9,6 +9,7 @@ from flax import nnx
 
 from penstock import specs
 from penstock.module import IdentityDict
+from penstock.placement import to_device
 from penstock.prefetch import Prefetched
 from penstock.source import split_records
 from penstock_tfds.config import TFDSStreamingConfig
@@ -87,7 +88,8 @@ class TFDSStreamingSource(SplitSource):
 
         with Prefetched(blocks(), self.config.prefetch_buffer) as ahead:
             for block, left_out in ahead:
-                elements = split_records(specs.arrive(block))
+                # Split before they are moved: JAX would compile a program for each size of block.
+                elements = to_device(list(split_records(block)))
                 for element, skipped in zip(elements, left_out.tolist(), strict=True):
                     self.index.set_value(int(self.index.get_value()) + 1)
                     self._handed = True

@@ -1,0 +1,97 @@
+"""Images come out as TensorFlow decodes them."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from penstock_tfds.images import decode_image, image_decoder
+
+
+def encoded(image, kind, **options):
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def photo():
+    datasets = pytest.importorskip("sklearn.datasets")
+    return Image.fromarray(datasets.load_sample_image("china.jpg")).crop((3, 5, 120, 90))
+
+
+def kinds(photo):
+    alpha = photo.copy()
+    alpha.putalpha(Image.fromarray(np.arange(117 * 85, dtype=np.uint8).reshape(85, 117)))
+    deep = Image.fromarray((np.arange(1200).reshape(30, 40) * 50).astype(np.uint16))
+    return {
+        "png": encoded(photo, "PNG"),
+        "grey png": encoded(photo.convert("L"), "PNG"),
+        "palette png": encoded(photo.convert("P"), "PNG"),
+        "alpha png": encoded(alpha, "PNG"),
+        "grey alpha png": encoded(alpha.convert("LA"), "PNG"),
+        "deep png": encoded(deep, "PNG"),
+        "bmp": encoded(photo, "BMP"),
+        "grey jpeg": encoded(photo.convert("L"), "JPEG"),
+        "progressive jpeg": encoded(photo, "JPEG", progressive=True),
+        **{
+            f"jpeg {quality} {sampling}": encoded(
+                photo, "JPEG", quality=quality, subsampling=sampling
+            )
+            for quality in (50, 95)
+            for sampling in (0, 1, 2)
+        },
+    }
+
+
+def test_images_have_the_values_that_tensorflow_gives(photo):
+    tf = pytest.importorskip("tensorflow")
+    for name, data in kinds(photo).items():
+        for channels in (1, 3, 4):
+            to_grey = channels == 1 and not ("grey" in name or "deep" in name)
+            if to_grey or (channels == 4 and ("jpeg" in name or name == "bmp")):
+                continue  # TensorFlow refuses, or weighs colours to within 2 of 255 otherwise
+            wanted = tf.image.decode_image(data, channels=channels).numpy()
+            got = decode_image(data, channels, np.uint8)
+            assert (got.shape, got.dtype) == (wanted.shape, wanted.dtype), (name, channels)
+            assert (got == wanted).all(), (name, channels)
+            if "png" in name:
+                wide = tf.image.decode_image(data, channels=channels, dtype=tf.uint16).numpy()
+                assert (decode_image(data, channels, np.uint16) == wide).all(), (name, channels)
+
+
+def test_an_inverted_jpeg_comes_within_one(photo):
+    tf = pytest.importorskip("tensorflow")
+    data = encoded(photo.convert("CMYK"), "JPEG")
+    wanted = tf.image.decode_image(data, channels=3).numpy().astype(int)
+    assert abs(decode_image(data, 3, np.uint8).astype(int) - wanted).max() <= 1
+
+
+@pytest.mark.parametrize("kind", ["png", "grey png", "palette png", "jpeg 95 2", "bmp"])
+def test_images_are_decoded_into_their_place(photo, kind):
+    data, channels = kinds(photo)[kind], 1 if "grey" in kind else 3
+    images = np.zeros((3, 85, 117, channels), np.uint8)
+    image_decoder(images)(data, 1)
+    assert (images[1] == decode_image(data, channels, np.uint8)).all()
+    assert not images[[0, 2]].any()
+    with pytest.raises(ValueError, match=r"is of shape|buffer"):
+        image_decoder(np.zeros((1, 85, 118, channels), np.uint8))(data, 0)
+    with pytest.raises(ValueError, match=r"is of shape|buffer"):
+        image_decoder(np.zeros((1, 20, 20, channels), np.uint8))(data, 0)
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg 95 2"])
+def test_what_is_damaged_is_an_error(photo, kind):
+    data = kinds(photo)[kind]
+    for wrong in (b"", b"no image at all", data[:20], data[: len(data) // 2]):
+        with pytest.raises((ValueError, RuntimeError, OSError)):
+            decode_image(wrong, 3, np.uint8)
+
+
+def test_stray_bytes_between_segments_are_taken_as_tensorflow_takes_them(photo):
+    tf = pytest.importorskip("tensorflow")
+    data = encoded(photo, "JPEG")
+    stray = data[:-2] + b"\x00\x01\x02" + data[-2:]
+    wanted = tf.image.decode_image(stray, channels=3).numpy()
+    assert (decode_image(stray, 3, np.uint8) == wanted).all()

@@ -1,5 +1,6 @@
 """Tables of record offsets, kept on disk."""
 
+import mmap
 import os
 import stat
 import struct
@@ -57,6 +58,19 @@ def test_tensorflow_reads_what_the_checksums_are_made_of(tmp_path):
         for record in records:
             writer.write(record)
     assert (tmp_path / "a.tfrecord").read_bytes() == b"".join(map(framed, records))
+
+
+def test_a_file_is_looked_at_in_parts(tmp_path, monkeypatch):
+    monkeypatch.setattr(offsets, "_WINDOW", 3 * mmap.ALLOCATIONGRANULARITY)
+    rng = np.random.default_rng(0)
+    records = [bytes(n) for n in rng.integers(0, 40_000, 60).tolist()]
+    path = written(tmp_path / "a.tfrecord", records)
+    table = scan(path)
+    assert table.ends.tolist() == np.cumsum([0] + [len(r) + 16 for r in records]).tolist()
+    data = bytearray(Path(path).read_bytes())
+    data[int(table.ends[50]) + 2] ^= 1
+    Path(path).write_bytes(data)
+    assert scan(path).ends.tolist() == table.ends[:51].tolist()
 
 
 @pytest.mark.parametrize("byte", [1, 5, 9])

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from penstock import DataError
+from penstock import DataError, specs
 from penstock.builtin.memory import ArraySource
 from penstock_tfds.config import TFDSEagerConfig
 from penstock_tfds.memory import device_memory, in_words
@@ -59,10 +59,17 @@ class TFDSEagerSource(SplitSource, ArraySource):
             if not len(good):
                 raise DataError(f"split {split.name!r} has no record that is good")
             loaded = jax.tree.map(lambda leaf: leaf[good], loaded)
-        return loaded
+        moved: dict[str, Any] = jax.tree_util.tree_map_with_path(_moved, loaded)
+        return moved
 
     def identity(self) -> str:
         identity = super().identity()
         if self.config.on_error != "skip" or not self.bad_records:
             return identity
         return f"{identity} without {', '.join(str(bad.number) for bad in self.bad_records)}"
+
+
+def _moved(path: Any, leaf: Any) -> Any:
+    """Return an array on the device; where the CPU is it, `jax.device_put` spares the copy."""
+    name = jax.tree_util.keystr(path, simple=True, separator=".")
+    return leaf if specs.is_host_dtype(leaf.dtype) else jax.device_put(specs.canonical(name, leaf))

@@ -20,6 +20,7 @@ FOOTER = 4
 
 _MAGIC = b"penstock offsets"
 _VERSION = 1
+_WINDOW = 32 << 20  # bytes of the file that are looked at together
 # Magic, version, CRC of the table; size, mtime and inode of the file; number of records.
 _HEAD = struct.Struct("<16sII4Q")
 _MASK_DELTA = 0xA282EAD8
@@ -127,35 +128,40 @@ def scan(path: str) -> Offsets:
     """Return the table of a file, made by hopping over its length headers, each one checked."""
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
-        if size == 0:
-            return Offsets(np.zeros(1, np.int64))
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
-            ends = _hop(view, size)
-            starts = np.array(ends, np.int64)
-            whole = starts[starts + HEADER <= size]
-            good = _headers_are_good(view, whole)
-    if not good.all():
-        first = int(np.argmin(good))
-        damage = f"the header at byte {starts[first]} is damaged"
-    elif starts[-1] < size:
-        first = len(starts) - 1
-        damage = f"the record that begins at byte {starts[-1]} ends after the file"
+        begins, bad = _hop(file.fileno(), size)
+    if bad is not None:
+        begins = begins[: bad + 1]
+        damage = f"the header at byte {begins[-1]} is damaged"
+    elif begins[-1] < size:
+        damage = f"the record that begins at byte {begins[-1]} ends after the file"
     else:
-        return Offsets(starts)
-    return Offsets(starts[: first + 1], f"the file is damaged or cut short: {damage}")
+        return Offsets(np.array(begins, np.int64))
+    return Offsets(np.array(begins, np.int64), f"the file is damaged or cut short: {damage}")
 
 
-def _hop(view: Any, size: int) -> list[int]:
-    """Return where records begin; the last one is where none follows, or none that is whole."""
-    unpack, most = struct.Struct("<Q").unpack_from, size - HEADER - FOOTER
-    at, begins = 0, [0]
+def _hop(descriptor: int, size: int) -> tuple[list[int], int | None]:
+    """Return where records begin, and the number of the first whose header is damaged, or None.
+
+    The last place is where none follows, or none that is whole. Memory for a part of the file is
+    all that it takes.
+    """
+    unpack = struct.Struct("<Q").unpack_from
+    at, begins, bad = 0, [0], None
     append = begins.append
-    while at <= most:
-        at += unpack(view, at)[0] + HEADER + FOOTER
-        append(at)
+    while at + HEADER <= size and bad is None:
+        base = at - at % mmap.ALLOCATIONGRANULARITY
+        length, first = min(_WINDOW, size - base), len(begins) - 1
+        with mmap.mmap(descriptor, length, access=mmap.ACCESS_READ, offset=base) as view:
+            last = base + length - HEADER
+            while at <= last:
+                at += unpack(view, at - base)[0] + HEADER + FOOTER
+                append(at)
+            good = _headers_are_good(view, np.array(begins[first:-1], np.int64) - base)
+        if not good.all():
+            bad = first + int(np.argmin(good))
     if at > size:
         begins.pop()
-    return begins
+    return begins, bad
 
 
 def _header_tables() -> Any:

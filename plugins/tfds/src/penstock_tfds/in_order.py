@@ -119,9 +119,12 @@ def format_reader(file_format: str) -> ReadFile:
 
 
 def _parquet(path: str, skip: int) -> Iterator[Raw]:
-    import pyarrow.parquet
     from etils import epath
 
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        raise DataError(f"{path} needs pyarrow to be read: pip install pyarrow") from error
     try:
         file = epath.Path(path).open("rb")
     except FileNotFoundError as error:

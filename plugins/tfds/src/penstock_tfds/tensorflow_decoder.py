@@ -52,13 +52,14 @@ class TensorFlowDecoder:
         if decoded is None:
             return
         for i, leaf in enumerate(self.layout.leaves):
-            values, shapes = (tensor.numpy() for tensor in decoded[i])
+            values = decoded[i][0].numpy()
             if None not in leaf.shape:
                 if len(slots) == len(arrays.values[i]):
                     arrays.values[i] = values
                 else:
                     arrays.values[i][slots] = values
                 continue
+            shapes = decoded[i][1].numpy()
             for row, slot in enumerate(slots):
                 value = values[row][tuple(map(slice, shapes[row].tolist()))]
                 leaf.put(arrays.values[i], arrays.lengths[i], slot, value)
@@ -85,13 +86,17 @@ def make_tensorflow_decoder(kept: Kept, layout: Layout, threads: int) -> TensorF
                 value = value[key]
             if isinstance(value, tf.RaggedTensor):
                 value = value.to_tensor()
-            outputs.append((value, tf.shape(value)))
+            outputs.append((value, tf.shape(value)) if None in leaf.shape else (value,))
         return tuple(outputs)
+
+    varying = any(None in leaf.shape for leaf in layout.leaves)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])  # type: ignore[untyped-decorator]
     def decode(raw: Any) -> Any:
         records = tf.data.Dataset.from_tensor_slices(raw)
         records = records.map(one, num_parallel_calls=threads, deterministic=True)
-        return records.padded_batch(tf.size(raw, tf.int64)).get_single_element()
+        count = tf.size(raw, tf.int64)
+        batch = records.padded_batch(count) if varying else records.batch(count)
+        return batch.get_single_element()
 
     return TensorFlowDecoder(layout, tf, decode)

@@ -1,0 +1,46 @@
+"""TensorFlow is kept off the accelerators and to a few threads."""
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from penstock import DataError
+from penstock_tfds.tensorflow_runtime import import_tensorflow, usable_cpus
+
+
+def stand_in(calls, refuse=()):
+    def record(name):
+        def call(*arguments):
+            if name in refuse:
+                raise RuntimeError("initialized already")
+            calls.append((name, *arguments))
+
+        return call
+
+    threading = SimpleNamespace(
+        set_inter_op_parallelism_threads=record("inter"),
+        set_intra_op_parallelism_threads=record("intra"),
+    )
+    config = SimpleNamespace(set_visible_devices=record("visible"), threading=threading)
+    return SimpleNamespace(config=config)
+
+
+def test_accelerators_are_hidden_and_pools_bounded(monkeypatch):
+    calls = []
+    monkeypatch.setitem(sys.modules, "tensorflow", stand_in(calls))
+    import_tensorflow(3)
+    assert calls == [("visible", [], "GPU"), ("visible", [], "TPU"), ("inter", 3), ("intra", 3)]
+    calls.clear()
+    import_tensorflow()
+    assert calls[2:] == [("inter", usable_cpus()), ("intra", usable_cpus())]
+
+
+def test_pools_that_run_stay_and_accelerators_that_are_taken_are_an_error(monkeypatch):
+    calls = []
+    monkeypatch.setitem(sys.modules, "tensorflow", stand_in(calls, refuse=["inter"]))
+    import_tensorflow(3)
+    assert len(calls) == 2
+    monkeypatch.setitem(sys.modules, "tensorflow", stand_in(calls, refuse=["visible"]))
+    with pytest.raises(DataError, match="TensorFlow holds the accelerators already"):
+        import_tensorflow()

@@ -168,12 +168,14 @@ class Stream:
     ) -> Iterator[tuple[Step, dict[str, Any], Any]]:
         """Yield (step, batch, positions of its rows beyond the window's first) of a window."""
         done = step.sample - len(step.indices) if step.stream == TRAIN else step.sample
-        made = self._collated(step, records)
+        kept = np.arange(len(step.indices)) if good is None else np.flatnonzero(good)
+        made = self._collated(step, records, kept)
         number, following = 0, next(made, None)
         while following is not None:
             (batch, rows, *keys), following = following, next(made, None)
             rows = np.asarray(rows, np.int64)
-            rows = rows if good is None else np.flatnonzero(good)[rows]
+            own = rows
+            rows = kept[rows]
             if step.stream == TRAIN:
                 done += len(rows)
             if number >= inside:
@@ -186,9 +188,10 @@ class Stream:
                     last=step.last and ends,
                     after=step.after if ends else {**before, INSIDE: number + 1},
                 )
-                count = len(step.indices)
-                numbers = keys[0] if keys else _row_keys(rows, batch, number, count)
+                count = len(kept)
+                numbers = keys[0] if keys else _row_keys(own, batch, number, count)
                 again, within = np.divmod(np.asarray(numbers, np.int64), count)
+                within = kept[within]
                 # Beyond the records of the epoch, as many times as a row is not a record's first.
                 yield part, batch, within + again * self.plan.records_per_epoch
             number += 1
@@ -198,14 +201,15 @@ class Stream:
                 f"that has {number}; the data or the batcher is another"
             )
 
-    def _collated(self, step: Step, records: dict[str, Any]) -> Iterator[Any]:
+    def _collated(self, step: Step, records: dict[str, Any], kept: Any) -> Iterator[Any]:
         """Yield what the batcher makes of a window, telling which record it cannot take."""
         try:
             yield from self.batcher.collate_window(records, batch_size=self.batch_size)
         except DataError as error:
             row = getattr(error, "row", None)
             if row is not None:
-                error.add_note(f"record {row} of the window is record {step.indices[row]}")
+                real = step.indices[kept[row]]
+                error.add_note(f"record {row} of the window is record {real}")
             raise
 
     def batch_specs(self) -> tuple[dict[str, Any], ...]:

@@ -6,7 +6,7 @@ from typing import Any
 import attrs
 
 from penstock import ConfigError, StructuralConfig
-from penstock.config import IDENTITY, REQUIRED, boolean, integer, one_of, text
+from penstock.config import IDENTITY, REQUIRED, boolean, integer, one_of, path_field, text
 from penstock.errors import Problem
 
 
@@ -104,12 +104,8 @@ class TFDSConfig(StructuralConfig):
 
     name: str | None = attrs.field(default=None, validator=text(optional=True))
     split: Any = attrs.field(default=None, validator=_split, metadata={REQUIRED: True})
-    data_dir: str | None = attrs.field(
-        default=None, validator=text(optional=True), metadata={IDENTITY: False}
-    )
-    directory: str | None = attrs.field(
-        default=None, validator=text(optional=True), metadata={IDENTITY: False}
-    )
+    data_dir: str | None = path_field(default=None)
+    directory: str | None = path_field(default=None)
     include_keys: frozenset[str] | None = attrs.field(
         default=None, converter=_as_frozenset, validator=_key_set
     )
@@ -137,9 +133,7 @@ class TFDSConfig(StructuralConfig):
     error_budget: int | float = attrs.field(
         default=0.01, validator=_budget, metadata={IDENTITY: False}
     )
-    cache_dir: str | None = attrs.field(
-        default=None, validator=text(optional=True), metadata={IDENTITY: False}
-    )
+    cache_dir: str | None = path_field(default=None)
     download_and_prepare_kwargs: dict[str, Any] | None = attrs.field(
         default=None, hash=False, metadata={IDENTITY: False}
     )

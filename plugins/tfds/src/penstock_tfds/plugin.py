@@ -15,6 +15,7 @@ def penstock_components() -> Iterator[Component]:
         target="penstock_tfds.eager:TFDSEagerSource",
         config="penstock_tfds.config:TFDSEagerConfig",
         summary="A TensorFlow Datasets split, loaded whole onto the device.",
+        capabilities=["on-device"],
     )
     yield Component(
         kind="source",

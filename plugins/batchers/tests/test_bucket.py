@@ -147,6 +147,8 @@ def test_it_works_by_name_and_says_what_it_chose():
     assert made.boundaries == (2, 9, 30)
     config = BucketBatcherConfig(fields=["x"], num_buckets=2, sample_lengths=np.array(sample))
     assert BucketBatcher(config).boundaries == (9, 30)
+    for boundaries in (np.array([4, 8]), (np.int64(4), np.int32(8))):
+        assert BucketBatcherConfig(fields=["x"], boundaries=boundaries).boundaries == (4, 8)
     data = {"x": [np.arange(n) for n in (1, 2, 30, 9, 9)], "id": np.arange(5)}
     config = {
         "batch_size": 2,
@@ -176,6 +178,7 @@ def test_it_works_by_name_and_says_what_it_chose():
         ({"boundaries": (3,), "too_long": "cut"}, "too_long: 'cut' is none of"),
         ({"boundaries": (3,), "window": 0}, "window: 0 is not"),
         ({"boundaries": (3,), "pad_value": float("nan")}, "pad_value: nan"),
+        ({"boundaries": (3,), "pad_value": 10**400}, "pad_value: 10+ is not a finite number"),
     ],
 )
 def test_a_wrong_config_is_told(options, said):

@@ -105,6 +105,38 @@ def pack():
         report(name, padding / theirs, "at most 1", detail)
 
 
+def pack_fields():
+    """Of a field and two: equal ones, as inputs and targets are, and ones of different lengths."""
+    generator = np.random.default_rng(0)
+    tokens = [element["tokens"] for element in sequences(40_000)]
+    others = [t[: generator.integers(len(t) // 2, len(t) + 1)] for t in tokens]
+    others = [np.tile(t, 2)[:ROW] if i % 2 else t for i, t in enumerate(others)]
+    kinds = {
+        "one field": [{"inputs": t} for t in tokens],
+        "equal fields": [{"inputs": t, "targets": t} for t in tokens],
+        "fields of different lengths": [
+            {"inputs": t, "targets": o} for t, o in zip(tokens, others, strict=True)
+        ],
+    }
+    for kind in ("best-fit", "first-fit"):
+        for size in (BATCH, 128):
+            functions = {}
+            for name, elements in kinds.items():
+                config = PackBatcherConfig(fields=dict.fromkeys(elements[0], ROW), algorithm=kind)
+                functions[name] = lambda c=config, e=elements, n=size: drain(
+                    PackBatcher(c).process(e, batch_size=n)
+                )
+            seconds = alternate(functions, rounds=1)
+            alone = seconds.pop("one field")
+            for name, s in seconds.items():
+                report(
+                    f"pack, {kind}, batches of {size}, two {name} against one field",
+                    s / alone,
+                    "at most 2, twice the data",
+                    f"{s:.2f} s for {len(tokens)} records against {alone:.2f} s",
+                )
+
+
 def bucket():
     elements = sequences()
     lengths = np.array([len(element["tokens"]) for element in elements])
@@ -150,5 +182,6 @@ if __name__ == "__main__":
     parser.add_argument("--datarax", help="the Python of an environment that has datarax")
     default(parser.parse_args().datarax)
     pack()
+    pack_fields()
     bucket()
     compilations()

@@ -3,6 +3,7 @@
 import math
 import os
 import string
+import sys
 import typing
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -96,7 +97,9 @@ def number(minimum: float = -math.inf, maximum: float = math.inf) -> Validator:
 
     def validate(instance: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
         good = isinstance(value, int | float) and not isinstance(value, bool)
-        if not good or not math.isfinite(value) or not minimum <= value <= maximum:
+        # An int beyond all floats is as little use as an infinite number.
+        good = good and -sys.float_info.max <= value <= sys.float_info.max
+        if not good or not minimum <= value <= maximum:
             raise ConfigError([Problem(attribute.name, f"{value!r} is not {rule}")])
 
     limits = {"minimum": minimum, "maximum": maximum}

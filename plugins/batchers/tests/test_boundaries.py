@@ -42,7 +42,7 @@ def test_it_is_the_plain_dynamic_program_on_long_tails(seed, buckets):
     assert padded(lengths.tolist(), choose_boundaries(lengths, buckets)) == costs[-1]
 
 
-@pytest.mark.parametrize("lengths", [[], [1.5], [[1]], [-1], "abc"])
+@pytest.mark.parametrize("lengths", [[], [1.5], [[1]], [[1], [1, 2]], [-1], "abc"])
 def test_lengths_that_are_none_are_refused(lengths):
     with pytest.raises(ConfigError, match="lengths"):
         choose_boundaries(lengths, 2)

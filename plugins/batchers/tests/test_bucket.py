@@ -81,11 +81,12 @@ def test_rows_say_which_records_a_batch_holds():
     window["tokens"][:] = [np.arange(n, dtype=np.int32) for n in (9, 1, 5, 2, 8, 3, 4)]
     batches = list(made.collate_window(window, batch_size=3))
     assert made.window_size(3) == 9
-    assert [rows.tolist() for _, rows in batches] == [[1], [2, 3, 5], [0, 4, 6]]
-    for batch, rows in batches:
+    assert [rows.tolist() for _, rows, _ in batches] == [[1], [2, 3, 5], [0, 4, 6]]
+    for batch, rows, keys in batches:
+        assert keys[batch["valid_mask"]].tolist() == rows.tolist()
         assert rows.dtype == np.int64
         assert batch["id"][batch["valid_mask"]].tolist() == rows.tolist()
-    assert sorted(np.concatenate([rows for _, rows in batches]).tolist()) == list(range(7))
+    assert sorted(np.concatenate([rows for _, rows, _ in batches]).tolist()) == list(range(7))
 
 
 def test_only_the_shortest_records_of_a_window_make_a_short_batch():
@@ -97,7 +98,7 @@ def test_only_the_shortest_records_of_a_window_make_a_short_batch():
 
 def test_equal_records_in_arrays_are_sequences_too():
     made = batcher()
-    [(batch, rows)] = made.collate_window({"tokens": np.ones((2, 5, 4))}, batch_size=2)
+    [(batch, rows, _)] = made.collate_window({"tokens": np.ones((2, 5, 4))}, batch_size=2)
     assert batch["tokens"].shape == (2, 6, 4)
     assert batch["tokens"].dtype == np.float32
     spec = made.batch_spec({"tokens": jax.ShapeDtypeStruct((5, 4), np.float64)}, batch_size=2)
@@ -125,7 +126,7 @@ def test_an_empty_input_gives_no_batch():
 def test_a_record_longer_than_the_last_boundary_is_an_error_cut_or_split():
     long = [{"tokens": np.arange(23, dtype=np.int32)}, {"tokens": np.arange(2, dtype=np.int32)}]
     with pytest.raises(
-        DataError, match="record 0 of the window has 23 positions in field 'tokens', which"
+        DataError, match="element 0: field 'tokens' has 23 positions and takes 10; too_long"
     ):
         list(batcher().process(long, batch_size=2))
     [cut] = batcher(too_long="truncate").process(long, batch_size=2)
@@ -136,7 +137,7 @@ def test_a_record_longer_than_the_last_boundary_is_an_error_cut_or_split():
     assert sorted(tokens.tolist()) == sorted([*range(23), 0, 1])
     window = {"tokens": np.empty(2, object)}
     window["tokens"][:] = [e["tokens"] for e in long]
-    rows = [rows.tolist() for _, rows in made.collate_window(window, batch_size=2)]
+    rows = [rows.tolist() for _, rows, _ in made.collate_window(window, batch_size=2)]
     assert sorted(itertools.chain(*rows)) == [0, 1]
 
 
@@ -146,6 +147,8 @@ def test_it_works_by_name_and_says_what_it_chose():
     assert made.boundaries == (2, 9, 30)
     config = BucketBatcherConfig(fields=["x"], num_buckets=2, sample_lengths=np.array(sample))
     assert BucketBatcher(config).boundaries == (9, 30)
+    for boundaries in (np.array([4, 8]), (np.int64(4), np.int32(8))):
+        assert BucketBatcherConfig(fields=["x"], boundaries=boundaries).boundaries == (4, 8)
     data = {"x": [np.arange(n) for n in (1, 2, 30, 9, 9)], "id": np.arange(5)}
     config = {
         "batch_size": 2,
@@ -175,6 +178,7 @@ def test_it_works_by_name_and_says_what_it_chose():
         ({"boundaries": (3,), "too_long": "cut"}, "too_long: 'cut' is none of"),
         ({"boundaries": (3,), "window": 0}, "window: 0 is not"),
         ({"boundaries": (3,), "pad_value": float("nan")}, "pad_value: nan"),
+        ({"boundaries": (3,), "pad_value": 10**400}, "pad_value: 10+ is not a finite number"),
     ],
 )
 def test_a_wrong_config_is_told(options, said):
@@ -208,7 +212,7 @@ def test_an_element_unlike_the_first_is_named():
         ({"tokens": np.zeros((3, 2)), "id": 1}, r"element 2\['tokens'\] is float64\[any, 2\]"),
         ({"tokens": np.zeros((3, 3), np.float32), "id": 1}, r"\['tokens'\] is float32\[any, 3\]"),
         ({"tokens": first["tokens"], "id": 1.0}, r"element 2\['id'\] is float64\[\]; the first"),
-        ({"tokens": first["tokens"]}, "element 2 has the structure"),
+        ({"tokens": first["tokens"]}, r"element 2 has no \['id'\], which the first has"),
     ):
         with pytest.raises(DataError, match=said):
             list(batcher().process([first, first, odd], batch_size=1))
@@ -224,9 +228,9 @@ def test_a_window_with_a_name_of_the_batch_is_refused(name):
 
 def test_the_other_fields_of_a_window_arrive_as_their_spec_says():
     window = {"tokens": np.ones((2, 3)), "id": np.arange(2)}
-    [(batch, _)] = batcher().collate_window(window, batch_size=2)
+    [(batch, _, _)] = batcher().collate_window(window, batch_size=2)
     assert batch["id"].dtype == np.int32
-    with pytest.raises(DataError, match="field 'id' holds 1099511627777, which does not fit"):
+    with pytest.raises(DataError, match="field 'id' holds 1099511627776, which does not fit"):
         list(batcher().collate_window({**window, "id": window["id"] + 2**40}, batch_size=2))
 
 

@@ -125,19 +125,22 @@ def test_a_collate_function_takes_the_place_of_stacking():
     made = DefaultBatcher(DefaultBatcherConfig(), collate_fn=longest)
     ragged = [{"x": np.arange(n)} for n in (1, 4, 2)]
     batches = list(made.process(ragged, batch_size=2))
-    spec = made.batch_spec({"x": jax.ShapeDtypeStruct((None,), np.int32)}, batch_size=2)
-    for batch in batches:
-        assert jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), batch) == spec
+    with pytest.raises(NotImplementedError, match=r"'x' has the shape \(None,\), so"):
+        made.batch_spec({"x": jax.ShapeDtypeStruct((None,), np.int32)}, batch_size=2)
     assert batches[1]["x"].tolist() == [[0, 1, 0, 0], [0, 0, 0, 0]]
     assert batches[1]["valid_mask"].tolist() == [True, False]
     source = create("source", "memory", data={"x": [e["x"] for e in ragged]})
     pipeline = Pipeline(source=source, batcher=made.copy(), batch_size=2)
     assert [b["x"].tolist() for b in pipeline] == [b["x"].tolist() for b in batches]
-    assert pipeline.batch_spec() == spec
+    with pytest.raises(NotImplementedError, match="has the shape"):
+        pipeline.batch_spec()
     with pytest.raises(UnknownComponentError, match="has a collate_fn, which no config can hold"):
         _ = pipeline.config
     source = create("source", "memory", data={"x": np.ones((3, 2))})  # not on the device's own way
     pipeline = Pipeline(source=source, batcher=made, batch_size=2)
+    spec = pipeline.batch_spec()
+    for batch in pipeline:
+        assert jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), batch) == spec
     assert [b["n"].tolist() for b in pipeline] == [[2, 2], [2, 0]]
     plain = Pipeline(source=source, batcher=batcher(), batch_size=2)
     with pytest.raises(StateError, match=r"batcher\.class"):
@@ -206,9 +209,13 @@ def test_a_batch_size_that_is_no_positive_int_is_refused_at_once(size):
     [
         ({"x": np.zeros((2, 2), np.uint8), "in": {"y": np.int32(0)}}, r"element 3\['x'\]"),
         ({"x": np.zeros((2, 3), np.int8), "in": {"y": np.int32(0)}}, r"int8.*the first has.*uint8"),
-        ({"x": np.zeros((2, 3), np.uint8)}, "element 3 has the structure"),
-        ({"x": {"y": 1}, "in": {"y": np.int32(0)}}, "element 3 has the structure"),
-        ({"x": None, "in": {"y": np.int32(0)}}, "element 3 has the structure"),
+        ({"x": np.zeros((2, 3), np.uint8)}, r"3 has no \['in'\]\['y'\], which the first has"),
+        ({**elements(1)[0], "z": {"u": 1}}, r"element 3 has \['z'\]\['u'\], which the first has n"),
+        ({**elements(1)[0], "z": None}, "element 3 has the structure"),
+        ({**elements(1)[0], 5: 1}, "element 3 has a field called 5"),
+        (7, r"element 3 has no \['in'\]\['y'\], which"),
+        ({"x": {"y": 1}, "in": {"y": np.int32(0)}}, r"element 3 has no \['x'\], which"),
+        ({"x": None, "in": {"y": np.int32(0)}}, r"element 3 has no \['x'\], which"),
         ({"x": "text", "in": {"y": np.int32(0)}}, r"element 3\['x'\] is str\[\]; the first has"),
         ({"x": object(), "in": {"y": np.int32(0)}}, r"element 3\['x'\] is <object"),
     ],
@@ -262,3 +269,88 @@ def test_it_works_by_name_in_a_pipeline():
     assert isinstance(create("batcher", "default"), DefaultBatcher)
     assert [b["x"].tolist() for b in pipeline] == [[0, 1], [2, 3], [4, 0]]
     assert pipeline.config["batcher"] == {"use": "default"}
+
+
+def to_the_longest(group):
+    """Return the sequences padded to the longest of the group: no static shape."""
+    length = max(len(element["x"]) for element in group)
+    return {"x": np.array([[*element["x"], *[0] * (length - len(element["x"]))]
+                           for element in group])}  # fmt: skip
+
+
+def test_a_collate_function_of_no_static_shape_is_refused():
+    made = DefaultBatcher(DefaultBatcherConfig(), collate_fn=to_the_longest)
+    ragged = [np.arange(n) for n in (1, 2, 3, 4, 5)]
+    batches = made.process([{"x": x} for x in ragged], batch_size=2)
+    assert next(batches)["x"].shape == (2, 2)
+    said = r"collate_fn gave \['x'\] as int32\[4\] a row, and int32\[2\] before; .* one shape"
+    with pytest.raises(DataError, match=said):
+        next(batches)
+    source = create("source", "memory", data={"x": ragged})
+    pipeline = Pipeline(source=source, batcher=made, batch_size=2)
+    with pytest.raises(DataError, match=said):
+        list(pipeline)
+
+
+def test_a_collate_function_that_gives_other_than_its_spec_says_is_refused():
+    def short(group):
+        kept = max(int(np.count_nonzero(element["x"])) for element in group)
+        return {"x": np.stack([element["x"][:kept] for element in group])}
+
+    made = DefaultBatcher(DefaultBatcherConfig(), collate_fn=short)
+    spec = made.batch_spec({"x": jax.ShapeDtypeStruct((3,), np.float32)}, batch_size=2)
+    assert spec["x"].shape == (2, 0)
+    records = {"x": np.ones((2, 3), np.float32)}
+    with pytest.raises(DataError, match=r"\['x'\] as float32\[3\] a row, and float32\[0\] before"):
+        made.collate(records, batch_size=2)
+    # Elements of another kind, such as those of a validation stream, have a spec of their own.
+    assert made.collate({"x": np.ones((2, 4), np.float32)}, batch_size=2)["x"].shape == (2, 4)
+
+
+def test_text_of_a_collate_function_is_padded_with_none():
+    made = DefaultBatcher(
+        DefaultBatcherConfig(), collate_fn=lambda group: {"s": np.array([e["s"] for e in group])}
+    )
+    texts = [{"s": s} for s in ("a", "bcd", "e")]
+    batches = list(made.process(texts, batch_size=2))
+    assert [b["s"].tolist() for b in batches] == [["a", "bcd"], ["e", None]]
+    spec = made.batch_spec({"s": jax.ShapeDtypeStruct((), object)}, batch_size=2)
+    for batch in batches:
+        assert jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), batch) == spec
+
+
+@pytest.mark.parametrize(
+    ("odd", "said"),
+    [
+        ({0: 1, 1: 2}, "element 0 has a field called 0, which cannot be sorted .*; call it '0'"),
+        (
+            {"x": np.ma.array([1, 2], mask=[0, 1])},
+            r"element 0\['x'\] is a masked array, whose",
+        ),
+        (
+            {"x": np.zeros((1, 2)).view(np.matrix)},
+            r"element 0\['x'\] is a np.matrix; make it an array",
+        ),
+    ],
+)
+def test_what_would_not_survive_stacking_is_refused(odd, said):
+    with pytest.raises(DataError, match=said):
+        list(batcher().process([odd], batch_size=1))
+    collated = DefaultBatcher(
+        DefaultBatcherConfig(),
+        collate_fn=lambda group: (
+            jax.tree.map(lambda leaf: np.expand_dims(leaf, 0), group[0])
+            if 0 in group[0]
+            else {"x": group[0]["x"][None] if np.ma.isMA(group[0]["x"]) else group[0]["x"]}
+        ),
+    )
+    with pytest.raises(DataError, match="collate_fn gave"):
+        list(collated.process([odd], batch_size=1))
+
+
+def test_field_names_that_are_no_strings_are_refused_everywhere():
+    spec = {0: jax.ShapeDtypeStruct((), np.int32)}
+    with pytest.raises(DataError, match="a field called 0"):
+        batcher().batch_spec(spec, batch_size=2)
+    with pytest.raises(DataError, match="a field called 0"):
+        batcher().collate({0: np.ones(2)}, batch_size=2)

@@ -32,13 +32,20 @@ def test_every_row_has_room_and_rows_are_numbered_by_their_longest(lengths, best
                 assert (sums[i] + sums[other] > capacities).any()
 
 
-@given(lengths=st.lists(st.integers(0, 10), min_size=1, max_size=60), most=st.integers(1, 5))
-def test_best_fit_by_a_sorted_list_is_best_fit_by_looking_at_all_rows(lengths, most):
-    table, capacities = np.array([lengths]), np.array([10])
+@given(
+    lengths=st.lists(st.integers(0, 10), min_size=1, max_size=60),
+    best=st.booleans(),
+    most=st.sampled_from([None, 1, 2, 5]),
+    fields=st.integers(1, 3),
+)
+def test_the_quick_ways_are_looking_at_all_rows(lengths, best, most, fields):
+    """Of fields that never run out before the first, only the first has a say."""
+    table, capacities = np.array([lengths, lengths, lengths])[:fields], np.array([10, 10, 12])
+    table[1:] = np.maximum(table[1:] - 1, 0)
     order = np.argsort(-table[0], kind="stable").tolist()
-    rows, openers = _scan(table, capacities, order, True, most)
+    rows, openers = _scan(table[:1], capacities[:1], order, best, most)
     numbers = np.argsort(np.argsort(openers))
-    found = fit(table, capacities, best=True, max_segments=most)
+    found = fit(table, capacities[:fields], best=best, max_segments=most)
     assert found.tolist() == numbers[rows].tolist()
 
 

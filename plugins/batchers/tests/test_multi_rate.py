@@ -56,7 +56,7 @@ def test_the_masked_parts_are_the_input_in_order(lengths, size, drop):
 
 def test_a_recording_longer_than_its_window_is_an_error_or_cut():
     with pytest.raises(
-        DataError, match="record 1 of the window has 9 positions in field 'audio', which"
+        DataError, match="element 1: field 'audio' has 9 positions and takes 8; too_long"
     ):
         list(batcher().process([record(0, 1, 1), record(1, 9, 3)], batch_size=2))
     [batch] = batcher(too_long="truncate", pad_value=7).process([record(1, 9, 3)], batch_size=2)
@@ -81,7 +81,7 @@ def test_a_split_recording_keeps_its_fields_in_step():
     window = {name: np.empty(3, object) for name in ("audio", "video")}
     for i, element in enumerate(elements):
         window["audio"][i], window["video"][i] = element["audio"], element["video"]
-    begun = [rows.tolist() for _, rows in made.collate_window(window, batch_size=4)]
+    begun = [rows.tolist() for _, rows, _ in made.collate_window(window, batch_size=4)]
     assert begun == [[0, 1], [2]]
 
 

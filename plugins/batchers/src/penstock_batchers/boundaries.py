@@ -23,7 +23,10 @@ def choose_boundaries(lengths: Any, num_buckets: int) -> tuple[int, ...]:
     Raises `ConfigError` where there is no length, or one is not an int of 0 or more.
     """
     check_integer("num_buckets", num_buckets, 1)
-    sample = np.asarray(lengths)
+    try:
+        sample = np.asarray(lengths)
+    except ValueError:  # lists of different lengths
+        sample = np.empty(0)
     if sample.ndim != 1 or not sample.size or sample.dtype.kind not in "iu" or sample.min() < 0:
         raise ConfigError([Problem("lengths", "is not a list of ints of 0 or more, at least one")])
     values, counts = np.unique(np.maximum(sample, 1), return_counts=True)  # no boundary is 0

@@ -35,7 +35,7 @@ class BucketBatcher(WindowedBatcher):
 
     def batches_of_window(
         self, records: dict[str, Any], *, batch_size: int
-    ) -> Iterator[tuple[dict[str, Any], Any]]:
+    ) -> Iterator[tuple[dict[str, Any], Any, Any]]:
         """Yield the batches of one window, in the order in which their last records came.
 
         The records are put in order of bucket and cut into batches from the longest on, so that
@@ -59,18 +59,18 @@ class BucketBatcher(WindowedBatcher):
 
     def _batch(
         self, pieces: Any, others: dict[str, Any], group: Any, batch_size: int, length: int
-    ) -> tuple[dict[str, Any], Any]:
+    ) -> tuple[dict[str, Any], Any, Any]:
         records = pieces.record[group]
         batch = {}
         for i, (name, column) in enumerate(pieces.fields.items()):
             rows = [column[piece] for piece in group.tolist()]
-            batch[name] = sequences.pad(rows, batch_size, length, name, self.config.pad_value)
+            pad_value = self.config.pad_value
+            batch[name] = sequences.pad(rows, records, batch_size, length, name, pad_value)
             batch[f"{name}_mask"] = sequences.mask_of(pieces.lengths[i, group], batch_size, length)
         mask = np.arange(batch_size) < len(group)
-        if others:
-            taken = sequences.take(others, records)
-            batch |= specs.pad_batch(taken, batch_size=batch_size)
-        return {**batch, specs.VALID_MASK: mask}, records[pieces.first[group]]
+        batch |= sequences.take(others, records, batch_size)
+        keys = sequences.row_keys(pieces.keys[group], batch_size)
+        return {**batch, specs.VALID_MASK: mask}, records[pieces.first[group]], keys
 
     def batch_specs(self, element_spec: Any, *, batch_size: int) -> tuple[dict[str, Any], ...]:
         """Return the specs of batches, one for each boundary, from short to long.

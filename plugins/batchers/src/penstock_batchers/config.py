@@ -25,8 +25,11 @@ def _as_lengths(value: Any) -> Any:
 
 
 def _as_ints(value: Any) -> Any:
-    """Return a numpy array or a list as a tuple, and anything else as it is."""
-    return as_tuple(value.tolist() if hasattr(value, "tolist") else value)
+    """Return a list or numpy array as a tuple of Python numbers, and anything else as it is."""
+    value = as_tuple(value.tolist() if hasattr(value, "tolist") else value)
+    if not isinstance(value, tuple):
+        return value
+    return tuple(item.tolist() if hasattr(item, "tolist") else item for item in value)
 
 
 def _field_names(instance: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
@@ -72,13 +75,13 @@ class BucketBatcherConfig(StructuralConfig):
     window: records that are grouped together, in batches; 1 or more.
     too_long: what becomes of a record longer than the last boundary: "error", "truncate" (its end
         is dropped) or "split" (it becomes several rows).
-    pad_value: what padding holds in the sequence fields.
+    pad_value: what padding holds in the sequence fields; finite.
 
     Raises `ConfigError` where boundaries are neither given nor to be chosen, or both.
     """
 
     fields: tuple[str, ...] = attrs.field(converter=as_tuple, validator=_field_names)
-    boundaries: tuple[int, ...] | None = attrs.field(default=None, converter=as_tuple)
+    boundaries: tuple[int, ...] | None = attrs.field(default=None, converter=_as_ints)
     num_buckets: int | None = attrs.field(default=None, validator=integer(1, optional=True))
     sample_lengths: tuple[int, ...] | None = attrs.field(default=None, converter=_as_ints)
     window: int = attrs.field(default=16, validator=integer(1))
@@ -131,7 +134,7 @@ class PackBatcherConfig(StructuralConfig):
     too_long: what becomes of a record longer than a row: "error", "truncate" (its end is dropped)
         or "split" (it becomes several segments).
     max_segments: most sequences in one row, 1 or more; needed where records have other fields.
-    pad_value: what padding holds in the sequence fields.
+    pad_value: what padding holds in the sequence fields; finite.
     """
 
     fields: dict[str, int] = attrs.field(converter=_as_lengths, validator=_field_lengths)
@@ -152,7 +155,7 @@ class MultiRateBatcherConfig(StructuralConfig):
         last batch of them may be short.
     too_long: what becomes of a record with a field longer than its window: "error", "truncate" or
         "split" (it becomes several rows, the same stretch of time of all fields in each).
-    pad_value: what padding holds in these fields.
+    pad_value: what padding holds in these fields; finite.
     """
 
     fields: dict[str, int] = attrs.field(converter=_as_lengths, validator=_field_lengths)

@@ -20,18 +20,35 @@ def fit(lengths: Any, capacities: Any, *, best: bool, max_segments: int | None =
 
     Sequences are taken from long to short, which leaves at most about 2/9 more rows than the least
     possible (Johnson, 1973). Rows are numbered by their first sequence, the longest in them, so
-    that the order of lengths does not show in the order of rows.
+    that the order of lengths does not show in the order of rows. A field that cannot run out before
+    another has no say, so that fields of equal lengths are as one.
     """
     lengths, capacities = np.asarray(lengths, np.int64), np.asarray(capacities, np.int64)
     share = (lengths / capacities[:, None]).max(axis=0, initial=0)
     order = np.argsort(-share, kind="stable").tolist()
-    if best and len(capacities) == 1:
-        rows, openers = _best_fit(lengths[0].tolist(), int(capacities[0]), order, max_segments)
-    else:
+    deciding = _deciding(lengths, capacities)
+    lengths, capacities = lengths[deciding], capacities[deciding]
+    if len(deciding) > 1:
         rows, openers = _scan(lengths, capacities, order, best, max_segments)
+    else:
+        put = _best_fit if best else _first_fit
+        rows, openers = put(lengths[0].tolist(), int(capacities[0]), order, max_segments)
     numbers = np.empty(len(openers), np.int64)
     numbers[np.argsort(openers)] = np.arange(len(openers))
     return numbers[rows]
+
+
+def _deciding(lengths: Any, capacities: Any) -> list[int]:
+    """Return the fields but those of which no sequence takes a larger share than of another."""
+    kept = list(range(len(capacities)))
+    for field in reversed(range(len(capacities))):
+        if any(
+            (lengths[field] * capacities[other] <= lengths[other] * capacities[field]).all()
+            for other in kept
+            if other != field
+        ):
+            kept.remove(field)
+    return kept
 
 
 def _best_fit(
@@ -52,6 +69,40 @@ def _best_fit(
         rows[sequence] = row
         if segments + 1 != max_segments:
             bisect.insort(rooms, (room - need, row, segments + 1))
+    return rows, openers
+
+
+def _first_fit(
+    lengths: list[int], capacity: int, order: list[int], max_segments: int | None
+) -> tuple[list[int], list[int]]:
+    """Return rows and the first sequence of each, for one field, by a tree of the rooms.
+
+    Node i holds the most room of nodes 2 i and 2 i + 1; the leaves are all rows that there may be.
+    """
+    rows = [0] * len(lengths)
+    openers: list[int] = []
+    size = 1 << max(len(lengths) - 1, 0).bit_length()
+    room = [capacity] * (2 * size)
+    segments = [0] * size
+    for sequence in order:
+        need = lengths[sequence]
+        node = 1
+        while node < size:
+            node *= 2
+            if room[node] < need:
+                node += 1
+        row = node - size
+        if row == len(openers):
+            openers.append(sequence)
+        rows[sequence] = row
+        segments[row] += 1
+        left = -1 if segments[row] == max_segments else room[node] - need
+        while room[node] != left:
+            room[node] = left
+            node //= 2
+            if not node:
+                break
+            left = max(room[2 * node], room[2 * node + 1])
     return rows, openers
 
 

@@ -24,7 +24,7 @@ class MultiRateBatcher(WindowedBatcher):
 
     def batches_of_window(
         self, records: dict[str, Any], *, batch_size: int
-    ) -> Iterator[tuple[dict[str, Any], Any]]:
+    ) -> Iterator[tuple[dict[str, Any], Any, Any]]:
         """Yield the batches of some records, in order."""
         fields = self.config.fields
         sequences.check_names(records, fields, _SUFFIXES)
@@ -32,18 +32,18 @@ class MultiRateBatcher(WindowedBatcher):
         others = sequences.on_host(others)
         for start in range(0, len(pieces.record), batch_size):
             rows = slice(start, start + batch_size)
+            record = pieces.record[rows]
             batch: dict[str, Any] = {}
             for i, (name, length) in enumerate(fields.items()):
                 column = pieces.fields[name][rows]
-                batch[name] = sequences.pad(column, batch_size, length, name, self.config.pad_value)
+                pad_value = self.config.pad_value
+                batch[name] = sequences.pad(column, record, batch_size, length, name, pad_value)
                 lengths = pieces.lengths[i, rows]
                 batch[f"{name}_mask"] = sequences.mask_of(lengths, batch_size, length)
-            record = pieces.record[rows]
-            if others:
-                taken = sequences.take(others, record)
-                batch |= specs.pad_batch(taken, batch_size=batch_size)
+            batch |= sequences.take(others, record, batch_size)
             batch[specs.VALID_MASK] = np.arange(batch_size) < len(record)
-            yield batch, record[pieces.first[rows]]
+            keys = sequences.row_keys(pieces.keys[rows], batch_size)
+            yield batch, record[pieces.first[rows]], keys
 
     def batch_spec(self, element_spec: Any, *, batch_size: int) -> dict[str, Any]:
         """Return the spec of a batch.

@@ -39,7 +39,7 @@ class PackBatcher(WindowedBatcher):
 
     def batches_of_window(
         self, records: dict[str, Any], *, batch_size: int
-    ) -> Iterator[tuple[dict[str, Any], Any]]:
+    ) -> Iterator[tuple[dict[str, Any], Any, Any]]:
         """Yield the batches of one window; its rows in order of the longest sequence in each."""
         config = self.config
         sequences.check_names(records, config.fields, _SUFFIXES)
@@ -59,7 +59,8 @@ class PackBatcher(WindowedBatcher):
             starts = row_starts[start : start + batch_size + 1]
             inside = order[starts[0] : starts[-1]]
             batch = self._batch(pieces, others, order, starts, batch_size)
-            yield batch, pieces.record[inside[pieces.first[inside]]]
+            keys = sequences.row_keys(pieces.keys[order[starts[:-1]]], batch_size)
+            yield batch, pieces.record[inside[pieces.first[inside]]], keys
 
     def _batch(
         self, pieces: Any, others: dict[str, Any], order: Any, starts: Any, batch_size: int
@@ -75,6 +76,7 @@ class PackBatcher(WindowedBatcher):
                 name,
                 length,
                 [pieces.fields[name][piece] for piece in inside.tolist()],
+                pieces.record[inside],
                 pieces.lengths[i, inside],
                 row,
                 segment,
@@ -85,7 +87,8 @@ class PackBatcher(WindowedBatcher):
             mask = np.zeros((batch_size, self.config.max_segments), bool)
             mask[where] = True
             batch[SEGMENT_MASK] = mask
-            batch |= jax.tree.map(lambda leaf: _spread(leaf, pieces.record[inside], mask), others)
+            others = jax.tree.map(lambda leaf: _spread(leaf, pieces.record[inside], mask), others)
+        batch |= others
         return {**batch, specs.VALID_MASK: np.arange(batch_size) < len(counts)}
 
     def _field(
@@ -93,6 +96,7 @@ class PackBatcher(WindowedBatcher):
         name: str,
         length: int,
         parts: list[Any],
+        records: Any,
         lengths: Any,
         row: Any,
         segment: Any,
@@ -106,12 +110,13 @@ class PackBatcher(WindowedBatcher):
         # Where the padding of each row stands among the parts: behind the row's own.
         behind = np.searchsorted(row, np.arange(batch_size), side="right")
         like = parts[0]
+        padded = parts.copy()
         padding = np.broadcast_to(
             sequences.pad_of(like, name, self.config.pad_value), (length, *like.shape[1:])
         )
         for r in range(batch_size - 1, -1, -1):
-            parts.insert(int(behind[r]), padding[: length - used[r]])
-        flat = np.concatenate(parts)
+            padded.insert(int(behind[r]), padding[: length - used[r]])
+        flat = np.concatenate(padded)
         sizes = np.insert(lengths, behind, length - used)
         numbers = np.insert(segment + 1, behind, 0).astype(np.int32)
         segmentation = np.repeat(numbers, sizes)
@@ -121,7 +126,7 @@ class PackBatcher(WindowedBatcher):
         position *= mask
         shape = (batch_size, length)
         return {
-            name: specs.canonical(name, flat.reshape(*shape, *like.shape[1:])),
+            name: sequences.arriving(name, flat.reshape(*shape, *like.shape[1:]), parts, records),
             f"{name}_segmentation": segmentation.reshape(shape),
             f"{name}_position": position.reshape(shape),
             f"{name}_mask": mask.reshape(shape),
@@ -133,9 +138,10 @@ class PackBatcher(WindowedBatcher):
             raise DataError(
                 f"a field is called {SEGMENT_MASK!r}, a name that the batcher gives; rename it"
             )
-        if others and self.config.max_segments is None:
+        named = [name for name, value in others.items() if jax.tree.leaves(value)]
+        if named and self.config.max_segments is None:
             raise DataError(
-                f"the fields {', '.join(others)} have one entry for each record, and a row holds "
+                f"the fields {', '.join(named)} have one entry for each record, and a row holds "
                 f"several; name them among the batcher's fields, leave them out of the records, "
                 f"or give max_segments"
             )
@@ -159,12 +165,13 @@ class PackBatcher(WindowedBatcher):
         if self.config.max_segments is not None:
             shape = (batch_size, self.config.max_segments)
             batch[SEGMENT_MASK] = jax.ShapeDtypeStruct(shape, np.dtype(bool))
-            batch |= jax.tree.map(
+            others = jax.tree.map(
                 lambda leaf: jax.ShapeDtypeStruct(
                     (*shape, *leaf.shape), specs.arriving_dtype(leaf.dtype)
                 ),
                 others,
             )
+        batch |= others
         return {**batch, specs.VALID_MASK: jax.ShapeDtypeStruct((batch_size,), np.dtype(bool))}
 
 

@@ -13,6 +13,17 @@ from penstock_batchers.config import ERROR, SPLIT
 from penstock_batchers.stacking import as_sequence, check_sequence, is_like_sequence
 
 
+class RecordError(DataError):
+    """A record of a window does not fit; `row` is its position in the window."""
+
+    def __init__(self, row: int, said: str) -> None:
+        super().__init__(row, said)
+        self.row, self.said = row, said
+
+    def __str__(self) -> str:
+        return f"record {self.row} of the window: {self.said}"
+
+
 @attrs.frozen(eq=False)
 class Pieces:
     """The sequences of some records, none longer than its field's limit.
@@ -21,12 +32,15 @@ class Pieces:
     lengths: int64 (fields, pieces).
     record: int64 (pieces,), the record that each piece is of, in increasing order.
     first: bool (pieces,), whether it is the first piece of its record.
+    keys: int64 (pieces,), a number for each: of a record's first piece its position among the
+        records, of later ones the number of records more each.
     """
 
     fields: Mapping[str, list[Any]]
     lengths: Any
     record: Any
     first: Any
+    keys: Any
 
 
 def read(
@@ -55,20 +69,21 @@ def read(
     over = lengths > np.array(list(limits.values()))[:, None]
     record = np.arange(count)
     if not over.any():
-        return Pieces(fields, lengths, record, np.ones(count, bool)), others
+        return Pieces(fields, lengths, record, np.ones(count, bool), record), others
     if too_long == ERROR:
         which, where = np.argwhere(over)[0]
         name, limit = list(limits.items())[which]
-        raise DataError(
-            f"record {where} of the window has {lengths[which, where]} positions in field "
-            f"{name!r}, which takes {limit}; too_long says what becomes of such a record"
+        raise RecordError(
+            int(where),
+            f"field {name!r} has {lengths[which, where]} positions and takes {limit}; too_long "
+            f"says what becomes of such a record",
         )
     if too_long != SPLIT:
         fields = {
             name: [sequence[:limit] for sequence in fields[name]] for name, limit in limits.items()
         }
         lengths = np.minimum(lengths, np.array(list(limits.values()))[:, None])
-        return Pieces(fields, lengths, record, np.ones(count, bool)), others
+        return Pieces(fields, lengths, record, np.ones(count, bool), record), others
     parts = [-(-lengths[i] // limit) for i, limit in enumerate(limits.values())]
     parts = np.maximum(np.max(parts, axis=0), 1)
     record = np.repeat(record, parts)
@@ -81,7 +96,7 @@ def read(
         for name, limit in limits.items()
     }
     lengths = np.array([[len(s) for s in column] for column in cut.values()], np.int64)
-    return Pieces(cut, lengths, record, place == 0), others
+    return Pieces(cut, lengths, record, place == 0, place * count + record), others
 
 
 def _sequences(records: Mapping[str, Any], name: str) -> list[Any]:
@@ -98,14 +113,20 @@ def _sequences(records: Mapping[str, Any], name: str) -> list[Any]:
     sequences: list[Any] = column.tolist()
     for i, value in enumerate(sequences):
         if not i or not is_like_sequence(value, sequences[0]):
-            where = f"record {i} of the window, field {name!r},"
-            sequences[i] = as_sequence(value, where)
-            check_sequence(sequences[i], sequences[0], where, "record 0")
+            try:
+                sequences[i] = as_sequence(value, f"field {name!r}")
+                check_sequence(sequences[i], sequences[0], f"field {name!r}", "that of record 0")
+            except DataError as error:
+                raise RecordError(i, str(error)) from None
     return sequences
 
 
-def pad(sequences: list[Any], size: int, length: int, name: str, pad_value: float) -> Any:
+def pad(
+    sequences: list[Any], records: Any, size: int, length: int, name: str, pad_value: float
+) -> Any:
     """Return the sequences as an array (size, length, ...) of the dtype that arrives.
+
+    records: the position in the window of the record that each is of, for messages.
 
     Raises `DataError` where an integer, or `pad_value`, does not fit.
     """
@@ -113,18 +134,41 @@ def pad(sequences: list[Any], size: int, length: int, name: str, pad_value: floa
     out = np.full((size, length, *like.shape[1:]), pad_of(like, name, pad_value), like.dtype)
     for row, sequence in zip(out, sequences, strict=False):
         row[: len(sequence)] = sequence
-    return specs.canonical(name, out)
+    return arriving(name, out, sequences, records)
+
+
+def arriving(name: str, whole: Any, parts: Any, records: Any) -> Any:
+    """Return an array in the dtype that arrives.
+
+    parts, records: what it is made of, and the position in the window of each one's record.
+
+    Raises `RecordError` where an integer does not fit.
+    """
+    try:
+        return specs.canonical(name, whole)
+    except DataError:
+        for part, record in zip(parts, records, strict=False):  # say which record it is
+            try:
+                specs.canonical(name, part)
+            except DataError as error:
+                raise RecordError(int(record), str(error)) from None
+        raise
 
 
 def pad_of(like: Any, name: str, pad_value: float) -> Any:
     """Return `pad_value` in the dtype of `like`; raises `DataError` where it does not fit."""
-    with np.errstate(over="ignore"):  # it is told below
-        value = np.asarray(pad_value).astype(like.dtype)
-    exact = like.dtype.kind in "biu"
-    if (exact and value != pad_value) or not np.isfinite(value):
-        raise DataError(f"pad_value is {pad_value}, which field {name!r} of {like.dtype} cannot "
-                        f"hold")  # fmt: skip
-    return value
+    dtype = specs.arriving_dtype(like.dtype)
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):  # it is told below
+            value = np.asarray(pad_value).astype(dtype)
+    except OverflowError:
+        value = None
+    inexact = jnp.issubdtype(dtype, np.inexact)
+    if value is None or not (np.isfinite(value) if inexact else value == pad_value):
+        raise DataError(
+            f"pad_value is {pad_value}, which field {name!r} cannot hold: it arrives as {dtype}"
+        )
+    return value.astype(like.dtype)
 
 
 def mask_of(lengths: Any, size: int, length: int) -> Any:
@@ -134,24 +178,33 @@ def mask_of(lengths: Any, size: int, length: int) -> Any:
     return mask
 
 
-def take(others: dict[str, Any], rows: Any) -> dict[str, Any]:
-    """Return these rows of all leaves."""
+def row_keys(keys: Any, size: int) -> Any:
+    """Return the keys of a batch's rows, int64 (size,), 0 for rows of padding."""
+    padded = np.zeros(size, np.int64)
+    padded[: len(keys)] = keys
+    return padded
+
+
+def take(others: dict[str, Any], rows: Any, size: int) -> dict[str, Any]:
+    """Return these rows of all leaves, padded to `size`."""
     taken: dict[str, Any] = jax.tree.map(lambda leaf: leaf[rows], others)
-    return taken
+    # Fields without a leaf, such as None, have no rows; they are passed on.
+    return specs.pad_batch(taken, batch_size=size) if jax.tree.leaves(taken) else taken
 
 
 def on_host(others: dict[str, Any]) -> dict[str, Any]:
     """Return all leaves as numpy arrays of the dtypes that arrive; PRNG keys stay as they are.
 
-    Rows are taken of them many times, which is quicker there. Raises `DataError` where an integer
-    does not fit.
+    Rows are taken of them many times, which is quicker there. Raises `RecordError` where an
+    integer does not fit.
     """
 
     def leaf(path: Any, value: Any) -> Any:
         if jnp.issubdtype(value.dtype, jax.dtypes.extended):
             return value
         name = jax.tree_util.keystr(path, simple=True, separator=".")
-        return specs.canonical(name, np.asarray(value))
+        host = np.asarray(value)
+        return arriving(name, host, host, range(len(host)))
 
     moved: dict[str, Any] = jax.tree_util.tree_map_with_path(leaf, others)
     return moved
@@ -176,7 +229,11 @@ def split_spec(
         if not hasattr(spec, "shape") or not spec.shape or specs.is_host_dtype(spec.dtype):
             raise DataError(f"field {name!r} is {spec}, not a sequence of numbers")
         if None in spec.shape[1:]:
-            raise DataError(f"field {name!r} differs in more than its length: {spec}")
+            raise DataError(
+                f"field {name!r} has the shape {spec.shape}, in which an axis after the first "
+                f"differs from record to record; only the first may, so that a sampler's windows "
+                f"of records that differ in length cannot be batched"
+            )
     check_names(element_spec, limits, suffixes)
     others = {name: spec for name, spec in element_spec.items() if name not in limits}
     for path, leaf in jax.tree_util.tree_leaves_with_path(others):

@@ -19,13 +19,12 @@ class Stacker:
         then, and these fields are arrays or lists of numbers.
 
     Raises `DataError` where an element is no dict and has to be, lacks a sequence, or has a field
-    called `valid_mask`.
+    called `valid_mask` or by anything but a string.
     """
 
     def __init__(self, first: Any, sequences: Collection[str] = ()) -> None:
         self._sequences: dict[str, Any] = dict.fromkeys(sequences)
-        if isinstance(first, dict):
-            specs.check_no_mask(first)
+        check_names(first, "element 0")
         rest = self._rest(first, 0)
         self._structure: Any = jax.tree.structure(rest)
         flat = type(rest) is dict and jax.tree_util.all_leaves(rest.values())
@@ -46,7 +45,8 @@ class Stacker:
         zeros (None for strings). Sequences come as 1-D arrays of arrays, without the rest. A
         pytree that is not a dict stands under "data".
 
-        Raises `DataError` for an element unlike the first, and an integer that does not fit.
+        Raises `DataError` for an element unlike the first, an integer that does not fit, and a
+        sequence of which no element tells the dtype.
         """
         if self._sequences:
             rest = [self._rest(element, i) for i, element in enumerate(elements, number)]
@@ -143,18 +143,29 @@ class Stacker:
                 else:
                     check_sequence(sequence, like, where, "the first")
             column[i] = sequence
-        if like is not None:
-            for i in unknown:
-                column[i] = like[:0]
+        if like is None:
+            raise DataError(
+                f"element {number}[{name!r}] is an empty list, and so are all of its window, which "
+                f"tells no dtype; give the first as an array with a dtype"
+            )
+        for i in unknown:
+            column[i] = like[:0]
         return column
 
     def _refuse_structure(self, elements: Sequence[Any], number: int) -> None:
         for i, element in enumerate(elements, number):
-            if jax.tree.structure(element) != self._structure:
-                raise DataError(
-                    f"element {i} has the structure {jax.tree.structure(element)}; "
-                    f"the first has {self._structure}"
-                )
+            check_names(element, f"element {i}")
+            structure = jax.tree.structure(element)
+            if structure == self._structure:
+                continue
+            has, wanted = _paths(structure), _paths(self._structure)
+            if missing := [path for path in wanted if path not in has]:
+                raise DataError(f"element {i} has no {missing[0]}, which the first has")
+            if extra := [path for path in has if path not in wanted]:
+                raise DataError(f"element {i} has {extra[0]}, which the first has not")
+            raise DataError(
+                f"element {i} has the structure {structure}; the first has {self._structure}"
+            )
 
     def _refuse_leaf(
         self, elements: Sequence[Any], column: Sequence[Any], leaf_number: int, number: int
@@ -168,6 +179,26 @@ class Stacker:
                                 f"{_shown(spec)}")  # fmt: skip
 
 
+def check_names(element: Any, name: str) -> None:
+    """Raise `DataError` where a field is called `valid_mask`, or by anything but a string."""
+    if not isinstance(element, dict):
+        return
+    specs.check_no_mask(element)
+    for key in element:
+        if not isinstance(key, str):
+            raise DataError(
+                f"{name} has a field called {key!r}, which cannot be sorted among names such as "
+                f"{specs.VALID_MASK!r}; call it {str(key)!r}"
+            )
+
+
+def _paths(structure: Any) -> list[str]:
+    """Return the paths of all leaves."""
+    whole = jax.tree.unflatten(structure, range(structure.num_leaves))
+    paths = jax.tree_util.tree_leaves_with_path(whole)
+    return [jax.tree_util.keystr(path) or "single value" for path, _ in paths]
+
+
 def leaf_spec(leaf: Any, name: str) -> tuple[Any, Any]:
     """Return (shape, dtype) of a leaf; the dtype is `str` or `bytes` for text.
 
@@ -177,6 +208,7 @@ def leaf_spec(leaf: Any, name: str) -> tuple[Any, Any]:
         return (), bytes if isinstance(leaf, bytes) else str
     if not hasattr(leaf, "dtype") and not isinstance(leaf, bool | int | float | complex):
         raise DataError(f"{name} is {leaf!r}, which is no array, number or string")
+    check_plain(leaf, name)
     array = leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
     if isinstance(leaf, int) and array.dtype == object:
         raise DataError(f"{name} is {leaf}, which fits no dtype; leave the field out")
@@ -190,6 +222,17 @@ def leaf_spec(leaf: Any, name: str) -> tuple[Any, Any]:
     if kinds <= {str} or kinds == {bytes}:
         return tuple(array.shape), bytes if bytes in kinds else str
     raise DataError(f"{name} is {leaf!r}, an array of neither numbers nor strings")
+
+
+def check_plain(leaf: Any, name: str) -> None:
+    """Raise `DataError` for the kinds of numpy array that do not survive stacking."""
+    if isinstance(leaf, np.ma.MaskedArray):
+        raise DataError(
+            f"{name} is a masked array, whose mask would be lost; fill it, and give the mask as a "
+            f"field of its own"
+        )
+    if isinstance(leaf, np.matrix):
+        raise DataError(f"{name} is a np.matrix; make it an array (np.asarray)")
 
 
 def is_like(leaf: Any, spec: tuple[Any, Any]) -> bool:
@@ -220,12 +263,17 @@ def as_sequence(value: Any, name: str) -> Any:
     """
     if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.extended):
         raise DataError(f"{name} is {value.dtype}; only numbers can be padded")
+    check_plain(value, name)
     try:
         array = np.asarray(value)
     except ValueError as error:
         raise DataError(f"{name} is no array: {error}") from error
     if array.dtype.kind in "OSU":
         raise DataError(f"{name} is {value!r}, which is not a sequence of numbers that fit")
+    if array.dtype.names:
+        raise DataError(f"{name} has the fields {array.dtype.names}; make them fields of a dict")
+    if array.dtype.kind not in "biufc" and not jnp.issubdtype(array.dtype, np.number):
+        raise DataError(f"{name} is of dtype {array.dtype}, which JAX has not; convert it")
     if array.ndim == 0:
         raise DataError(f"{name} is the single value {value!r}, not a sequence")
     return array

@@ -1,6 +1,7 @@
 """The base of batchers whose grouping depends on the records: they work in windows of records."""
 
 import itertools
+import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 from flax import nnx
 
 from penstock import BatcherModule, DataError, StructuralConfig, specs
+from penstock_batchers.sequences import RecordError
 from penstock_batchers.stacking import Stacker
 
 
@@ -27,32 +29,37 @@ class WindowedBatcher(BatcherModule):
     def window_size(self, batch_size: int) -> int:
         """Return the number of records in a window."""
         specs.check_batch_size(batch_size)
-        return int(self.config.window) * batch_size
+        return min(int(self.config.window) * batch_size, sys.maxsize)
 
     def batches_of_window(
         self, records: dict[str, Any], *, batch_size: int
-    ) -> Iterator[tuple[dict[str, Any], Any]]:
+    ) -> Iterator[tuple[dict[str, Any], Any, Any]]:
         """Yield what `collate_window` does."""
         raise NotImplementedError(f"{type(self).__name__} must define batches_of_window")
 
     def collate_window(
         self, records: dict[str, Any], *, batch_size: int
-    ) -> Iterator[tuple[dict[str, Any], Any]]:
-        """Yield the batches of one window, each with the records whose first piece it holds.
+    ) -> Iterator[tuple[dict[str, Any], Any, Any]]:
+        """Yield (batch, records whose first piece it holds, keys of its rows) of one window.
 
         records: dict of arrays with one leading axis, up to `window_size(batch_size)` long; a
             sequence field may be a 1-D array of arrays.
 
         The records are int64 positions in the window, in row order. Every record is in exactly one
         batch; a short batch is padded and masked; no records give no batch. Raises `DataError` for
-        records that do not fit.
+        records that do not fit; where it is about one, its attribute `row` is that one's position.
+
+        The keys are int64 (batch_size,), a number for each row that no other row of the window has:
+        of a row that holds a record, or begins with it, the record's position in the window; where
+        the record was split, of its piece p, from 0, that position and p times the number of
+        records. Rows of padding have any number.
         """
-        for batch, rows in self.batches_of_window(records, batch_size=batch_size):
+        for batch, rows, keys in self.batches_of_window(records, batch_size=batch_size):
             for name in self.config.fields:
                 mask = batch[f"{name}_mask"]
                 self._filled += int(np.count_nonzero(mask))
                 self._positions += mask.size
-            yield batch, rows
+            yield batch, rows, keys
 
     def process(
         self,
@@ -84,12 +91,14 @@ class WindowedBatcher(BatcherModule):
             stacker = stacker or Stacker(group[0], self.config.fields)
             records = stacker.stack(group, number, len(group))
             try:
-                for batch, rows in self.collate_window(records, batch_size=batch_size):
+                for batch, rows, _ in self.collate_window(records, batch_size=batch_size):
                     if drop_remainder and not batch[specs.VALID_MASK].all():
                         dropped = self._skipped_count.get_value() + len(rows)
                         self._skipped_count.set_value(dropped)
                     else:
                         yield batch
+            except RecordError as error:
+                raise DataError(f"element {number + error.row}: {error.said}") from None
             except DataError as error:
                 error.add_note(f"the window begins with element {number}")
                 raise

@@ -1,6 +1,6 @@
 """How decoded features lie in a batch: fixed, padded or ragged."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -9,10 +9,9 @@ import numpy as np
 
 from penstock import ConfigError, DataError, specs
 from penstock.errors import Problem, did_you_mean
-from penstock_tfds.buffers import aligned, fresh
 from penstock_tfds.features import Kept
 
-Take = Callable[[int], Any]
+_ALIGNMENT = 64  # what XLA wants of memory that it takes as it is, without a copy
 
 
 @attrs.frozen(eq=False)
@@ -41,16 +40,14 @@ class Leaf:
         """Where the true lengths are that padding hides."""
         return (*self.name[:-1], f"{self.name[-1]}_length")
 
-    def allocate(self, size: int, take: Take = fresh) -> Any:
-        """Return an array for `size` records, zeros where it is padded; `take` gives memory."""
-        shape = self.shape if self.target is None else self.target
-        if self.is_ragged or self.dtype.hasobject:
-            filling = None if self.target is None else b""
-            return np.full(size if self.is_ragged else (size, *shape), filling, object)
-        array = aligned((size, *(axis or 0 for axis in shape)), self.dtype, take)
+    def allocate(self, size: int) -> Any:
+        """Return an array for `size` records."""
+        if self.is_ragged:
+            return np.empty(size, object)
         if self.target is not None:
-            array[...] = 0
-        return array
+            return _aligned((size, *self.target), self.dtype, fill=True)
+        fixed = tuple(axis or 0 for axis in self.shape)
+        return _aligned((size, *fixed), self.dtype, fill=False)
 
     def allocate_lengths(self, size: int) -> Any:
         """Return an array for the true lengths of `size` records, or None where none is needed."""
@@ -117,10 +114,10 @@ class Layout:
                 _set(spec, leaf.length_name, lengths)
         return spec
 
-    def allocate(self, size: int, take: Take = fresh) -> Arrays:
+    def allocate(self, size: int) -> Arrays:
         """Return arrays for `size` records; ragged leaves are arrays of objects."""
         return Arrays(
-            [leaf.allocate(size, take) for leaf in self.leaves],
+            [leaf.allocate(size) for leaf in self.leaves],
             [leaf.allocate_lengths(size) for leaf in self.leaves],
         )
 
@@ -237,6 +234,17 @@ def _set(tree: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
     for key in path[:-1]:
         tree = tree.setdefault(key, {})
     tree[path[-1]] = value
+
+
+def _aligned(shape: tuple[int, ...], dtype: Any, *, fill: bool) -> Any:
+    """Return an array whose memory XLA can take over as it is; zeros where it has to be filled."""
+    if dtype.hasobject:
+        return np.full(shape, b"", object) if fill else np.empty(shape, object)
+    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    make = np.zeros if fill else np.empty
+    memory = make(size + _ALIGNMENT, np.uint8)
+    offset = -memory.ctypes.data % _ALIGNMENT
+    return memory[offset : offset + size].view(dtype).reshape(shape)
 
 
 def _pad(into: Any, value: Any, name: tuple[str, ...]) -> list[int]:

@@ -14,7 +14,6 @@ import numpy as np
 
 from penstock import DataError
 from penstock_tfds.bad_records import BadRecord, BadRecords, budget_count
-from penstock_tfds.buffers import Buffers
 from penstock_tfds.config import TFDSConfig
 from penstock_tfds.decode import Decoder, make_decoder
 from penstock_tfds.layout import Arrays
@@ -47,7 +46,6 @@ class Split:
     identity: str
     threads: int
     decode_seconds: list[float] = attrs.field(init=False, factory=lambda: [0.0])
-    _buffers: Buffers = attrs.field(init=False, factory=Buffers)
     # Its threads end when it is garbage collected.
     _pool: ThreadPoolExecutor | None
 
@@ -60,7 +58,7 @@ class Split:
         A bad record that is skipped leaves its row blank: `left_out` tells which. Raises
         `DataError` for numbers out of range, and as `BadRecords.add` does.
         """
-        arrays = self.decoder.layout.allocate(len(numbers), self._buffers.take)
+        arrays = self.decoder.layout.allocate(len(numbers))
         self.fill(numbers, arrays)
         return arrays
 

@@ -297,3 +297,47 @@ def test_schema_is_printed_or_written(tmp_path):
     assert call("schema", "--json").stdout.count("\n") == 1
     call("schema", "-o", str(tmp_path / "s.json"))
     assert json.loads((tmp_path / "s.json").read_text())["$defs"]["source"]
+
+
+def test_a_dollar_in_a_path_survives_every_round_trip(tmp_path):
+    import attrs
+
+    from penstock import StructuralConfig
+    from penstock.config import path_field, structure, unstructure
+    from penstock.document import filled
+
+    @attrs.frozen(kw_only=True)
+    class Config(StructuralConfig):
+        folder: str | None = path_field(default=None)
+        other: str | None = path_field(default=None)
+
+    made = structure(Config, {"folder": "a$$HOME"})
+    assert made.folder == "a$HOME"
+    for mapping in (filled(made), unstructure(made, name_component=lambda kind, value: value)):
+        assert mapping["folder"] == "a$$HOME"
+        again = structure(Config, {"folder": mapping["folder"]})
+        assert again == made
+
+
+@pytest.mark.parametrize("wrong", [None, b"x", {1}])
+def test_what_cannot_be_a_component_is_no_live_object(wrong):
+    from penstock.document import parse_config
+
+    with pytest.raises(ConfigError, match="source"):
+        parse_config({"batch_size": 1, "source": wrong})
+
+
+def test_a_file_of_another_kind_is_not_written():
+    from penstock.document import write_text
+
+    with pytest.raises(ConfigError, match=r"'\.txt' is none of \.toml, \.json, \.yaml"):
+        write_text({}, ".txt")
+
+
+@pytest.mark.parametrize("name", ["deep.json", "deep.yaml"])
+def test_a_file_that_nests_without_end_does_not_parse(tmp_path, name):
+    from penstock.document import read_mapping
+
+    (tmp_path / name).write_text("[" * 50_000)
+    with pytest.raises(ConfigError, match="does not parse"):
+        read_mapping(tmp_path / name)

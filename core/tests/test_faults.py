@@ -267,3 +267,30 @@ def test_a_spawned_process_rebuilds_the_registry(site, tmp_path):
     assert same
     assert made == [0, 1]
     assert {"far/far-one", "code/here"} <= set(names)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "class Own(BaseException): pass\nraise Own('no')",
+        "class Mute(Exception):\n    def __str__(self): raise OSError\nraise Mute",
+        "raise SystemExit(0)",
+    ],
+)
+def test_whatever_a_plugin_raises_when_it_is_imported_breaks_it_alone(site, code):
+    site("odd", code)
+    with pytest.warns(PluginWarning, match="left out: plugin 'odd'"):
+        assert registry.available("source")
+    assert set(registry.broken_plugins()) == {"odd"}
+
+
+def test_a_target_that_ends_the_process_is_broken(site, tmp_path):
+    site(
+        "quits",
+        "from penstock import Component, hookimpl\nPENSTOCK_API = 1\n"
+        "@hookimpl\ndef penstock_components():\n"
+        "    yield Component(kind='stage', name='quits', target='plugin_quits_gone:x')\n",
+    )
+    (tmp_path / "plugin_quits_gone.py").write_text("raise SystemExit(0)")
+    with pytest.raises(BrokenPluginError, match="SystemExit: 0"):
+        registry.create("stage", "quits")

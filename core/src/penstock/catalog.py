@@ -48,19 +48,21 @@ def scan() -> Found:
     `BrokenPluginError` where a plugin looks names up while it is being imported.
     """
     global _scanned, _scanning
-    if _scanned is None:
+    found = _scanned  # another thread may refresh it
+    if found is None:
         with _lock:
             if _scanning:
                 raise BrokenPluginError("components were looked up by a plugin's own import")
-            if _scanned is None:
+            found = _scanned
+            if found is None:
                 _scanning = True
                 try:
-                    _scanned = discover(import_limit=_import_limit)
+                    found = _scanned = discover(import_limit=_import_limit)
                 finally:
                     _scanning = False
-                for failure in _scanned.broken.values():
+                for failure in found.broken.values():
                     warnings.warn(f"left out: {failure}", PluginWarning, stacklevel=3)
-    return _scanned
+    return found
 
 
 def register(
@@ -109,12 +111,12 @@ def temporary() -> Iterator[None]:
 
     Plugins that were installed meanwhile are seen afterwards only through `refresh`, as always.
     """
+    global _registered
     before = dict(_registered)
     try:
         yield
     finally:
-        _registered.clear()
-        _registered.update(before)
+        _registered = before  # at once, since other threads may be looking names up
 
 
 def available(kind: str | None = None, *, capability: str | None = None) -> list[Component]:
@@ -231,5 +233,5 @@ def collect(hook: str) -> Iterator[tuple[str, Any]]:
         try:
             for item in function():
                 yield namespace, item
-        except Exception as error:  # noqa: BLE001 (a plugin's fault; the caller tells of it)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 (the caller tells of it)
             yield namespace, error

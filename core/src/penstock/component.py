@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import pluggy
 
-from penstock.errors import BrokenPluginError, ConfigError, Problem
+from penstock.errors import BrokenPluginError, ConfigError, Problem, in_words
 
 API_LEVEL = 1
 CODE = "code"  # the namespace of what `penstock.register` offers
@@ -121,10 +121,9 @@ class Component:
             value: Any = importlib.import_module(module_name)
             for part in attribute.split("."):
                 value = getattr(value, part)
-        except Exception as error:  # a plugin's module may fail in any way; it is chained
+        except (Exception, SystemExit) as error:  # a plugin's module may fail in any way
             raise BrokenPluginError(
-                f"{self.origin}: its {role} {where!r} could not be loaded: "
-                f"{type(error).__name__}: {error}"
+                f"{self.origin}: its {role} {where!r} could not be loaded: {in_words(error)}"
             ) from error
         return value
 

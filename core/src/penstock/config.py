@@ -1,5 +1,6 @@
 """Config classes, and the way from a mapping to one with all its problems told at once."""
 
+import enum
 import math
 import os
 import string
@@ -208,9 +209,11 @@ def structure(
     complete = all(f.default is not attrs.NOTHING or k in values for k, f in fields.items())
     if known_fields_are_good and complete:  # then the rules across fields can be tried too
         try:
-            made = cls(**values)
+            made = cls(**{fields[name].alias: value for name, value in values.items()})
         except ConfigError as error:
             problems.extend(p for p in error.at(path) if p not in problems)
+        except (ValueError, TypeError, OverflowError) as error:  # a rule of a plugin's own
+            problems.append(Problem(path, str(error)))
     if problems:
         raise ConfigError(problems)
     return made
@@ -312,7 +315,7 @@ def unstructure(
         value = getattr(config, field.name)
         default = field.default
         if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
-            default = default.factory()
+            default = default.factory(config) if default.takes_self else default.factory()
         if default is not attrs.NOTHING and (value is default or _same(value, default)):
             continue
         kind = field.metadata.get(COMPONENT)
@@ -320,8 +323,13 @@ def unstructure(
             named = [name_component(kind, v) for v in _as_tuple(value)]
             mapping[field.name] = named if isinstance(value, tuple) else named[0]
         else:
-            mapping[field.name] = _plain(value, name_component, identity_only)
+            mapping[field.name] = unexpanded(field, _plain(value, name_component, identity_only))
     return mapping
+
+
+def unexpanded(field: "attrs.Attribute[Any]", value: Any) -> Any:
+    """Return what stands in a config for the value of a field, which may be expanded there."""
+    return value.replace("$", "$$") if field.metadata.get(EXPAND) and value is not None else value
 
 
 def _plain(value: Any, name_component: Callable[[str, Any], Any], identity_only: bool) -> Any:
@@ -331,7 +339,7 @@ def _plain(value: Any, name_component: Callable[[str, Any], Any], identity_only:
         return [_plain(v, name_component, identity_only) for v in value]
     if isinstance(value, frozenset | set):
         return sorted(value)
-    return value
+    return value.value if isinstance(value, enum.Enum) else value
 
 
 def _as_tuple(value: Any) -> tuple[Any, ...]:

@@ -13,9 +13,9 @@ import pluggy
 
 from penstock import hookspecs
 from penstock.component import API_LEVEL, CODE, Component, Health
-from penstock.errors import BrokenPluginError, IncompatiblePluginError, pip_line
+from penstock.errors import BrokenPluginError, IncompatiblePluginError, in_words, pip_line
 from penstock.installed import EntryPoint, installed
-from penstock.watch import ImportTimeout, Watch
+from penstock.watch import Watch
 
 BUILTIN = "builtin"
 # The environment variables that hold names of plugins: an allow list, a deny list, preferences.
@@ -99,7 +99,9 @@ def discover(*, import_limit: float | None = None) -> Found:
                     module = _import(entry.value)
                     _add(found, module, entry)
                 found.seconds[entry.namespace] = time.perf_counter() - began
-            except (Exception, SystemExit, ImportTimeout) as error:  # noqa: BLE001 (its own fault)
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # noqa: BLE001 (its own fault, whatever it raises)
                 key = (
                     entry.namespace if owner == entry.dist else f"{entry.namespace} ({entry.dist})"
                 )
@@ -126,7 +128,7 @@ def _import(value: str) -> Any:
 
 def _failure(entry: EntryPoint, error: BaseException) -> BrokenPluginError:
     hide = f"mend or remove {entry.dist}, or hide it: PENSTOCK_PLUGINS_DISABLE={entry.namespace}"
-    said, mend = f"{type(error).__name__}: {error}", hide
+    said, mend = in_words(error), hide
     if isinstance(error, BrokenPluginError):
         said, mend = error.said, error.mend or hide
     incompatible = isinstance(error, IncompatiblePluginError)

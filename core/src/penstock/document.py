@@ -1,5 +1,6 @@
 """From a file or a mapping to the checked config of a pipeline; nothing is made of it yet."""
 
+import enum
 import json
 import os
 import tomllib
@@ -11,7 +12,7 @@ from typing import Any
 import attrs
 
 from penstock.builtin.config import MAX_SEED
-from penstock.config import boolean, component_field, integer, number, structure, text
+from penstock.config import boolean, component_field, integer, number, structure, text, unexpanded
 from penstock.errors import ConfigError, Problem
 from penstock.lines import located
 from penstock.registry import Use, parse, shortest_reference
@@ -107,7 +108,7 @@ def filled(config: Any) -> dict[str, Any]:
         fields = {} if config.config is None else filled(config.config)
         return {"use": shortest_reference(config.component), **fields}
     return {
-        field.name: _plain(getattr(config, field.name))
+        field.name: unexpanded(field, _plain(getattr(config, field.name)))
         for field in attrs.fields(type(config))
         if field.init
     }
@@ -120,7 +121,7 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if isinstance(value, frozenset | set):
         return sorted(value)
-    return value
+    return value.value if isinstance(value, enum.Enum) else value
 
 
 def write_text(mapping: Mapping[str, Any], suffix: str) -> str:
@@ -131,6 +132,8 @@ def write_text(mapping: Mapping[str, Any], suffix: str) -> str:
         return as_toml(mapping)
     if suffix == ".json":
         return json.dumps(mapping, indent=2) + "\n"
+    if suffix not in (".yaml", ".yml"):
+        raise ConfigError([Problem("", f"{suffix!r} is none of .toml, .json, .yaml, .yml")])
     import yaml
 
     made: str = yaml.safe_dump(dict(mapping), sort_keys=False)
@@ -152,12 +155,12 @@ def _parse_text(text: str, suffix: str) -> Any:
             return tomllib.loads(text)
         if suffix == ".json":
             return json.loads(text, object_pairs_hook=_unique)
-    except ValueError as error:  # both parsers' errors say line and column
+    except (ValueError, RecursionError) as error:  # both parsers' errors say line and column
         raise ConfigError([Problem("", f"does not parse: {error}")]) from error
     import yaml
 
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError as error:  # says line and column too
+    except (yaml.YAMLError, RecursionError) as error:  # says line and column too
         reason = " ".join(str(error).split())
         raise ConfigError([Problem("", f"does not parse: {reason}")]) from error

@@ -7,6 +7,14 @@ from difflib import get_close_matches
 from typing import NamedTuple
 
 
+def in_words(error: BaseException) -> str:
+    """Return an error's type and text; the type alone where its text cannot be had."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 (a plugin's error class may fail at this, too)
+        return type(error).__name__
+
+
 class PenstockError(Exception):
     """Base of all errors raised by Penstock itself."""
 

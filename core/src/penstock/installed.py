@@ -43,7 +43,7 @@ def installed() -> Installed:
             text = dist.read_text("entry_points.txt") or ""
             if ENTRY_POINT_GROUP not in text:
                 continue
-            rows = list(_group_rows(text))
+            rows = list(_group_rows(text.lstrip("\ufeff")))
             if rows:
                 name, version = _identity(dist)
         except Exception as error:  # noqa: BLE001 (any package may have broken metadata)
@@ -64,6 +64,10 @@ def installed() -> Installed:
                 read.entries.append(entry)
             elif os.path.realpath(first.location) != os.path.realpath(entry.location):
                 read.findings.append(_two_of_one_name(first, entry))
+            elif first.value != entry.value:
+                said = f"its entry point {namespace!r} is {first.value}, and {value} once more"
+                mend = "the second is passed over; give each module a namespace of its own"
+                read.findings.append(Health(f"dist {first.dist}", False, said, mend))
     read.entries.sort()
     return read
 

@@ -4,6 +4,7 @@ import contextlib
 import warnings
 import weakref
 from collections.abc import Mapping
+from datetime import date, time
 from typing import Any
 
 import attrs
@@ -29,6 +30,7 @@ from penstock.errors import (
     DeprecatedWarning,
     Problem,
     UnknownComponentError,
+    in_words,
 )
 from penstock.protocols import METHODS
 
@@ -78,6 +80,8 @@ def parse(kind: str, value: Any, path: str = "", defaults: Mapping[str, Any] | N
         raise ConfigError(
             [Problem(path, f'{value!r} is not a {kind}; write a table with use = "name"')]
         )
+    if value is None or isinstance(value, bytes | set | frozenset | date | time):
+        raise ConfigError([Problem(path, f"{value!r} is no {kind}")])
     if not isinstance(value, Mapping):
         return value
     if "use" not in value:
@@ -124,8 +128,8 @@ def config_class_of(component: Component) -> Any:
     else:
         try:
             attrs.resolve_types(config_class)
-        except NameError as error:
-            said = f"has an annotation that cannot be told: {error}"
+        except Exception as error:  # noqa: BLE001 (an annotation may be any code of a plugin's)
+            said = f"has an annotation that cannot be told: {in_words(error)}"
         for field in attrs.fields(config_class):
             if isinstance(field.default, list | dict | set | bytearray):
                 said = (

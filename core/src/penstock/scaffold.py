@@ -1,5 +1,6 @@
 """Make a new plugin from the template that comes with this package."""
 
+import keyword
 import re
 import sys
 from importlib import resources
@@ -11,6 +12,8 @@ from penstock.component import CODE
 from penstock.discovery import BUILTIN, FIRST_PARTY
 from penstock.errors import ConfigError, NotInstalledError, Problem, pip_line
 
+# Names of the template's own files, and words that a class of this name could not have.
+_RESERVED = {"config", "plugin", "none", "true", "false", "jax", "flax", "numpy"}
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
@@ -26,7 +29,8 @@ def make(name: str, kind: str, folder: Path) -> dict[str, Any]:
     if not _NAME.fullmatch(name) or not component:
         raise ConfigError([Problem("NAME", f"{name!r} is not kebab-case, such as 'my-{kind}'")])
     taken = {BUILTIN, CODE, *FIRST_PARTY, "penstock"}
-    if component in taken or module in sys.stdlib_module_names:
+    reserved = keyword.iskeyword(component) or component in _RESERVED
+    if component in taken or reserved or module in sys.stdlib_module_names:
         raise ConfigError([Problem("NAME", f"{name!r} is taken; choose another, as 'my-{name}'")])
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         said = f"{folder} has something in it; remove it, or give --into another folder"

@@ -98,8 +98,10 @@ class Prefetched(ClosableIterator):
         A thread that is blocked for longer ends by itself when that is over.
         """
         self._buffer.close()
-        if self._thread is not threading.current_thread():
+        try:
             self._thread.join(_PATIENCE)
+        except RuntimeError:  # the thread itself closes it; asking for its name fails at exit
+            return
 
 
 class _Buffer:

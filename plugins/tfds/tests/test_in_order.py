@@ -174,3 +174,13 @@ def test_records_that_a_file_lacks_are_unreadable():
 def test_array_record_files_at_an_address_are_refused():
     with pytest.raises(DataError, match="copy ArrayRecord files to a local folder"):
         records._reader([records.Part("gs://b/x", 0, 1)], "array_record", None, 1, True)
+
+
+@pytest.mark.parametrize("skip", [0, 99, 100, 150, 250, 299, 300, 339])
+def test_a_parquet_file_is_read_from_any_row_on_whatever_its_groups(tmp_path, skip):
+    from penstock_tfds.in_order import _parquet
+
+    arrow, parquet = pytest.importorskip("pyarrow"), import_module("pyarrow.parquet")
+    rows = [str(i).encode() for i in range(340)]
+    parquet.write_table(arrow.table({"data": rows}), tmp_path / "f", row_group_size=100)
+    assert list(_parquet(str(tmp_path / "f"), skip)) == rows[skip:]

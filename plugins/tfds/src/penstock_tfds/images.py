@@ -100,7 +100,7 @@ def _with_channels(image: Any, channels: int) -> Any:
     if channels in (3, 4):
         colour = np.broadcast_to(colour, (*image.shape[:2], 3))
     elif colour.shape[-1] == 3:
-        weights = np.array([6968, 23434, 2366])  # of 32768, as libpng weighs colours
+        weights = np.array([9798, 19235, 3735])  # of 32768, as TensorFlow has libpng weigh colours
         colour = (colour @ weights >> 15).astype(image.dtype)[..., None]
     if channels == 4:
         alpha = np.full_like(image[..., :1], most) if alpha is None else alpha

@@ -130,10 +130,10 @@ def _parquet(path: str, skip: int) -> Iterator[Raw]:
     except FileNotFoundError as error:
         raise missing_file(path) from error
     with file, pyarrow.parquet.ParquetFile(file) as table:
-        first, groups = 0, []
+        first, groups = 0, list[int]()
         for group in range(table.num_row_groups):
             rows = table.metadata.row_group(group).num_rows
-            if first + rows > skip:
+            if groups or first + rows > skip:
                 groups.append(group)
             else:
                 first += rows

@@ -21,8 +21,8 @@ from penstock_tfds.shards import Raw
 _LISTS = {"f": "float_list", "i": "int64_list", "u": "int64_list", "b": "int64_list",
           "O": "bytes_list"}  # fmt: skip
 # What the parsers and decoders raise for a record that is not what its features promise.
-UNDECODABLE = (DecodeError, AttributeError, LookupError, OSError, RuntimeError, TypeError,
-               ValueError, zlib.error, DataError)  # fmt: skip
+UNDECODABLE = (DecodeError, AttributeError, LookupError, OSError, OverflowError, RuntimeError,
+               TypeError, ValueError, zlib.error, DataError)  # fmt: skip
 
 Failure = tuple[int, Exception]
 Stored = list[Any]  # for each record, its features by key

@@ -190,3 +190,18 @@ def test_a_sharding_may_stand_for_a_part_of_the_batch():
         {"a": {"b": np.zeros(3), "c": ["s"]}, "d": np.ones(2)}, {"a": device, "d": None}
     )
     assert moved["a"]["b"].devices() == {device}
+
+
+def test_a_program_that_ends_inside_a_loop_says_nothing():
+    program = (
+        "import jax, numpy as np, penstock\n"
+        "class Records:\n"
+        "    def __len__(self): return 1000\n"
+        "    def element_spec(self): return {'x': jax.ShapeDtypeStruct((), np.int32)}\n"
+        "    def fetch(self, indices): return {'x': np.asarray(indices, np.int32)}\n"
+        "left = iter(penstock.Pipeline(source=Records(), batch_size=4))\n"
+        "next(left)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr

@@ -98,10 +98,9 @@ class Prefetched(ClosableIterator):
         A thread that is blocked for longer ends by itself when that is over.
         """
         self._buffer.close()
-        try:
+        # At the interpreter's exit it has ended, and nothing else can be asked of `threading` then.
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(_PATIENCE)
-        except RuntimeError:  # the thread itself closes it; asking for its name fails at exit
-            return
 
 
 class _Buffer:

@@ -337,6 +337,11 @@ def _plain(value: Any, name_component: Callable[[str, Any], Any], identity_only:
         return unstructure(value, name_component=name_component, identity_only=identity_only)
     if isinstance(value, tuple | list):
         return [_plain(v, name_component, identity_only) for v in value]
+    return plain_leaf(value)
+
+
+def plain_leaf(value: Any) -> Any:
+    """Return a set as a sorted list and an enum's member as its value; others as they are."""
     if isinstance(value, frozenset | set):
         return sorted(value)
     return value.value if isinstance(value, enum.Enum) else value

@@ -14,7 +14,6 @@ import numpy as np
 from flax import nnx
 
 from penstock import specs
-from penstock.errors import DataError
 from penstock.plan import Step
 
 _TOGETHER = 4  # batches in one dispatch: measured best on a CPU, where more leave the cache
@@ -66,11 +65,6 @@ class DevicePath:
         nnx.update((modules, stages.modules), state)
         return (carry, outputs) if with_carry else outputs
 
-    def holds(self, steps: Sequence[Step]) -> bool:
-        """Return whether there is a record of each number in the steps."""
-        length = len(self._stream.source)
-        return all(s.indices.min() >= 0 and s.indices.max() < length for s in steps)
-
     def traced(self, source: Any, modules: Any, epoch: Any, offset: Any) -> dict[str, Any]:
         """Return the batch at a place that is traced, as is what `source` and `modules` hold.
 
@@ -103,19 +97,15 @@ class DevicePath:
         """
         stream, number = self._stream, len(steps)
         shape = (number, stream.batch_size, *steps[0].indices.shape[1:])
-        rows = np.zeros(shape, np.int32)
+        rows = np.zeros(shape, np.int64)
         counts = np.empty(number, np.int32)
         epochs, positions = np.empty(number, np.uint32), np.empty(number, np.uint32)
-        length = len(stream.source)
         for i, step in enumerate(steps):
-            indices = step.indices
-            if indices.size and not (indices.min() >= 0 and indices.max() < length):
-                wrong = indices[(indices < 0) | (indices >= length)].reshape(-1)[0]
-                raise DataError(f"there is no record {wrong}; records go from 0 to {length - 1}")
-            counts[i] = len(indices)
-            rows[i, : len(indices)] = indices
+            counts[i] = len(step.indices)
+            rows[i, : counts[i]] = step.indices
             epochs[i], positions[i] = divmod(step.start, stream.plan.records_per_epoch)
-        return rows, counts, epochs, positions
+        specs.check_numbers(rows, len(stream.source))
+        return rows.astype(np.int32), counts, epochs, positions
 
     def _several(self, fixed: Any, parameters: Any, data: Any, table: Any) -> list[Any]:
         modules = nnx.merge(fixed, parameters)

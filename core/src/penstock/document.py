@@ -1,6 +1,5 @@
 """From a file or a mapping to the checked config of a pipeline; nothing is made of it yet."""
 
-import enum
 import json
 import os
 import tomllib
@@ -12,7 +11,16 @@ from typing import Any
 import attrs
 
 from penstock.builtin.config import MAX_SEED
-from penstock.config import boolean, component_field, integer, number, structure, text, unexpanded
+from penstock.config import (
+    boolean,
+    component_field,
+    integer,
+    number,
+    plain_leaf,
+    structure,
+    text,
+    unexpanded,
+)
 from penstock.errors import ConfigError, Problem
 from penstock.lines import located
 from penstock.registry import Use, parse, shortest_reference
@@ -119,9 +127,7 @@ def _plain(value: Any) -> Any:
         return filled(value)
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
-    if isinstance(value, frozenset | set):
-        return sorted(value)
-    return value.value if isinstance(value, enum.Enum) else value
+    return plain_leaf(value)
 
 
 def write_text(mapping: Mapping[str, Any], suffix: str) -> str:

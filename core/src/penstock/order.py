@@ -35,7 +35,7 @@ def epoch_indices(
     return indices
 
 
-def traced_indices(epoch: Any, positions: Any, n: int, *, seed: int, stream: int = 0) -> Any:
+def traced_indices(epoch: Any, positions: Any, n: int, *, seed: Any, stream: int = 0) -> Any:
     """Return where int32 `positions` of an epoch (uint32) go, inside a function that JAX traces."""
     keys = shuffle.round_keys(n, seed, epoch, stream, xp=jnp)
     return shuffle.permute(positions, n, keys, xp=jnp, while_loop=jax.lax.while_loop)

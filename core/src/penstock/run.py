@@ -2,14 +2,14 @@
 
 import itertools
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import Any, cast
 
 import attrs
 import numpy as np
 
 from penstock.device import DevicePath
-from penstock.errors import PenstockError
+from penstock.errors import DataError, PenstockError
 from penstock.placement import agree, as_in_this_thread
 from penstock.plan import TRAIN, Step, StreamPlan
 from penstock.prefetch import Prefetched
@@ -128,6 +128,7 @@ class Run:
         clock = self.timing.clock
         before, inside = split_counters(self.counters)
         together = 1  # the first batch comes by itself: it is waited for
+        late = self._late
         while True:
             clock.enter("plan")
             step = next(planned, None)
@@ -137,9 +138,9 @@ class Run:
             stream = self.streams[step.stream]
             if stream.made_on_device:
                 path = cast(DevicePath, stream.device_path)
-                alone = self._late or not self.prefetch
+                alone = late or not self.prefetch
                 steps, planned = _alike(step, planned, 1 if alone else min(together, path.together))
-                yield from steps if self._late else self._on_device(path, steps)
+                yield from steps if late else self._on_device(path, steps)
                 step, together = steps[-1], path.together
             else:
                 with _told(step):
@@ -149,16 +150,14 @@ class Run:
     def _on_device(self, path: DevicePath, steps: list[Step]) -> Iterator[Step]:
         """Yield the steps with their batches, made in one dispatch."""
         self.timing.clock.enter("stages")
-        if len(steps) < path.together or not path.holds(steps):
-            for step in steps:  # an error comes at its own step
+        if len(steps) == path.together:
+            with suppress(DataError), _told(steps[0]):  # it comes below, at its own step
+                for step, batch in zip(steps, path.batches(steps), strict=True):
+                    step.batch = batch
+        for step in steps:
+            if step.batch is None:
                 with _told(step):
                     (step.batch,) = path.batches([step])
-                yield step
-            return
-        with _told(steps[0]):
-            batches = path.batches(steps)
-        for step, batch in zip(steps, batches, strict=True):
-            step.batch = batch
             yield step
 
     def _finished(self, made: Any, clock: Clock) -> Step:

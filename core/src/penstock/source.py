@@ -14,7 +14,6 @@ from penstock.config import StructuralConfig
 from penstock.errors import ConfigError, Problem, StateError
 from penstock.module import StructuralModule, take_config_fields, with_seed
 from penstock.order import epoch_indices, traced_indices
-from penstock.shuffle import permute, round_keys
 
 _ELEMENTS = 256
 _IN_STATE = ("shuffle", "seed")  # fields of the config that may change while it is used
@@ -144,9 +143,8 @@ class SourceModule(StructuralModule):
         if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
             key = jax.random.key_data(key)
         words = key.reshape(-1)
-        keys = round_keys(self.length, words[0], words[-1], xp=jnp)
         positions = (start + jnp.arange(size, dtype=jnp.int32)) % self.length
-        return permute(positions, self.length, keys, xp=jnp, while_loop=jax.lax.while_loop)
+        return traced_indices(words[-1], positions, self.length, seed=words[0])
 
     def reset(self, seed: int | None = None) -> None:
         """Go back to the first record of epoch 0, with another seed where one is given.

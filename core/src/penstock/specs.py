@@ -112,6 +112,13 @@ def count_records(records: Any) -> int:
     return int(next(iter(lengths.values())) or 0)
 
 
+def check_numbers(numbers: Any, length: int) -> None:
+    """Raise `DataError` where one of an array of record numbers is none of `length` records."""
+    if numbers.size and not (numbers.min() >= 0 and numbers.max() < length):
+        wrong = numbers[(numbers < 0) | (numbers >= length)][0]
+        raise DataError(f"there is no record {wrong}; records go from 0 to {length - 1}")
+
+
 def canonical(name: str, array: Any) -> Any:
     """Return `array` with the dtype that arrives on a device, its values unchanged.
 

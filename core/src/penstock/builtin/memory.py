@@ -71,9 +71,7 @@ class ArraySource(SourceModule):
 
     def fetch(self, indices: Any) -> dict[str, Any]:
         numbers = np.asarray(indices, np.int64)
-        if numbers.size and not (numbers.min() >= 0 and numbers.max() < self.length):
-            wrong = numbers[(numbers < 0) | (numbers >= self.length)][0]
-            raise DataError(f"there is no record {wrong}; records go from 0 to {self.length - 1}")
+        specs.check_numbers(numbers, self.length)
         _ = self.data
         gathered: dict[str, Any] = _gather(self._data, numbers.astype(np.int32))
         host = jax.tree.map(lambda value: value[numbers], dict(self._host))

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import attrs
 import numpy as np
 
-from penstock import DataError
+from penstock import DataError, specs
 from penstock_tfds.in_order import InOrder, format_reader, remote_tfrecord
 from penstock_tfds.offsets import OffsetCache
 from penstock_tfds.paths import is_remote
@@ -52,9 +52,7 @@ class Records:
 
     def check(self, numbers: Any) -> None:
         """Raise `DataError` for a number out of range."""
-        if len(numbers) and not (numbers.min() >= 0 and numbers.max() < len(self)):
-            wrong = numbers[(numbers < 0) | (numbers >= len(self))][0]
-            raise DataError(f"there is no record {wrong}; records go from 0 to {len(self) - 1}")
+        specs.check_numbers(numbers, len(self))
 
     def locate(self, number: int) -> tuple[str, int]:
         """Return the file of a record, and its number therein."""

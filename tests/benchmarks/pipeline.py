@@ -216,9 +216,7 @@ def overhead():
     seconds = alternate(functions, rounds=7)
     for name in list(functions)[1:]:
         each = 1e6 * (seconds[name] - seconds["bare"]) / len(rows)
-        report(
-            f"us a step beyond a bare gather, {name}", each, "at most 30", "records on the device"
-        )
+        figure(f"a step beyond a bare gather, {name}", each, "us", "30")
 
 
 def copied():

@@ -3,9 +3,9 @@
 import importlib.metadata
 import re
 
-project = "Penstock"
-author = "The Penstock developers"
-version = release = importlib.metadata.version("penstock")
+project = "Feedrace"
+author = "The Feedrace developers"
+version = release = importlib.metadata.version("feedrace")
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 exclude_patterns = ["_build", "examples"]
 html_theme = "furo"

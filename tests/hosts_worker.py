@@ -19,8 +19,8 @@ def main(arguments):
     import numpy as np
     from flax import nnx
 
-    import penstock
-    from penstock import state
+    import feedrace
+    from feedrace import state
 
     fetched = []
 
@@ -54,18 +54,18 @@ def main(arguments):
     source = Records()
     if arguments["source"] == "memory":
         data = source.fetch(np.arange(50))
-        source = penstock.create("source", "memory", data=data)
+        source = feedrace.create("source", "memory", data=data)
         fetched.clear()
     if arguments["source"] == "ragged":
         data = {
             "words": [np.arange(i % 6 + 1) for i in range(50)],
             **source.fetch(np.arange(50)),
         }
-        source = penstock.create("source", "memory", data=data)
+        source = feedrace.create("source", "memory", data=data)
     stages = [on_host, noise] if arguments["source"] == "host" else [noise]
     if arguments["source"] == "memory":
         stages = [lambda batch: {**batch, "image": batch["image"] * 2}, noise]
-    pipeline = penstock.Pipeline(
+    pipeline = feedrace.Pipeline(
         source=source,
         batch_size=arguments.get("batch_size", 8),
         stages=stages,
@@ -132,7 +132,7 @@ def checkpointed(pipeline, arguments):
     import orbax.checkpoint as ocp
     from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-    from penstock.checkpoint import PipelineRestore, PipelineSave
+    from feedrace.checkpoint import PipelineRestore, PipelineSave
 
     mesh = jax.make_mesh((4,), ("data",), (AxisType.Auto,))
     rows = NamedSharding(mesh, PartitionSpec("data"))

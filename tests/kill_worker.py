@@ -7,8 +7,8 @@ import time
 import jax
 import numpy as np
 
-import penstock
-from penstock import state
+import feedrace
+from feedrace import state
 
 given = globals()
 log, saved, pause = given["log"], given["saved"], given["pause"]
@@ -27,7 +27,7 @@ class Records:
         return {"x": np.asarray(indices, np.int32)}
 
 
-pipeline = penstock.Pipeline(
+pipeline = feedrace.Pipeline(
     source=Records(),
     batch_size=7,
     sampler={"use": "epoch-aware", "num_epochs": 3, "seed": 9},

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from penstock import ConfigError, build
+from feedrace import ConfigError, build
 
 
 def test_a_callback_stream_may_have_another_batcher():

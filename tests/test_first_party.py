@@ -1,18 +1,18 @@
 """The plugins of this workspace are what the core says of them where they are not installed."""
 
-from penstock import catalog, inspection
-from penstock.discovery import FIRST_PARTY
+from feedrace import catalog, inspection
+from feedrace.discovery import FIRST_PARTY
 
 
 def test_the_core_knows_every_first_party_name_and_no_other():
     for extra, names in FIRST_PARTY.items():
         declared = {
-            f"{c.kind}/{c.name}" for c in catalog.available() if c.dist == f"penstock-{extra}"
+            f"{c.kind}/{c.name}" for c in catalog.available() if c.dist == f"feedrace-{extra}"
         }
         assert set(names) == declared, extra
 
 
 def test_every_plugin_here_is_sound():
-    findings = [f for extra in FIRST_PARTY for f in inspection.check(f"penstock-{extra}")]
+    findings = [f for extra in FIRST_PARTY for f in inspection.check(f"feedrace-{extra}")]
     assert len(findings) > 2 * len(FIRST_PARTY)
     assert [finding for finding in findings if not finding.ok] == []

@@ -66,19 +66,19 @@ def followed(environment, tmp_path_factory):
 
 def test_the_guide_says_what_is_to_be_done(followed):
     lines = list(followed[1])
-    assert lines[0].startswith("pip install 'penstock[")
-    assert [line for line in lines if line.startswith("penstock")] == [
-        "penstock plugins new my-sampler --kind sampler",
-        "penstock run backwards.toml",
-        "penstock plugins check .",
+    assert lines[0].startswith("pip install 'feedrace[")
+    assert [line for line in lines if line.startswith("feedrace")] == [
+        "feedrace plugins new my-sampler --kind sampler",
+        "feedrace run backwards.toml",
+        "feedrace plugins check .",
     ]
 
 
 def test_the_new_sampler_is_used_by_its_name(followed, environment):
     folder, printed = followed
-    assert "train: 6 steps, 10 records" in printed["penstock run backwards.toml"]
+    assert "train: 6 steps, 10 records" in printed["feedrace run backwards.toml"]
     program = (
-        "import penstock; print([x for batch in penstock.load('backwards.toml')"
+        "import feedrace; print([x for batch in feedrace.load('backwards.toml')"
         " for x in batch['x'][batch['valid_mask']].round(1).tolist()])"
     )
     out = run("python", "-c", program, cwd=folder, env=environment)
@@ -88,7 +88,7 @@ def test_the_new_sampler_is_used_by_its_name(followed, environment):
 
 def test_check_is_green_and_its_own_tests_pass(followed):
     _, printed = followed
-    checked = printed["penstock plugins check ."].splitlines()
+    checked = printed["feedrace plugins check ."].splitlines()
     assert len(checked) == 3
     assert all(line.startswith("ok  ") for line in checked)
     assert re.search(r"\d+ passed", printed["pytest"])
@@ -99,27 +99,27 @@ def test_the_example_is_found_by_name_once_its_wheel_is_installed(
     followed, environment, tmp_path, tmp_path_factory
 ):
     """Another install of it on the path, next to this one, is told of."""
-    example = shutil.copytree(ROOT / "docs/examples/penstock-balanced", tmp_path / "example")
+    example = shutil.copytree(ROOT / "docs/examples/feedrace-balanced", tmp_path / "example")
     build(example, tmp_path)
-    (wheel,) = tmp_path.glob("penstock_balanced-*.whl")
-    told = subprocess.run(["penstock", "validate", example / "balanced.toml"], cwd=tmp_path,
+    (wheel,) = tmp_path.glob("feedrace_balanced-*.whl")
+    told = subprocess.run(["feedrace", "validate", example / "balanced.toml"], cwd=tmp_path,
                           env=environment, capture_output=True, text=True)  # fmt: skip
     assert told.returncode == 1
     assert "no sampler is called 'balanced'" in told.stderr
     run("pip", "install", "-e", example, env=environment)  # a wheel comes beside it below
-    out = run("penstock", "run", example / "balanced.toml", "--json", cwd=tmp_path, env=environment)
+    out = run("feedrace", "run", example / "balanced.toml", "--json", cwd=tmp_path, env=environment)
     assert json.loads(out.splitlines()[-1])["streams"]["train"]["records"] == 12
-    run("penstock", "plugins", "check", "penstock-balanced", env=environment)
+    run("feedrace", "plugins", "check", "feedrace-balanced", env=environment)
     run("pytest", "-q", "tests", cwd=example, env=environment)
 
     other = tmp_path_factory.mktemp("other")
     run("pip", "install", "--no-deps", "--target", other, wheel, env=environment)
     twice = {**environment, "PYTHONPATH": str(other)}
-    done = subprocess.run(["penstock", "doctor", "--json"], env=twice, capture_output=True,
+    done = subprocess.run(["feedrace", "doctor", "--json"], env=twice, capture_output=True,
                           text=True)  # fmt: skip
     assert done.returncode == 1
     (wrong,) = [row for row in json.loads(done.stdout) if not row["ok"]]
-    assert wrong["subject"] == "dist penstock-balanced"
+    assert wrong["subject"] == "dist feedrace-balanced"
     assert str(other) in wrong["detail"]
-    assert "pip uninstall penstock-balanced" in wrong["mend"]
-    run("penstock", "doctor", env=environment)
+    assert "pip uninstall feedrace-balanced" in wrong["mend"]
+    run("feedrace", "doctor", env=environment)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("penstock_samplers")
+pytest.importorskip("feedrace_samplers")
 WORKER = Path(__file__).with_name("hosts_worker.py")
 
 
@@ -87,7 +87,7 @@ def test_a_run_stopped_in_the_middle_goes_on_with_another_number_of_processes(tm
 
 
 def test_a_batcher_that_looks_at_the_whole_batch_gives_the_same_stream(tmp_path, single):
-    pytest.importorskip("penstock_batchers")
+    pytest.importorskip("feedrace_batchers")
     assert stream(run(tmp_path, 2, batcher={"use": "default"})) == single
 
 
@@ -101,7 +101,7 @@ def test_any_mesh_and_one_for_each_field_will_do(tmp_path, single, sharding, sou
 
 
 def test_windows_are_the_same_for_any_number_of_processes(tmp_path):
-    pytest.importorskip("penstock_batchers")
+    pytest.importorskip("feedrace_batchers")
     batcher = {"use": "bucket", "fields": ["words"], "boundaries": [3, 6], "window": 2}
     one, two = (
         stream(run(tmp_path, n, source="ragged", batcher=batcher, sharding=s))

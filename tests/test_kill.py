@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("penstock_samplers")
+pytest.importorskip("feedrace_samplers")
 WORKER = str(Path(__file__).with_name("kill_worker.py"))
 KILLS, CHAINS = 50, 5
 # A server that has imported everything, but computed nothing, starts the runs: 50 imports of JAX
 # would take most of the time.
 SERVED = multiprocessing.get_context("forkserver")
-SERVED.set_forkserver_preload(["jax", "flax.nnx", "penstock.pipeline", "penstock.assemble"])
+SERVED.set_forkserver_preload(["jax", "flax.nnx", "feedrace.pipeline", "feedrace.assemble"])
 
 
 def start(folder, pause):
@@ -58,7 +58,7 @@ def chain(folder, seed, kills):
 
 
 def test_the_ids_after_every_kill_are_those_of_an_unbroken_run(tmp_path):
-    pytest.importorskip("penstock_interleave")
+    pytest.importorskip("feedrace_interleave")
     (tmp_path / "whole").mkdir()
     assert ended(start(tmp_path / "whole", 0)) == 0
     (whole,) = parts(tmp_path / "whole")

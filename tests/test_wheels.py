@@ -11,11 +11,11 @@ pytestmark = pytest.mark.wheels
 
 @pytest.fixture(scope="session")
 def python(wheels, tmp_path_factory):
-    """The interpreter of an environment in which `penstock[all]` was installed from the wheels."""
+    """The interpreter of an environment in which `feedrace[all]` was installed from the wheels."""
     folder = tmp_path_factory.mktemp("fresh") / "venv"
     run(sys.executable, "-m", "venv", folder)
     python = folder / "bin/python"
-    run(python, "-m", "pip", "install", "-q", "--find-links", wheels, "penstock[all]")
+    run(python, "-m", "pip", "install", "-q", "--find-links", wheels, "feedrace[all]")
     return python
 
 
@@ -32,8 +32,8 @@ def test_every_wheel_is_typed_licensed_and_of_one_version(wheels):
 
 
 def test_all_names_are_listed_from_five_dists(python):
-    penstock = python.parent / "penstock"
-    rows = json.loads(run(penstock, "plugins", "list", "--json", cwd="/"))["components"]
+    feedrace = python.parent / "feedrace"
+    rows = json.loads(run(feedrace, "plugins", "list", "--json", cwd="/"))["components"]
     names = {f"{row['kind']}/{row['name']}" for row in rows}
     assert {
         "source/memory",
@@ -49,8 +49,8 @@ def test_all_names_are_listed_from_five_dists(python):
 
 def test_the_digits_config_runs(python, tmp_path):
     config = ROOT / "docs/examples/digits/digits.toml"
-    out = run(python.parent / "penstock", "run", config, "--json", cwd=tmp_path,
+    out = run(python.parent / "feedrace", "run", config, "--json", cwd=tmp_path,
               env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"})  # fmt: skip
     streams = json.loads(out.splitlines()[-1])["streams"]
     assert (streams["train"]["records"], streams["test"]["records"]) == (14370, 3600)
-    assert (tmp_path / "tensorflow_datasets/penstock_digits").is_dir()
+    assert (tmp_path / "tensorflow_datasets/feedrace_digits").is_dir()

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from penstock import registry
+from feedrace import registry
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def site(tmp_path, monkeypatch):
         (folder / "METADATA").write_text(
             f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}"
         )
-        (folder / "entry_points.txt").write_text(f"[penstock]\n{namespace} = {module}\n")
+        (folder / "entry_points.txt").write_text(f"[feedrace]\n{namespace} = {module}\n")
         importlib.invalidate_caches()
         if refresh:
             registry.refresh()

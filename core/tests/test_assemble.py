@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from penstock import ConfigError, NotInstalledError, UnknownComponentError, build, load, registry
-from penstock.document import parse_config
+from feedrace import ConfigError, NotInstalledError, UnknownComponentError, build, load, registry
+from feedrace.document import parse_config
 
 GOOD = """
 seed = 3
@@ -105,7 +105,7 @@ def test_a_component_that_is_not_installed_gives_the_pip_line(monkeypatch):
     monkeypatch.setattr(importlib.metadata, "distributions", list)
     registry.refresh()
     try:
-        with pytest.raises(ConfigError, match=r"pip install 'penstock\[tfds\]'") as caught:
+        with pytest.raises(ConfigError, match=r"pip install 'feedrace\[tfds\]'") as caught:
             build({"batch_size": 1, "source": {"use": "tfds-eager"}})
         assert isinstance(caught.value.__cause__, NotInstalledError)
     finally:

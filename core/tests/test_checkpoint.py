@@ -6,7 +6,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from penstock import Pipeline, StateError, create
+from feedrace import Pipeline, StateError, create
 
 ocp = pytest.importorskip("orbax.checkpoint", reason="the extra `orbax` is not installed")
 
@@ -21,7 +21,7 @@ def rest(steps):
 
 
 def test_a_checkpoint_manager_saves_the_model_and_the_pipeline_together(tmp_path):
-    from penstock.checkpoint import PipelineRestore, PipelineSave
+    from feedrace.checkpoint import PipelineRestore, PipelineSave
 
     pipeline = make()
     list(islice(pipeline, 2))
@@ -48,7 +48,7 @@ def test_a_checkpoint_manager_saves_the_model_and_the_pipeline_together(tmp_path
 
 
 def test_a_checkpoint_of_another_pipeline_is_refused(tmp_path):
-    from penstock.checkpoint import PipelineHandler, PipelineRestore, PipelineSave
+    from feedrace.checkpoint import PipelineHandler, PipelineRestore, PipelineSave
 
     with ocp.Checkpointer(PipelineHandler()) as checkpointer:
         checkpointer.save(tmp_path / "one", args=PipelineSave(make()))

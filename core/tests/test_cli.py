@@ -3,7 +3,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from penstock.cli import main
+from feedrace.cli import main
 
 CONFIG = """
 batch_size = 2
@@ -44,7 +44,7 @@ def test_run_stops_after_the_steps_asked_for(config):
 
 def test_describe_shows_components_and_steps(config):
     done = call("describe", config)
-    assert "source: builtin/memory (penstock " in done.stdout
+    assert "source: builtin/memory (feedrace " in done.stdout
     assert "train: 3 records, 2 steps of 2 per epoch, epochs in a pass: 1" in done.stdout
     described = json.loads(call("describe", config, "--json").stdout)
     assert [part["path"] for part in described["components"]] == ["source", "scheduler"]

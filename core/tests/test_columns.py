@@ -2,8 +2,8 @@ import jax
 import numpy as np
 import pytest
 
-import penstock
-from penstock import ConfigError, DataError, SamplerConfig, SamplerModule
+import feedrace
+from feedrace import ConfigError, DataError, SamplerConfig, SamplerModule
 
 
 class Halves:
@@ -20,39 +20,39 @@ class Halves:
 
 
 def test_a_column_is_one_field_of_all_records_in_stored_order():
-    made = penstock.create("source", "memory", data={"x": [1.5, 2.5], "name": ["a", "b"]})
-    assert penstock.column(made, "x").tolist() == [1.5, 2.5]
-    assert penstock.column(made, "name").tolist() == ["a", "b"]
-    assert penstock.column(Halves(), "half").tolist() == [i // 2 for i in range(2500)]
+    made = feedrace.create("source", "memory", data={"x": [1.5, 2.5], "name": ["a", "b"]})
+    assert feedrace.column(made, "x").tolist() == [1.5, 2.5]
+    assert feedrace.column(made, "name").tolist() == ["a", "b"]
+    assert feedrace.column(Halves(), "half").tolist() == [i // 2 for i in range(2500)]
 
 
 def test_a_field_that_is_not_there_is_told_with_those_that_are():
-    made = penstock.create("source", "memory", data={"x": [1.5], "y": {"z": [2]}})
+    made = feedrace.create("source", "memory", data={"x": [1.5], "y": {"z": [2]}})
     with pytest.raises(DataError, match="no field 'label'; they have x, y"):
-        penstock.column(made, "label")
+        feedrace.column(made, "label")
     with pytest.raises(DataError, match="no array of one shape"):
-        penstock.column(made, "y")
+        feedrace.column(made, "y")
 
 
 class Largest(SamplerModule):
     """The records in the order of their field x, the largest first."""
 
     def attach(self, source):
-        self.order = np.argsort(-penstock.column(source, "x")).tolist()
+        self.order = np.argsort(-feedrace.column(source, "x")).tolist()
 
     def indices(self, start, stop):
         return np.array([self.order[i % len(self.order)] for i in range(start, stop)])
 
 
 def pipeline(data):
-    return penstock.build(
+    return feedrace.build(
         {"batch_size": 2, "source": {"use": "memory", "data": data}, "sampler": {"use": "largest"}}
     )
 
 
 def test_a_pipeline_hands_its_source_to_a_sampler_that_takes_it():
-    with penstock.temporary():
-        penstock.register("sampler", "largest", Largest, config=SamplerConfig)
+    with feedrace.temporary():
+        feedrace.register("sampler", "largest", Largest, config=SamplerConfig)
         got = [batch["x"].tolist() for batch in pipeline({"x": [3.0, 9.0, 5.0, 7.0]})]
         assert got == [[9.0, 7.0], [5.0, 3.0]]
         with pytest.raises(ConfigError, match="sampler: the records have no field 'x'"):

@@ -1,8 +1,8 @@
 import attrs
 import pytest
 
-from penstock import ConfigError, StructuralConfig
-from penstock.config import boolean, integer, one_of, structure, unstructure
+from feedrace import ConfigError, StructuralConfig
+from feedrace.config import boolean, integer, one_of, structure, unstructure
 
 
 @attrs.frozen(kw_only=True)

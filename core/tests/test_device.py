@@ -7,8 +7,8 @@ import optax
 import pytest
 from flax import nnx
 
-from penstock import ConfigError, PenstockError, Pipeline, create
-from penstock.builtin.memory import MemorySource
+from feedrace import ConfigError, FeedraceError, Pipeline, create
+from feedrace.builtin.memory import MemorySource
 
 N = 103
 
@@ -222,9 +222,9 @@ class Scaled:
     ],
 )
 def test_what_cannot_be_made_on_the_device_is_told(pipeline, said):
-    with pytest.raises(PenstockError, match=said):
+    with pytest.raises(FeedraceError, match=said):
         pipeline().scan(lambda batch: 0, length=1)
-    with pytest.raises(PenstockError, match=said):
+    with pytest.raises(FeedraceError, match=said):
         nnx.jit(lambda p: p.step())(pipeline())
 
 
@@ -322,7 +322,7 @@ def test_strings_take_the_host_path():
     data = {"x": np.arange(4), "name": ["a", "b", "c", "d"]}
     pipeline = Pipeline(source=create("source", "memory", data=data), batch_size=4)
     assert next(iter(pipeline))["name"].tolist() == data["name"]
-    with pytest.raises(PenstockError, match="MemorySource does not hold all fields there"):
+    with pytest.raises(FeedraceError, match="MemorySource does not hold all fields there"):
         pipeline.scan(lambda batch: 0, length=1)
 
 
@@ -375,8 +375,8 @@ def test_parameters_of_stages_are_those_of_the_last_update(on_device):
 
 
 def test_records_that_are_loaded_late_are_there_in_a_traced_step():
-    from penstock import StructuralConfig
-    from penstock.builtin.memory import ArraySource
+    from feedrace import StructuralConfig
+    from feedrace.builtin.memory import ArraySource
 
     class Late(ArraySource):
         length = 12
@@ -406,7 +406,7 @@ def test_a_pipeline_that_was_stepped_goes_with_its_thread():
         gc.collect()
         assert gone() is None
     for thread in threading.enumerate():
-        if thread.name == "penstock-prefetch":
+        if thread.name == "feedrace-prefetch":
             thread.join(timeout=5)
             assert not thread.is_alive()
 

@@ -1,20 +1,20 @@
-"""`penstock doctor` and the health hook, with real dist-info folders on a path."""
+"""`feedrace doctor` and the health hook, with real dist-info folders on a path."""
 
 import json
 
 import pytest
 from click.testing import CliRunner
 
-from penstock import Health
-from penstock.cli import main
-from penstock.health import findings
+from feedrace import Health
+from feedrace.cli import main
+from feedrace.health import findings
 
 HEALTH = """
-from penstock import Health, hookimpl
-PENSTOCK_API = 1
+from feedrace import Health, hookimpl
+FEEDRACE_API = 1
 
 @hookimpl
-def penstock_health():
+def feedrace_health():
     yield Health("reservoir", {ok}, "half full", "wait for rain")
     {more}
 """
@@ -31,7 +31,7 @@ def call(*arguments):
 def test_python_and_libraries_are_told_with_their_versions():
     told = {finding.subject: finding for finding in findings()}
     assert told["python"].ok
-    assert told["penstock"].ok
+    assert told["feedrace"].ok
     assert ", which fits >=" in told["jax"].detail
     assert told["flax"].ok
 
@@ -77,7 +77,7 @@ def test_a_broken_plugin_is_a_finding_with_its_cure(site):
     done = call()
     assert done.exit_code == 1
     assert "BAD plugin bad: plugin 'bad' of bad 3.1" in done.stdout
-    assert "PENSTOCK_PLUGINS_DISABLE=bad" in done.stdout
+    assert "FEEDRACE_PLUGINS_DISABLE=bad" in done.stdout
 
 
 def test_a_requirement_that_is_not_met_is_a_finding(site, tmp_path):
@@ -90,7 +90,7 @@ def test_a_requirement_that_is_not_met_is_a_finding(site, tmp_path):
     assert "not installed" in told["no-such-dist for plugin needy"].detail
 
 
-@pytest.mark.parametrize("variable", ["PENSTOCK_PLUGINS_DISABLE", "PENSTOCK_PREFER"])
+@pytest.mark.parametrize("variable", ["FEEDRACE_PLUGINS_DISABLE", "FEEDRACE_PREFER"])
 def test_a_misspelled_plugin_in_a_variable_is_a_finding(site, monkeypatch, variable):
     monkeypatch.setenv(variable, "reservoirs, samplers, something-quite-different")
     site("reservoir", health())

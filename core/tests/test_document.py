@@ -11,15 +11,15 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-import penstock
-from penstock import ConfigError, Problem, StructuralConfig, registry
-from penstock.cli import main
-from penstock.config import path_field, structure
-from penstock.document import filled, read_config, write_text
-from penstock.lines import key_lines, located
-from penstock.schema import schema
-from penstock.testing import isolated_registry
-from penstock.toml import as_toml
+import feedrace
+from feedrace import ConfigError, Problem, StructuralConfig, registry
+from feedrace.cli import main
+from feedrace.config import path_field, structure
+from feedrace.document import filled, read_config, write_text
+from feedrace.lines import key_lines, located
+from feedrace.schema import schema
+from feedrace.testing import isolated_registry
+from feedrace.toml import as_toml
 
 __all__ = ["isolated_registry"]  # a fixture
 GOOD = """\
@@ -69,7 +69,7 @@ def call(*arguments):
 def test_problems_of_a_toml_file_are_told_with_their_lines(tmp_path):
     path = write(tmp_path, BAD)
     with pytest.raises(ConfigError) as caught:
-        penstock.load(path)
+        feedrace.load(path)
     assert sorted((p.path, p.line) for p in caught.value.problems) == [
         ("batch_size", 2),
         ("sampler", 19),
@@ -84,13 +84,13 @@ def test_problems_of_a_toml_file_are_told_with_their_lines(tmp_path):
 def test_a_problem_that_only_the_data_shows_has_its_line_too(tmp_path):
     path = write(tmp_path, GOOD + '[sampler]\nuse = "sequential"\nnum_records = 9\n')
     with pytest.raises(ConfigError, match=r"c\.toml: sampler\.num_records: 9 is .* \(line 11\)"):
-        penstock.load(path)
+        feedrace.load(path)
 
 
 def test_other_formats_have_paths_without_lines(tmp_path):
     path = write(tmp_path, json.dumps({"batch_size": 0}), "c.json")
     with pytest.raises(ConfigError, match=r"c\.json: batch_size: 0") as caught:
-        penstock.load(path)
+        feedrace.load(path)
     assert {problem.line for problem in caught.value.problems} == {0}
 
 
@@ -164,7 +164,7 @@ def test_fill_writes_every_default_and_the_result_builds_the_same(tmp_path, suff
     text = (tmp_path / f"second{suffix}").read_text()
     for word in ("prefetch", "drop_remainder", "shuffle", "offset"):
         assert word in text
-    assert penstock.load(second).config == penstock.load(first).config
+    assert feedrace.load(second).config == feedrace.load(first).config
     again = json.loads(call("fill", first, "--json").stdout)
     assert again["stages"] == [{"use": "rescale", "field": "x", "scale": 1.0, "offset": 0.0}]
     assert again["sampler"] is None
@@ -177,9 +177,9 @@ class PathsConfig(StructuralConfig):
 
 
 def test_variables_are_expanded_only_where_a_field_says_so(monkeypatch):
-    monkeypatch.setenv("PENSTOCK_TEST_FOLDER", "/data")
+    monkeypatch.setenv("FEEDRACE_TEST_FOLDER", "/data")
     monkeypatch.setenv("HOME", "/home/someone")
-    made = structure(PathsConfig, {"folder": "${PENSTOCK_TEST_FOLDER}/a$$b", "text": "$HOME ~"})
+    made = structure(PathsConfig, {"folder": "${FEEDRACE_TEST_FOLDER}/a$$b", "text": "$HOME ~"})
     assert (made.folder, made.text) == ("/data/a$b", "$HOME ~")
     assert structure(PathsConfig, {"folder": "~/x"}).folder == "/home/someone/x"
     assert structure(PathsConfig, {"folder": None}).folder is None
@@ -188,7 +188,7 @@ def test_variables_are_expanded_only_where_a_field_says_so(monkeypatch):
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        ("$PENSTOCK_NOT_SET/x", "needs the environment variable PENSTOCK_NOT_SET, which is not"),
+        ("$FEEDRACE_NOT_SET/x", "needs the environment variable FEEDRACE_NOT_SET, which is not"),
         ("cost: 5$", "a \\$ that begins no variable"),
         (3, "expected 'str"),
         ("", "not a non-empty string"),
@@ -208,9 +208,9 @@ def problems_by_schema(mapping):
 def test_the_schema_accepts_good_configs_filled_ones_and_their_own_schema_key(tmp_path):
     mapping = tomllib.loads(GOOD)
     assert problems_by_schema(mapping) == []
-    assert problems_by_schema({"$schema": "penstock.json", **mapping}) == []
+    assert problems_by_schema({"$schema": "feedrace.json", **mapping}) == []
     assert problems_by_schema(filled(read_config(write(tmp_path, GOOD)))) == []
-    path = write(tmp_path, json.dumps({"$schema": "penstock.json", **mapping}), "c.json")
+    path = write(tmp_path, json.dumps({"$schema": "feedrace.json", **mapping}), "c.json")
     assert call("validate", path).exit_code == 0
 
 
@@ -253,8 +253,8 @@ def test_the_schema_tells_names_defaults_and_what_the_docstrings_say():
 def test_the_schema_of_an_unloadable_config_class_takes_any_keys(site):
     site(
         "hollow",
-        "from penstock import Component, hookimpl\nPENSTOCK_API = 1\n@hookimpl\n"
-        "def penstock_components():\n"
+        "from feedrace import Component, hookimpl\nFEEDRACE_API = 1\n@hookimpl\n"
+        "def feedrace_components():\n"
         "    yield Component(kind='sampler', name='gone', target='gone:A', config='gone:B',\n"
         "                    deprecated='use sequential')\n",
     )
@@ -274,7 +274,7 @@ def test_the_schema_of_the_core_alone_allows_no_component_of_a_kind_without_any(
 
 def test_a_config_round_trips_through_each_format(tmp_path):
     path = write(tmp_path, GOOD)
-    config = {**penstock.load(path).config, "source": tomllib.loads(GOOD)["source"]}
+    config = {**feedrace.load(path).config, "source": tomllib.loads(GOOD)["source"]}
     for suffix, parse in (
         (".toml", tomllib.loads),
         (".json", json.loads),
@@ -284,16 +284,16 @@ def test_a_config_round_trips_through_each_format(tmp_path):
 
 
 def test_a_config_imports_nothing_by_path(tmp_path):
-    for wrong in ("os:system", "os.path", "penstock.builtin.memory:MemorySource", "../x", ""):
+    for wrong in ("os:system", "os.path", "feedrace.builtin.memory:MemorySource", "../x", ""):
         path = write(tmp_path, json.dumps({"batch_size": 1, "source": {"use": wrong}}), "c.json")
         with pytest.raises(ConfigError, match=r"source\.use: no source is called"):
-            penstock.load(path)
+            feedrace.load(path)
     with pytest.raises(ConfigError, match="unknown key"):
         registry.parse("stage", {"use": "rescale", "field": "x", "target": "os:system"})
 
 
 def test_schema_is_printed_or_written(tmp_path):
-    assert json.loads(call("schema").stdout)["title"] == "Penstock pipeline"
+    assert json.loads(call("schema").stdout)["title"] == "Feedrace pipeline"
     assert call("schema", "--json").stdout.count("\n") == 1
     call("schema", "-o", str(tmp_path / "s.json"))
     assert json.loads((tmp_path / "s.json").read_text())["$defs"]["source"]
@@ -302,9 +302,9 @@ def test_schema_is_printed_or_written(tmp_path):
 def test_a_dollar_in_a_path_survives_every_round_trip(tmp_path):
     import attrs
 
-    from penstock import StructuralConfig
-    from penstock.config import path_field, structure, unstructure
-    from penstock.document import filled
+    from feedrace import StructuralConfig
+    from feedrace.config import path_field, structure, unstructure
+    from feedrace.document import filled
 
     @attrs.frozen(kw_only=True)
     class Config(StructuralConfig):
@@ -321,14 +321,14 @@ def test_a_dollar_in_a_path_survives_every_round_trip(tmp_path):
 
 @pytest.mark.parametrize("wrong", [None, b"x", {1}])
 def test_what_cannot_be_a_component_is_no_live_object(wrong):
-    from penstock.document import parse_config
+    from feedrace.document import parse_config
 
     with pytest.raises(ConfigError, match="source"):
         parse_config({"batch_size": 1, "source": wrong})
 
 
 def test_a_file_of_another_kind_is_not_written():
-    from penstock.document import write_text
+    from feedrace.document import write_text
 
     with pytest.raises(ConfigError, match=r"'\.txt' is none of \.toml, \.json, \.yaml"):
         write_text({}, ".txt")
@@ -336,7 +336,7 @@ def test_a_file_of_another_kind_is_not_written():
 
 @pytest.mark.parametrize("name", ["deep.json", "deep.yaml"])
 def test_a_file_that_nests_without_end_does_not_parse(tmp_path, name):
-    from penstock.document import read_mapping
+    from feedrace.document import read_mapping
 
     (tmp_path / name).write_text("[" * 50_000)
     with pytest.raises(ConfigError, match="does not parse"):

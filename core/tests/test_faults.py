@@ -9,23 +9,23 @@ import time
 
 import pytest
 
-from penstock import (
+from feedrace import (
     BrokenPluginError,
     ConfigError,
     IncompatiblePluginError,
     PluginWarning,
     registry,
 )
-from penstock.errors import pip_line
-from penstock.health import findings
+from feedrace.errors import pip_line
+from feedrace.health import findings
 
 PLUGIN = """
 import attrs
-from penstock import Component, SamplerModule, SamplerConfig, hookimpl
-PENSTOCK_API = 1
+from feedrace import Component, SamplerModule, SamplerConfig, hookimpl
+FEEDRACE_API = 1
 
 @hookimpl
-def penstock_components():
+def feedrace_components():
     yield Component(kind="sampler", name="{name}", target="{module}:Thing",
                     config="{module}:Config", summary="A thing.")
 
@@ -63,8 +63,8 @@ def write_dist(folder, name, version, entry_points, metadata=None):
     ("text", "said"),
     [
         (b"[console_scripts]\n\xff\xfe = x", "UnicodeDecodeError"),
-        (b"[penstock]\nnothing\n", "the line 'nothing' is no name = value"),
-        (b"[penstock]\n= module\n", "is no name = value"),
+        (b"[feedrace]\nnothing\n", "the line 'nothing' is no name = value"),
+        (b"[feedrace]\n= module\n", "is no name = value"),
     ],
 )
 def test_a_broken_entry_points_file_of_any_dist_takes_nothing_else_down(site, tmp_path, text, said):
@@ -79,7 +79,7 @@ def test_a_broken_entry_points_file_of_any_dist_takes_nothing_else_down(site, tm
 
 @pytest.mark.parametrize("metadata", ["", "Name: nameless-version\n", "Version: 1.0\n"])
 def test_a_dist_without_name_or_version_is_passed_over_and_told_of(site, tmp_path, metadata):
-    write_dist(tmp_path, "ghost", "1.0", "[penstock]\nghost = ghost_plugin\n", metadata)
+    write_dist(tmp_path, "ghost", "1.0", "[feedrace]\nghost = ghost_plugin\n", metadata)
     site("fine", plugin())
     assert registry.resolve("sampler", "thing").dist == "fine"
     assert "METADATA has no Name or no Version" in bad_findings()[0].detail
@@ -98,7 +98,7 @@ def test_of_two_dists_with_one_name_the_first_on_the_path_counts_and_both_are_to
     """An editable install next to a wheel is this, too: two dist-info folders, one name."""
     wheel = tmp_path / "wheel"
     site("mine", plugin(), dist="my-dist", version="2.0")
-    write_dist(wheel, "my_dist", "1.0", "[penstock]\nmine = plugin_mine_my_dist\n")
+    write_dist(wheel, "my_dist", "1.0", "[feedrace]\nmine = plugin_mine_my_dist\n")
     monkeypatch.setattr(sys, "path", [*sys.path, str(wheel)])
     registry.refresh()
     assert registry.resolve("sampler", "thing").version == "2.0"
@@ -130,14 +130,14 @@ def test_a_namespace_of_two_dists_is_kept_by_one_and_told_of_the_other(site):
 
 
 @pytest.mark.parametrize("level", ["2", "0", "'1'", "True", "1.0", "None"])
-def test_only_the_integer_level_of_this_penstock_is_accepted_before_any_declaration(site, level):
-    code = plugin().replace("PENSTOCK_API = 1", f"PENSTOCK_API = {level}")
+def test_only_the_integer_level_of_this_feedrace_is_accepted_before_any_declaration(site, level):
+    code = plugin().replace("FEEDRACE_API = 1", f"FEEDRACE_API = {level}")
     site("later", code.replace('yield Component(kind="sampler"', "raise OSError(1"))
     with pytest.warns(PluginWarning, match=r"speaks level 1; .*pip install --upgrade"):
         registry.available()
     error = registry.broken_plugins()["later"]
     assert isinstance(error, IncompatiblePluginError)
-    assert error.mend == pip_line("install", "--upgrade", "penstock" if level == "2" else "later")
+    assert error.mend == pip_line("install", "--upgrade", "feedrace" if level == "2" else "later")
     with pytest.raises(IncompatiblePluginError, match="later/thing"):
         registry.resolve("sampler", "later/thing")
 
@@ -148,7 +148,7 @@ SAMPLER = 'kind="sampler", name="a", target="x:y"'
 @pytest.mark.parametrize(
     ("yielded", "said"),
     [
-        ("yield 3", "penstock_components yielded 3, no Component"),
+        ("yield 3", "feedrace_components yielded 3, no Component"),
         ("return None", "gave None; yield each Component"),
         (
             'yield Component(kind="sampler", name="a", target="x:y", capabilities=["fast"])',
@@ -159,13 +159,13 @@ SAMPLER = 'kind="sampler", name="a", target="x:y"'
             'yield Component(kind="sampler", name="a", target="x:y", aliases="a")',
             "twice: sampler a",
         ),
-        ("import penstock; penstock.create('sampler', 'sequential')", "by a plugin's own import"),
+        ("import feedrace; feedrace.create('sampler', 'sequential')", "by a plugin's own import"),
     ],
 )
 def test_a_wrong_declaration_is_told_with_its_reason(site, yielded, said):
     body = textwrap.indent(yielded, "    ")
-    site("wrong", f"from penstock import Component, hookimpl\nPENSTOCK_API = 1\n\n"
-                  f"@hookimpl\ndef penstock_components():\n{body}\n")  # fmt: skip
+    site("wrong", f"from feedrace import Component, hookimpl\nFEEDRACE_API = 1\n\n"
+                  f"@hookimpl\ndef feedrace_components():\n{body}\n")  # fmt: skip
     with pytest.warns(PluginWarning, match="left out: plugin 'wrong'") as warned:
         registry.available()
     assert said in str(warned[0].message)
@@ -210,7 +210,7 @@ def test_a_plugin_that_hangs_in_import_is_named_and_ended_past_the_limit(site, t
     light = plugin().replace(", SamplerModule, SamplerConfig", "")
     site("swift", light[: light.index("@attrs")])
     program = (
-        "from penstock import cli, watch; cli.IMPORT_LIMIT = 0.5; watch.SLOW = 0.1; "
+        "from feedrace import cli, watch; cli.IMPORT_LIMIT = 0.5; watch.SLOW = 0.1; "
         "cli.main(['plugins', 'list'])"
     )
     began = time.perf_counter()
@@ -218,16 +218,16 @@ def test_a_plugin_that_hangs_in_import_is_named_and_ended_past_the_limit(site, t
                           env={**os.environ, "PYTHONPATH": str(tmp_path)}, check=True)  # fmt: skip
     assert time.perf_counter() - began < 30
     assert "swift/thing" in done.stdout
-    assert "penstock: plugin 'slow' of slow 0.7 (plugin_slow) is still being" in done.stderr
-    assert "PENSTOCK_PLUGINS_DISABLE=slow leaves it out" in done.stderr
+    assert "feedrace: plugin 'slow' of slow 0.7 (plugin_slow) is still being" in done.stderr
+    assert "FEEDRACE_PLUGINS_DISABLE=slow leaves it out" in done.stderr
     assert "left out: plugin 'slow'" in done.stderr
     assert "its import took longer than 0.5 s" in done.stderr
 
 
 def test_a_module_without_functions_can_be_an_object_in_a_module(site, tmp_path):
-    module = site("inner", "class holder:\n    PENSTOCK_API = 1\n", refresh=False)
+    module = site("inner", "class holder:\n    FEEDRACE_API = 1\n", refresh=False)
     points = next(tmp_path.glob("inner-*.dist-info")) / "entry_points.txt"
-    points.write_text(f"[penstock]\ninner = {module}:holder\n")
+    points.write_text(f"[feedrace]\ninner = {module}:holder\n")
     registry.refresh()
     registry.available()
     assert "inner" not in registry.broken_plugins()
@@ -238,7 +238,7 @@ def test_a_spawned_process_rebuilds_the_registry(site, tmp_path):
     program = textwrap.dedent(
         """
         import json, multiprocessing, sys
-        import penstock
+        import feedrace
 
         class Here:
             def __len__(self):
@@ -248,15 +248,15 @@ def test_a_spawned_process_rebuilds_the_registry(site, tmp_path):
                 return list(range(start, stop))
 
         def names():
-            return [c.reference for c in penstock.available("sampler")]
+            return [c.reference for c in feedrace.available("sampler")]
 
         def made():
-            return penstock.create("sampler", "here").indices(0, 2)
+            return feedrace.create("sampler", "here").indices(0, 2)
 
         if __name__ == "__main__":
-            penstock.register("sampler", "here", Here)
+            feedrace.register("sampler", "here", Here)
             context = multiprocessing.get_context("spawn")
-            with context.Pool(1, penstock.adopt, (penstock.registered(),)) as pool:
+            with context.Pool(1, feedrace.adopt, (feedrace.registered(),)) as pool:
                 print(json.dumps([pool.apply(names) == names(), pool.apply(made), names()]))
         """
     )
@@ -287,8 +287,8 @@ def test_whatever_a_plugin_raises_when_it_is_imported_breaks_it_alone(site, code
 def test_a_target_that_ends_the_process_is_broken(site, tmp_path):
     site(
         "quits",
-        "from penstock import Component, hookimpl\nPENSTOCK_API = 1\n"
-        "@hookimpl\ndef penstock_components():\n"
+        "from feedrace import Component, hookimpl\nFEEDRACE_API = 1\n"
+        "@hookimpl\ndef feedrace_components():\n"
         "    yield Component(kind='stage', name='quits', target='plugin_quits_gone:x')\n",
     )
     (tmp_path / "plugin_quits_gone.py").write_text("raise SystemExit(0)")

@@ -9,38 +9,38 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-import penstock
-from penstock import PluginWarning, hookspecs, registry
-from penstock.cli import main
+import feedrace
+from feedrace import PluginWarning, hookspecs, registry
+from feedrace.cli import main
 
 HOOKS = {
     name: value
     for name, value in vars(hookspecs).items()
-    if name.startswith("penstock_") and callable(value)
+    if name.startswith("feedrace_") and callable(value)
 }
 ALL = """
-from penstock import hookimpl
-PENSTOCK_API = 1
+from feedrace import hookimpl
+FEEDRACE_API = 1
 called = []
 
 @hookimpl
-def penstock_before_build(config):
+def feedrace_before_build(config):
     called.append(("before", config["batch_size"]))
 
 @hookimpl
-def penstock_after_build(pipeline):
+def feedrace_after_build(pipeline):
     called.append(("after", pipeline.plans["train"].batch_size))
 
 @hookimpl
-def penstock_epoch_end(stream, epoch):
+def feedrace_epoch_end(stream, epoch):
     called.append((stream, epoch))
 
 @hookimpl
-def penstock_state_saved(pipeline, state):
+def feedrace_state_saved(pipeline, state):
     called.append(("saved", state["counters"]["pass"]))
 
 @hookimpl
-def penstock_state_restored(state):
+def feedrace_state_restored(state):
     called.append(("restored", state["counters"]["pass"]))
 """
 CONFIG = {
@@ -55,7 +55,7 @@ def test_every_hook_and_every_argument_is_documented():
     guide = Path(__file__).parents[2] / "docs/plugins.md"
     if not guide.is_file():
         pytest.skip("the documentation is not beside the package")
-    rows = dict(re.findall(r"^\| `(penstock_\w+)\((.*?)\)` \|", guide.read_text(), re.MULTILINE))
+    rows = dict(re.findall(r"^\| `(feedrace_\w+)\((.*?)\)` \|", guide.read_text(), re.MULTILINE))
     assert rows.keys() == HOOKS.keys()
     for name, hook in HOOKS.items():
         assert hook.__doc__, name
@@ -66,7 +66,7 @@ def test_every_hook_and_every_argument_is_documented():
 
 def test_hooks_are_called_before_and_after_building_at_epochs_and_states(site):
     module = site("seer", ALL)
-    pipeline = penstock.build(CONFIG)
+    pipeline = feedrace.build(CONFIG)
     seen = sys.modules[module].called
     assert seen == [("before", 2), ("after", 2)]
     for _ in pipeline:
@@ -84,14 +84,14 @@ def test_a_hook_may_take_only_the_arguments_it_needs_and_no_others(site):
 
 
 def test_a_misspelled_hook_is_an_error(site):
-    site("typo", ALL.replace("penstock_epoch_end", "penstock_epoch_ends"))
-    with pytest.warns(PluginWarning, match="unknown hook 'penstock_epoch_ends'"):
+    site("typo", ALL.replace("feedrace_epoch_end", "feedrace_epoch_ends"))
+    with pytest.warns(PluginWarning, match="unknown hook 'feedrace_epoch_ends'"):
         registry.available()
 
 
 def test_a_hook_without_its_mark_is_an_error(site):
-    site("unmarked", ALL.replace("@hookimpl\ndef penstock_epoch_end", "def penstock_epoch_end"))
-    with pytest.warns(PluginWarning, match="penstock_epoch_end is not marked with @hookimpl"):
+    site("unmarked", ALL.replace("@hookimpl\ndef feedrace_epoch_end", "def feedrace_epoch_end"))
+    with pytest.warns(PluginWarning, match="feedrace_epoch_end is not marked with @hookimpl"):
         registry.available()
 
 
@@ -99,14 +99,14 @@ def test_what_a_hook_raises_names_the_plugin(site):
     refusing = ALL.replace('called.append(("before"', 'raise ValueError("no"); (("b"')
     site("strict", refusing)
     with pytest.raises(ValueError, match="no") as caught:
-        penstock.build(CONFIG)
-    assert caught.value.__notes__ == ["raised by penstock_before_build of the plugin 'strict'"]
+        feedrace.build(CONFIG)
+    assert caught.value.__notes__ == ["raised by feedrace_before_build of the plugin 'strict'"]
 
 
 COMMANDS = """
 import click
-from penstock import hookimpl
-PENSTOCK_API = 1
+from feedrace import hookimpl
+FEEDRACE_API = 1
 
 @click.command("greet")
 def greet():
@@ -118,7 +118,7 @@ def run():
     click.echo("another run")
 
 @hookimpl
-def penstock_commands():
+def feedrace_commands():
     yield greet
     yield run
     {more}
@@ -131,6 +131,6 @@ def test_plugins_add_commands_and_replace_none(site, more):
     assert CliRunner().invoke(main, ["greet"]).stdout == "hello\n"
     told = CliRunner().invoke(main, ["--help"])
     assert re.search(r"greet +Say hello\.", told.stdout)
-    assert ("penstock: the plugin 'polite' offers" in told.stderr) == bool(more)
+    assert ("feedrace: the plugin 'polite' offers" in told.stderr) == bool(more)
     assert "Iterate a pipeline" in CliRunner().invoke(main, ["run", "--help"]).stdout
     assert "No such command 'gret'" in CliRunner().invoke(main, ["gret"]).stderr

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from penstock import ConfigError, DataError, Pipeline, create
+from feedrace import ConfigError, DataError, Pipeline, create
 
 DATA = {"x": np.arange(10), "name": [f"n{i}" for i in range(10)]}
 

@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-import penstock
-from penstock import specs
+import feedrace
+from feedrace import specs
 
 BAD = {3, 4, 10}
 
@@ -51,7 +51,7 @@ class Windowed(Stacking):
 
 @pytest.mark.parametrize("batcher", [None, Stacking(), Windowed()])
 def test_records_that_a_source_leaves_out_are_no_valid_rows(batcher):
-    pipeline = penstock.Pipeline(source=Leaky(), batch_size=4, batcher=batcher)
+    pipeline = feedrace.Pipeline(source=Leaky(), batch_size=4, batcher=batcher)
     seen = []
     for step in pipeline.steps():
         mask = np.asarray(step.batch["valid_mask"])
@@ -64,6 +64,6 @@ def test_records_that_a_source_leaves_out_are_no_valid_rows(batcher):
 
 
 def test_the_rows_of_the_others_stay_where_they_are():
-    batches = list(penstock.Pipeline(source=Leaky(), batch_size=6))
+    batches = list(feedrace.Pipeline(source=Leaky(), batch_size=6))
     assert np.asarray(batches[0]["valid_mask"]).tolist() == [True, True, True, False, False, True]
     assert np.asarray(batches[0]["x"])[5] == 105

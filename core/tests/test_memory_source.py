@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from penstock import ConfigError, DataError, Pipeline, StateError, create
+from feedrace import ConfigError, DataError, Pipeline, StateError, create
 
 IMAGES = np.arange(7 * 4, dtype=np.uint8).reshape(7, 2, 2)
 LABELS = np.arange(7, dtype=np.int64)
@@ -77,8 +77,8 @@ def test_fields_may_be_nested():
 
 
 def test_a_load_that_fails_leaves_nothing_half_loaded():
-    from penstock import StructuralConfig
-    from penstock.builtin.memory import ArraySource
+    from feedrace import StructuralConfig
+    from feedrace.builtin.memory import ArraySource
 
     class Failing(ArraySource):
         length = 2

@@ -3,7 +3,7 @@ import gc
 import numpy as np
 import pytest
 
-from penstock import ConfigError, Pipeline, create
+from feedrace import ConfigError, Pipeline, create
 
 prometheus_client = pytest.importorskip(
     "prometheus_client", reason="the extra `prometheus` is not installed"
@@ -11,7 +11,7 @@ prometheus_client = pytest.importorskip(
 
 
 def test_prometheus_sees_what_stats_say_and_nothing_once_the_pipeline_is_gone():
-    from penstock.metrics import export_metrics
+    from feedrace.metrics import export_metrics
 
     registry = prometheus_client.CollectorRegistry()
     source = create("source", "memory", data={"x": np.arange(20)})
@@ -23,14 +23,14 @@ def test_prometheus_sees_what_stats_say_and_nothing_once_the_pipeline_is_gone():
     with pytest.raises(ConfigError, match="name: 'digits' is another pipeline's already"):
         export_metrics(other, name="digits", registry=registry)
     next(iter(other))
-    assert registry.get_sample_value("penstock_steps_total", {"pipeline": "other"}) == 1
+    assert registry.get_sample_value("feedrace_steps_total", {"pipeline": "other"}) == 1
     label = {"pipeline": "digits"}
     stats = pipeline.stats()
-    assert registry.get_sample_value("penstock_steps_total", label) == 5
-    assert registry.get_sample_value("penstock_records_total", label) == 20
-    waited = registry.get_sample_value("penstock_seconds_total", {**label, "part": "waiting"})
+    assert registry.get_sample_value("feedrace_steps_total", label) == 5
+    assert registry.get_sample_value("feedrace_records_total", label) == 20
+    waited = registry.get_sample_value("feedrace_seconds_total", {**label, "part": "waiting"})
     assert waited == stats["seconds"]["waiting"] > 0
-    assert registry.get_sample_value("penstock_input_bound", label) == stats["input_bound"]
+    assert registry.get_sample_value("feedrace_input_bound", label) == stats["input_bound"]
     del pipeline
     gc.collect()
-    assert registry.get_sample_value("penstock_steps_total", label) is None
+    assert registry.get_sample_value("feedrace_steps_total", label) is None

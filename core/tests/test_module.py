@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import pytest
 from flax import nnx
 
-from penstock import ConfigError, StateError, StructuralConfig, StructuralModule
+from feedrace import ConfigError, StateError, StructuralConfig, StructuralModule
 
 
 class Doubler(StructuralModule):

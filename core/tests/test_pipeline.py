@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from penstock import (
+from feedrace import (
     ConfigError,
     DataError,
-    PenstockError,
+    FeedraceError,
     Pipeline,
     StateError,
     build,
     create,
 )
-from penstock.document import PipelineConfig
+from feedrace.document import PipelineConfig
 
 N = 10
 
@@ -73,7 +73,7 @@ def way(request, monkeypatch):
         monkeypatch.setitem(Pipeline.__init__.__kwdefaults__, "prefetch", 0)
         monkeypatch.setitem(PipelineConfig.__init__.__kwdefaults__, "prefetch", 0)
     if request.param != "on the device":
-        monkeypatch.setattr("penstock.stream.holds_records", lambda source: False)
+        monkeypatch.setattr("feedrace.stream.holds_records", lambda source: False)
 
 
 @pytest.fixture(autouse=True)
@@ -81,7 +81,7 @@ def no_thread_left():
     yield
     gc.collect()
     for thread in threading.enumerate():
-        if thread.name == "penstock-prefetch":
+        if thread.name == "feedrace-prefetch":
             thread.join(timeout=5)
             assert not thread.is_alive()
 
@@ -182,7 +182,7 @@ def test_a_newer_iteration_ends_the_older():
     next(old)
     new = pipeline.steps()
     assert next(new).update == 2
-    with pytest.raises(PenstockError, match="out of date"):
+    with pytest.raises(FeedraceError, match="out of date"):
         next(old)
     new.close()
 
@@ -241,7 +241,7 @@ def test_a_large_seed_is_kept_whole():
 def test_a_part_without_a_name_cannot_be_in_a_config():
     pipeline = Pipeline(source=create("source", "memory", data={"x": np.zeros(3)}), batch_size=2,
                         stages=[lambda batch: batch])  # fmt: skip
-    with pytest.raises(PenstockError, match=r"penstock\.register"):
+    with pytest.raises(FeedraceError, match=r"feedrace\.register"):
         _ = pipeline.config
 
 
@@ -492,7 +492,7 @@ def test_the_state_of_parts_without_names_is_the_same_in_every_process():
 
 
 def test_a_factory_is_found_again_by_the_object_it_made():
-    from penstock import register, unregister
+    from feedrace import register, unregister
 
     component = register("source", "counting", lambda: Counting(4))
     try:
@@ -508,7 +508,7 @@ def test_a_sampler_of_more_records_than_the_source_has_is_refused():
 
 
 def test_a_sampler_is_told_of_each_epoch_once():
-    from penstock import SamplerConfig, SamplerModule
+    from feedrace import SamplerConfig, SamplerModule
 
     told = []
 
@@ -539,7 +539,7 @@ def test_a_sampler_that_gives_too_few_indices_is_named():
 
 
 def test_a_sampler_without_indices_is_told_when_the_pipeline_is_made():
-    from penstock import SamplerConfig, SamplerModule
+    from feedrace import SamplerConfig, SamplerModule
 
     class Unfinished(SamplerModule):
         pass
@@ -574,7 +574,7 @@ def test_problems_of_several_parts_come_in_one_error():
 
 
 def test_a_callback_that_raises_after_the_last_step_does_not_make_a_pass_empty():
-    from penstock import SamplerConfig, SamplerModule
+    from feedrace import SamplerConfig, SamplerModule
 
     class Raising(SamplerModule):
         def indices(self, start, stop):
@@ -630,6 +630,6 @@ def test_a_thousand_iterators_leave_no_thread_and_no_memory():
     tracemalloc.stop()
     assert grown < 200_000
     for thread in threading.enumerate():
-        if thread.name == "penstock-prefetch":
+        if thread.name == "feedrace-prefetch":
             thread.join(timeout=5)
     assert threading.active_count() <= before

@@ -8,13 +8,13 @@ import jax
 import numpy as np
 import pytest
 
-from penstock import ConfigError, DataError, prefetch_to_device
-from penstock.placement import to_device
-from penstock.prefetch import Prefetched
+from feedrace import ConfigError, DataError, prefetch_to_device
+from feedrace.placement import to_device
+from feedrace.prefetch import Prefetched
 
 
 def prefetch_threads():
-    return [t for t in threading.enumerate() if t.name == "penstock-prefetch"]
+    return [t for t in threading.enumerate() if t.name == "feedrace-prefetch"]
 
 
 def no_thread_is_left():
@@ -81,7 +81,7 @@ def test_leaving_early_closes_the_underlying_iterator():
 
     with Prefetched(items(), 2) as ahead:
         next(ahead)
-    assert closed == ["penstock-prefetch"]
+    assert closed == ["feedrace-prefetch"]
 
 
 def test_a_dropped_iterator_leaves_no_thread():
@@ -117,7 +117,7 @@ def test_a_program_that_leaves_an_iterator_open_ends_at_once():
         "import itertools, time, weakref\n"
         "class C: pass\n"
         "kept = C(); weakref.finalize(kept, print)\n"
-        "from penstock.prefetch import Prefetched\n"
+        "from feedrace.prefetch import Prefetched\n"
         "ahead = Prefetched(itertools.count(), 2)\n"
         "assert next(ahead) == 0\n"
     )
@@ -163,7 +163,7 @@ def test_a_buffer_that_is_filled_again_does_not_change_what_was_given():
 
 
 def test_a_thread_that_is_blocked_for_good_does_not_block_the_loop(monkeypatch):
-    monkeypatch.setattr("penstock.prefetch._PATIENCE", 0.2)
+    monkeypatch.setattr("feedrace.prefetch._PATIENCE", 0.2)
     free = threading.Event()
 
     def items():
@@ -194,12 +194,12 @@ def test_a_sharding_may_stand_for_a_part_of_the_batch():
 
 def test_a_program_that_ends_inside_a_loop_says_nothing():
     program = (
-        "import jax, numpy as np, penstock\n"
+        "import jax, numpy as np, feedrace\n"
         "class Records:\n"
         "    def __len__(self): return 1000\n"
         "    def element_spec(self): return {'x': jax.ShapeDtypeStruct((), np.int32)}\n"
         "    def fetch(self, indices): return {'x': np.asarray(indices, np.int32)}\n"
-        "left = iter(penstock.Pipeline(source=Records(), batch_size=4))\n"
+        "left = iter(feedrace.Pipeline(source=Records(), batch_size=4))\n"
         "next(left)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

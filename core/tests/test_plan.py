@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock import ConfigError, DataError, create
-from penstock.plan import plan_stream
+from feedrace import ConfigError, DataError, create
+from feedrace.plan import plan_stream
 
 
 def plan(records, size, *, epochs=1, drop=False):

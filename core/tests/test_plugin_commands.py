@@ -1,4 +1,4 @@
-"""`penstock plugins show | check | why | lock`, with plugins good and broken on a path."""
+"""`feedrace plugins show | check | why | lock`, with plugins good and broken on a path."""
 
 import json
 import os
@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from penstock.cli import main
+from feedrace.cli import main
 
 GOOD = '''
 import attrs
-from penstock import Component, hookimpl
-from penstock.config import integer, SamplerConfig
-PENSTOCK_API = 1
+from feedrace import Component, hookimpl
+from feedrace.config import integer, SamplerConfig
+FEEDRACE_API = 1
 
 @hookimpl
-def penstock_components():
+def feedrace_components():
     yield Component(kind="sampler", name="thing", target="{module}:Thing",
                     config="{module}:Config", summary="A thing.", aliases=["old-thing"],
                     capabilities=["exactly-once"])
@@ -74,13 +74,13 @@ def test_why_tells_what_wins_and_over_what(site, monkeypatch):
     ambiguous = call("why", "thing")
     assert ambiguous.exit_code == 1
     assert "is offered by dist-one (one/thing) and dist-two (two/thing)" in ambiguous.stdout
-    monkeypatch.setenv("PENSTOCK_PREFER", "two")
+    monkeypatch.setenv("FEEDRACE_PREFER", "two")
     site("three", GOOD.replace('"thing"', '"sequential"').replace("old-thing", "x"))
     told = call("why", "old-thing")
     assert told.exit_code == 0
     assert "sampler 'old-thing' is sampler 'two/thing' of dist-two 1.0" in told.stdout
     assert "'old-thing' is an alias of 'thing'" in told.stdout
-    assert "before sampler 'one/thing' of dist-one 1.0: PENSTOCK_PREFER" in told.stdout
+    assert "before sampler 'one/thing' of dist-one 1.0: FEEDRACE_PREFER" in told.stdout
     built_in = call("why", "sequential").stdout
     assert "before sampler 'three/sequential' of three 1.0: a built-in cannot be" in built_in
 
@@ -98,7 +98,7 @@ def test_why_gives_the_cure_of_what_is_not_there(monkeypatch, site):
     told = call("why", "tfds-eager", "--json")
     assert told.exit_code == 1
     document = json.loads(told.stdout)
-    assert "pip install 'penstock[tfds]'" in document["lines"][0]
+    assert "pip install 'feedrace[tfds]'" in document["lines"][0]
     assert sys.executable in document["lines"][0]
     assert document["kinds"] == []
     assert "did you mean 'rescale'" in call("why", "rescal").stdout
@@ -121,7 +121,7 @@ def test_check_of_a_good_plugin_is_green(site):
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("PENSTOCK_API = 1", "PENSTOCK_API = 2", "PENSTOCK_API = 2"),
+        ("FEEDRACE_API = 1", "FEEDRACE_API = 2", "FEEDRACE_API = 2"),
         ("import attrs", "import attrs\nraise OSError('gone')", "OSError: gone"),
         ("import attrs", "import attrs, numpy", "with numpy"),
         ("import attrs", "import attrs, time; time.sleep(0.06)", "have 50 ms"),
@@ -134,8 +134,8 @@ def test_check_of_a_good_plugin_is_green(site):
         ("def indices", "def index", "Thing is no sampler; it lacks indices"),
         ("self, config", "self, config, more", "cannot be called with its config"),
         (":Thing", ":Thong", "could not be loaded: AttributeError"),
-        (':Thing"', ':PENSTOCK_API"', "cannot be called"),
-        ('name="thing"', 'name="sequential"', "means builtin/sequential of penstock"),
+        (':Thing"', ':FEEDRACE_API"', "cannot be called"),
+        ('name="thing"', 'name="sequential"', "means builtin/sequential of feedrace"),
         ('name="thing"', 'name="Thing"', "kebab-case"),
         ('kind="sampler"', 'kind="sampel"', "'sampel' is none of"),
     ],
@@ -164,7 +164,7 @@ def test_check_of_a_folder_reads_the_name_of_its_project(site, tmp_path, monkeyp
     assert "BAD dist other-dist: not installed in this environment" in told.stdout
     assert "pip install -e ." in told.stdout
     (project / "pyproject.toml").write_text('[project]\nname = "pytest"\n')
-    assert "no entry point in the group penstock" in call("check", ".").stdout
+    assert "no entry point in the group feedrace" in call("check", ".").stdout
 
 
 def test_check_without_a_name_looks_at_all_plugins(site):
@@ -216,17 +216,17 @@ def test_recovery_commands_work_beside_broken_plugins(site, tmp_path, command):
 
 @pytest.mark.parametrize(
     ("words", "offered"),
-    [("penstock plu", "plugins"), ("penstock plugins wh", "why"),
-     ("penstock plugins show epo", "epoch-aware"),
-     ("penstock plugins show builtin/seq", "builtin/sequential"),
-     ("penstock plugins list --kind ba", "batcher")],
+    [("feedrace plu", "plugins"), ("feedrace plugins wh", "why"),
+     ("feedrace plugins show epo", "epoch-aware"),
+     ("feedrace plugins show builtin/seq", "builtin/sequential"),
+     ("feedrace plugins list --kind ba", "batcher")],
 )  # fmt: skip
 def test_the_shell_completes_commands_names_and_kinds(words, offered):
-    pytest.importorskip("penstock_samplers")
-    command = Path(sys.executable).with_name("penstock")
+    pytest.importorskip("feedrace_samplers")
+    command = Path(sys.executable).with_name("feedrace")
     if not command.exists():
-        pytest.skip("the command penstock is not beside this interpreter")
-    environment = {**os.environ, "_PENSTOCK_COMPLETE": "bash_complete", "COMP_WORDS": words,
+        pytest.skip("the command feedrace is not beside this interpreter")
+    environment = {**os.environ, "_FEEDRACE_COMPLETE": "bash_complete", "COMP_WORDS": words,
                    "COMP_CWORD": str(len(words.split()) - 1)}  # fmt: skip
     done = subprocess.run([command], env=environment, capture_output=True, text=True)
     assert f"plain,{offered}" in done.stdout

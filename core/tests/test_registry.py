@@ -5,8 +5,8 @@ import pickle
 
 import pytest
 
-import penstock
-from penstock import (
+import feedrace
+from feedrace import (
     AmbiguousNameError,
     BrokenPluginError,
     Component,
@@ -21,11 +21,11 @@ from penstock import (
 )
 
 GOOD = """
-from penstock import Component, hookimpl
-PENSTOCK_API = {api}
+from feedrace import Component, hookimpl
+FEEDRACE_API = {api}
 
 @hookimpl
-def penstock_components():
+def feedrace_components():
     yield Component(kind="sampler", name="{name}", target="{module}:Thing", summary="A thing.")
 
 class Thing:
@@ -68,7 +68,7 @@ def test_two_claimants_make_an_unqualified_name_ambiguous(site):
 
 def test_a_built_in_is_not_replaced_by_a_plugin(site):
     site("one", good("sequential"))
-    assert registry.resolve("sampler", "sequential").dist == "penstock"
+    assert registry.resolve("sampler", "sequential").dist == "feedrace"
     assert registry.resolve("sampler", "one/sequential").dist == "one"
 
 
@@ -94,7 +94,7 @@ def test_a_plugin_that_exits_at_import_ends_nothing(site):
 
 def test_a_first_party_namespace_cannot_be_taken(site):
     site("samplers", good("epoch-aware"), dist="a-foreign-dist")
-    with pytest.warns(PluginWarning, match="'samplers' belongs to penstock-samplers"):
+    with pytest.warns(PluginWarning, match="'samplers' belongs to feedrace-samplers"):
         found = registry.available("sampler")
     assert "a-foreign-dist" not in {c.dist for c in found}
 
@@ -108,7 +108,7 @@ def test_two_dists_with_one_namespace_are_both_named(site):
 
 def test_another_api_level_is_refused_before_anything_is_used(site):
     site("later", good("later-one", api=2))
-    with pytest.warns(PluginWarning, match="PENSTOCK_API = 2"):
+    with pytest.warns(PluginWarning, match="FEEDRACE_API = 2"):
         registry.available()
     assert isinstance(registry.broken_plugins()["later"], IncompatiblePluginError)
 
@@ -119,7 +119,7 @@ def test_another_api_level_is_refused_before_anything_is_used(site):
         (good("Capital"), "kebab-case"),
         (good("x").replace('"sampler"', '"sampel"'), "sampel"),
         (good("x").replace("{module}:Thing", "no target"), "package.module:attribute"),
-        (good("x").replace("def penstock_components", "def penstock_component"), "penstock_comp"),
+        (good("x").replace("def feedrace_components", "def feedrace_component"), "feedrace_comp"),
     ],
 )
 def test_a_wrong_declaration_leaves_the_whole_plugin_out(site, code, cause):
@@ -138,18 +138,18 @@ def test_a_target_that_is_missing_names_dist_and_cause(site):
 
 def test_environment_variables_act_before_import(site, monkeypatch):
     site("bad", "raise OSError('imported')")
-    monkeypatch.setenv("PENSTOCK_PLUGINS_DISABLE", "other, bad")
+    monkeypatch.setenv("FEEDRACE_PLUGINS_DISABLE", "other, bad")
     registry.refresh()
     registry.available()
     assert registry.broken_plugins() == {}
-    with pytest.raises(DisabledError, match="PENSTOCK_PLUGINS_DISABLE"):
+    with pytest.raises(DisabledError, match="FEEDRACE_PLUGINS_DISABLE"):
         registry.resolve("sampler", "bad/any")
 
 
 def test_the_allow_list_leaves_out_all_others(site, monkeypatch):
     site("one", good("first"))
     site("two", good("second"))
-    monkeypatch.setenv("PENSTOCK_PLUGINS", "two")
+    monkeypatch.setenv("FEEDRACE_PLUGINS", "two")
     registry.refresh()
     names = {c.name for c in registry.available("sampler")}
     assert names == {"sequential", "second"}
@@ -159,9 +159,9 @@ def test_a_known_name_that_is_not_installed_gives_the_pip_line(monkeypatch):
     monkeypatch.setattr(importlib.metadata, "distributions", list)
     registry.refresh()
     try:
-        with pytest.raises(NotInstalledError, match=r"pip install 'penstock\[tfds\]'"):
+        with pytest.raises(NotInstalledError, match=r"pip install 'feedrace\[tfds\]'"):
             registry.resolve("source", "tfds-eager")
-        with pytest.raises(NotInstalledError, match=r"pip install 'penstock\[interleave\]'"):
+        with pytest.raises(NotInstalledError, match=r"pip install 'feedrace\[interleave\]'"):
             registry.resolve("scheduler", "interleave/interleaved")
     finally:
         registry.refresh()
@@ -212,14 +212,14 @@ def test_a_config_names_components_not_paths():
 def test_a_component_record_shows_where_it_comes_from():
     memory = next(c for c in registry.available("source") if c.name == "memory")
     assert isinstance(memory, Component)
-    assert (memory.kind, memory.dist, memory.summary != "") == ("source", "penstock", True)
+    assert (memory.kind, memory.dist, memory.summary != "") == ("source", "feedrace", True)
 
 
 def declaring(*components):
     lines = "\n".join(f"    yield Component({c})" for c in components)
     return (
-        "from penstock import Component, hookimpl\nPENSTOCK_API = 1\n\n"
-        f"@hookimpl\ndef penstock_components():\n{lines}\n" + GOOD[GOOD.index("class Thing") :]
+        "from feedrace import Component, hookimpl\nFEEDRACE_API = 1\n\n"
+        f"@hookimpl\ndef feedrace_components():\n{lines}\n" + GOOD[GOOD.index("class Thing") :]
     )
 
 
@@ -259,12 +259,12 @@ def test_prefer_settles_a_conflict_and_replaces_no_built_in(site, monkeypatch):
     site("one", good("same"), dist="dist-one")
     site("two", good("same"), dist="dist-two")
     site("three", good("sequential"))
-    with pytest.raises(AmbiguousNameError, match=r"qualified name .* PENSTOCK_PREFER=one"):
+    with pytest.raises(AmbiguousNameError, match=r"qualified name .* FEEDRACE_PREFER=one"):
         registry.resolve("sampler", "same")
-    monkeypatch.setenv("PENSTOCK_PREFER", "three, two, one")
+    monkeypatch.setenv("FEEDRACE_PREFER", "three, two, one")
     registry.refresh()
     assert registry.resolve("sampler", "same").dist == "dist-two"
-    assert registry.resolve("sampler", "sequential").dist == "penstock"
+    assert registry.resolve("sampler", "sequential").dist == "feedrace"
     assert registry.describe("sampler", {"use": "same"}) == {"use": "two/same"}
 
 
@@ -276,15 +276,15 @@ def test_registered_components_come_first_and_leave_with_the_block():
         def indices(self, start, stop):
             return [0] * (stop - start)
 
-    with penstock.temporary():
-        penstock.register("sampler", "sequential", Mine)
-        assert isinstance(penstock.create("sampler", "sequential"), Mine)
-        assert isinstance(penstock.create("sampler", "code/sequential"), Mine)
-        assert type(penstock.create("sampler", "builtin/sequential")).__name__ != "Mine"
-        again = penstock.register("sampler", "sequential", Mine, summary="Anew.", replace=True)
-        assert penstock.registered() == (again,)
-    assert penstock.registered() == ()
-    assert registry.resolve("sampler", "sequential").dist == "penstock"
+    with feedrace.temporary():
+        feedrace.register("sampler", "sequential", Mine)
+        assert isinstance(feedrace.create("sampler", "sequential"), Mine)
+        assert isinstance(feedrace.create("sampler", "code/sequential"), Mine)
+        assert type(feedrace.create("sampler", "builtin/sequential")).__name__ != "Mine"
+        again = feedrace.register("sampler", "sequential", Mine, summary="Anew.", replace=True)
+        assert feedrace.registered() == (again,)
+    assert feedrace.registered() == ()
+    assert registry.resolve("sampler", "sequential").dist == "feedrace"
 
 
 def test_provenance_is_in_the_identity_and_the_name_there_is_qualified():
@@ -292,8 +292,8 @@ def test_provenance_is_in_the_identity_and_the_name_there_is_qualified():
     told = registry.describe("sampler", made, identity_only=True)
     assert told == {
         "use": "builtin/sequential",
-        "dist": f"penstock {registry.resolve('sampler', 'sequential').version}",
-        "target": "penstock.builtin.sequential:SequentialSamplerModule",
+        "dist": f"feedrace {registry.resolve('sampler', 'sequential').version}",
+        "target": "feedrace.builtin.sequential:SequentialSamplerModule",
         "num_records": 3,
     }
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-import penstock
+import feedrace
 
-ROOT = Path(penstock.__file__).parent
+ROOT = Path(feedrace.__file__).parent
 ALLOWED = {
     "__init__": "",
     "errors": "",
@@ -91,7 +91,7 @@ def outside(path):
             found |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             found.add((node.module or "").partition(".")[0])
-    return found - set(sys.stdlib_module_names) - {"penstock"}
+    return found - set(sys.stdlib_module_names) - {"feedrace"}
 
 
 @pytest.mark.parametrize("room", sorted(ALLOWED))

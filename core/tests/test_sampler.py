@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from penstock import ConfigError, PenstockError, SamplerConfig, SamplerModule, StateError, create
-from penstock.sampler import _CHUNK
+from feedrace import ConfigError, FeedraceError, SamplerConfig, SamplerModule, StateError, create
+from feedrace.sampler import _CHUNK
 
 
 class Backwards(SamplerModule):
@@ -103,7 +103,7 @@ def test_an_iterator_that_was_overtaken_says_so():
     old = iter(made)
     next(old)
     next(iter(made))
-    with pytest.raises(PenstockError, match="out of date"):
+    with pytest.raises(FeedraceError, match="out of date"):
         list(old)
 
 

@@ -1,4 +1,4 @@
-"""`penstock plugins new`: what it writes is declared, checked and found by name."""
+"""`feedrace plugins new`: what it writes is declared, checked and found by name."""
 
 import json
 import os
@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from penstock import catalog, inspection
-from penstock.cli import main
-from penstock.component import KINDS
+from feedrace import catalog, inspection
+from feedrace.cli import main
+from feedrace.component import KINDS
 
 pytest.importorskip("copier")
 
@@ -37,7 +37,7 @@ def install(project):
     info = project / "src" / f"{module}-0.1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.1.0\n")
-    (info / "entry_points.txt").write_text(f"[penstock]\n{name} = {module}.plugin\n")
+    (info / "entry_points.txt").write_text(f"[feedrace]\n{name} = {module}.plugin\n")
     return str(project / "src")
 
 
@@ -78,9 +78,9 @@ def test_a_new_plugin_of_each_kind_is_found_and_well(here, monkeypatch, kind):
         ("My-Sampler", "kebab-case"),
         ("my_sampler", "kebab-case"),
         ("../up", "kebab-case"),
-        ("penstock-", "kebab-case"),
+        ("feedrace-", "kebab-case"),
         ("samplers", "is taken"),
-        ("penstock-samplers", "is taken"),
+        ("feedrace-samplers", "is taken"),
         ("json", "is taken"),
     ],
 )
@@ -92,9 +92,9 @@ def test_a_name_that_cannot_be_used_is_refused(here, name, said):
 
 
 def test_a_prefix_is_not_part_of_the_component_s_name(here):
-    made = json.loads(call("penstock-balance", "--into", "elsewhere", "--json").stdout)
+    made = json.loads(call("feedrace-balance", "--into", "elsewhere", "--json").stdout)
     assert made["component"] == "balance"
-    assert (here / "elsewhere/src/penstock_balance/balance.py").is_file()
+    assert (here / "elsewhere/src/feedrace_balance/balance.py").is_file()
 
 
 def test_a_folder_with_something_in_it_is_left_alone(here):
@@ -112,7 +112,7 @@ def test_without_copier_the_pip_line_is_told(here, monkeypatch):
     assert done.exit_code == 1
     told = json.loads(done.stdout)
     assert told["error"] == "NotInstalledError"
-    assert "pip install 'penstock[scaffold]'" in told["mend"]
+    assert "pip install 'feedrace[scaffold]'" in told["mend"]
     assert list(here.iterdir()) == []
 
 

@@ -9,7 +9,7 @@ the same z. The keys are fixed, so that the outcome is, too.
 import numpy as np
 import pytest
 
-from penstock.order import epoch_indices
+from feedrace.order import epoch_indices
 
 Z = 4.5
 KEYS = {1000: 1000, 65_536: 60}

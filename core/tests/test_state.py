@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from penstock import StateError, state
-from penstock.state import counters_of, diff, document, fingerprint, load, save
+from feedrace import StateError, state
+from feedrace.state import counters_of, diff, document, fingerprint, load, save
 
 PRINT = fingerprint({"source": {"use": "memory", "version": "1"}, "train": [4, 10]})
 
@@ -113,14 +113,14 @@ def test_a_document_of_format_1_is_read_and_still_compared():
 
 def test_a_newer_format_is_refused():
     document = {"format": 3, "counters": {"pass": 0}, "fingerprint": {}}
-    with pytest.raises(StateError, match="format 3; this penstock reads formats 1 to 2: a newer"):
+    with pytest.raises(StateError, match="format 3; this feedrace reads formats 1 to 2: a newer"):
         state.counters_of(document, {})
 
 
 def test_a_full_disk_leaves_the_old_state_whole(tmp_path):
     program = (
         "import resource, signal, sys\n"
-        "from penstock import state\n"
+        "from feedrace import state\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64))\n"
         "try:\n"

@@ -8,8 +8,8 @@ from hypothesis import Phase, settings
 from hypothesis.errors import HypothesisException
 from hypothesis.stateful import run_state_machine_as_test
 
-import penstock
-from penstock import (
+import feedrace
+from feedrace import (
     BatcherModule,
     PluginWarning,
     SamplerConfig,
@@ -18,8 +18,8 @@ from penstock import (
     UnknownComponentError,
     catalog,
 )
-from penstock.config import integer
-from penstock.testing import (
+from feedrace.config import integer
+from feedrace.testing import (
     BatcherSuite,
     SamplerSuite,
     SchedulerSuite,
@@ -124,8 +124,8 @@ def sampler_suite():
 
 @pytest.mark.parametrize(("target", "name"), SAMPLER_FAULTS)
 def test_the_sampler_suite_finds_each_fault(target, name):
-    with penstock.temporary():
-        penstock.register("sampler", "mine", target, config=Config, summary="Mine.")
+    with feedrace.temporary():
+        feedrace.register("sampler", "mine", target, config=Config, summary="Mine.")
         method = getattr(sampler_suite(), name)
         with pytest.raises((*FAILURES, AttributeError, TypeError)):
             method()
@@ -145,8 +145,8 @@ def test_the_stateful_machine_finds_a_state_that_forgets():
 
 
 def test_the_sampler_suite_passes_a_good_one():
-    with penstock.temporary():
-        penstock.register("sampler", "mine", Good, config=Config, summary="Mine.")
+    with feedrace.temporary():
+        feedrace.register("sampler", "mine", Good, config=Config, summary="Mine.")
         suite = sampler_suite()
         for name in dir(suite):
             elsewhere = any(word in name for word in ("hosts", "light", "spawned"))
@@ -157,8 +157,8 @@ def test_the_sampler_suite_passes_a_good_one():
 def test_what_differs_in_a_spawned_process_or_cannot_be_had_there_is_found(temporary_plugin):
     temporary_plugin(
         "local",
-        "import os\nfrom penstock import Component, hookimpl\nPENSTOCK_API = 1\n@hookimpl\n"
-        "def penstock_components():\n"
+        "import os\nfrom feedrace import Component, hookimpl\nFEEDRACE_API = 1\n@hookimpl\n"
+        "def feedrace_components():\n"
         "    yield Component(kind='stage', name='mine', target='{module}:Mine')\n"
         "class Mine:\n"
         "    def __call__(self, batch):\n"
@@ -170,8 +170,8 @@ def test_what_differs_in_a_spawned_process_or_cannot_be_had_there_is_found(tempo
 
     with pytest.raises(AssertionError):
         Suite().test_a_spawned_process_makes_its_equal()
-    with penstock.temporary():
-        penstock.register("sampler", "mine", Good, config=Config, summary="Mine.")
+    with feedrace.temporary():
+        feedrace.register("sampler", "mine", Good, config=Config, summary="Mine.")
         with pytest.raises(AssertionError, match="cannot be sent to another process"):
             sampler_suite().test_a_spawned_process_makes_its_equal()
 
@@ -179,8 +179,8 @@ def test_what_differs_in_a_spawned_process_or_cannot_be_had_there_is_found(tempo
 def test_a_declaration_that_is_heavy_or_lacks_a_summary_is_found(temporary_plugin):
     temporary_plugin(
         "heavy",
-        "import numpy\nfrom penstock import Component, hookimpl\nPENSTOCK_API = 1\n@hookimpl\n"
-        "def penstock_components():\n"
+        "import numpy\nfrom feedrace import Component, hookimpl\nFEEDRACE_API = 1\n@hookimpl\n"
+        "def feedrace_components():\n"
         "    yield Component(kind='stage', name='heavy', target='{module}:print')\n",
     )
 
@@ -196,17 +196,17 @@ def test_a_declaration_that_is_heavy_or_lacks_a_summary_is_found(temporary_plugi
 def test_a_batcher_that_loses_records_or_its_mask_is_found():
     class Loses(BatcherModule):
         def process(self, elements, *, batch_size, drop_remainder=False):
-            penstock.specs.check_batch_size(batch_size)
+            feedrace.specs.check_batch_size(batch_size)
             rows = list(elements)[:batch_size]
             stacked = {key: np.stack([np.asarray(r[key]) for r in rows]) for key in rows[0]}
-            return [penstock.specs.pad_batch(stacked, batch_size=batch_size)]
+            return [feedrace.specs.pad_batch(stacked, batch_size=batch_size)]
 
     class Suite(BatcherSuite):
         component = "mine"
         capabilities = frozenset({"every-record"})
 
-    with penstock.temporary():
-        penstock.register("batcher", "mine", Loses, config=StructuralConfig, summary="Mine.")
+    with feedrace.temporary():
+        feedrace.register("batcher", "mine", Loses, config=StructuralConfig, summary="Mine.")
         with pytest.raises(FAILURES):
             Suite().test_every_record_is_in_one_batch()
         with pytest.raises((*FAILURES, KeyError)):
@@ -235,8 +235,8 @@ def test_the_stage_suite_finds_each_fault(target, name):
     class Suite(StageSuite):
         component = "mine"
 
-    with penstock.temporary():
-        penstock.register("stage", "mine", target, summary="Mine.")
+    with feedrace.temporary():
+        feedrace.register("stage", "mine", target, summary="Mine.")
         with pytest.raises((*FAILURES, KeyError)):
             getattr(Suite(), name)()
 
@@ -261,8 +261,8 @@ def test_the_scheduler_suite_finds_each_fault(name):
     class Suite(SchedulerSuite):
         component = "mine"
 
-    with penstock.temporary():
-        penstock.register("scheduler", "mine", Repeats, summary="Mine.")
+    with feedrace.temporary():
+        feedrace.register("scheduler", "mine", Repeats, summary="Mine.")
         with pytest.raises(FAILURES):
             getattr(Suite(), name)()
 
@@ -283,8 +283,8 @@ def test_a_source_whose_spec_is_not_what_arrives_is_found():
         component = "mine"
         config = {"data": {"x": [1.5, 2.5, 3.5]}}
 
-    with penstock.temporary():
-        penstock.register("source", "mine", Wrong, config=memory.load_config(), summary="Mine.")
+    with feedrace.temporary():
+        feedrace.register("source", "mine", Wrong, config=memory.load_config(), summary="Mine.")
         for name in (
             "test_what_arrives_is_what_its_spec_says",
             "test_records_are_given_in_the_order_asked_for_also_twice",
@@ -295,9 +295,9 @@ def test_a_source_whose_spec_is_not_what_arrives_is_found():
 
 
 def test_an_isolated_registry_has_the_built_in_names_alone(isolated_registry):
-    assert {c.dist for c in penstock.available()} == {"penstock"}
-    penstock.register("sampler", "here", Good, config=Config)
-    assert penstock.create("sampler", "here", num_records=3).sample(2) == [0, 1]
+    assert {c.dist for c in feedrace.available()} == {"feedrace"}
+    feedrace.register("sampler", "here", Good, config=Config)
+    assert feedrace.create("sampler", "here", num_records=3).sample(2) == [0, 1]
 
 
 def test_nothing_of_another_test_is_left():
@@ -307,5 +307,5 @@ def test_nothing_of_another_test_is_left():
 
 def test_a_broken_plugin_is_left_out_with_a_warning(broken_plugin):
     with pytest.warns(PluginWarning, match="this plugin is broken"):
-        penstock.available()
+        feedrace.available()
     assert broken_plugin in catalog.broken_plugins()

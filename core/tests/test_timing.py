@@ -8,9 +8,9 @@ import jax
 import numpy as np
 import pytest
 
-from penstock import PenstockError, Pipeline, StallWarning, create
-from penstock.prefetch import Prefetched
-from penstock.timing import advice
+from feedrace import FeedraceError, Pipeline, StallWarning, create
+from feedrace.prefetch import Prefetched
+from feedrace.timing import advice
 
 
 class Slow:
@@ -88,8 +88,8 @@ def test_a_wrong_bound_is_refused(wrong):
 
 
 def test_a_thread_that_dies_is_noticed(monkeypatch):
-    monkeypatch.setattr("penstock.prefetch._fill", lambda items, buffer: None)
-    with pytest.raises(PenstockError, match="died without a word"):
+    monkeypatch.setattr("feedrace.prefetch._fill", lambda items, buffer: None)
+    with pytest.raises(FeedraceError, match="died without a word"):
         next(Prefetched([1, 2], 1))
 
 
@@ -100,7 +100,7 @@ def test_a_source_that_ends_its_thread_is_told_at_its_step():
 
     with pytest.raises(SystemExit):
         list(Pipeline(source=Exits(0.0), batch_size=2))
-    assert not [t for t in threading.enumerate() if t.name == "penstock-prefetch"]
+    assert not [t for t in threading.enumerate() if t.name == "feedrace-prefetch"]
 
 
 def test_ctrl_c_while_waiting_ends_the_loop_and_the_thread():
@@ -113,7 +113,7 @@ def test_ctrl_c_while_waiting_ends_the_loop_and_the_thread():
         for _ in steps:
             pass
     timer.join()
-    assert not [t for t in threading.enumerate() if t.name == "penstock-prefetch"]
+    assert not [t for t in threading.enumerate() if t.name == "feedrace-prefetch"]
     pipeline.reset()
     assert len(list(pipeline)) == 6
 

@@ -1,11 +1,11 @@
-"""`penstock verify-resume`: runs that are stopped, each part in a process of its own."""
+"""`feedrace verify-resume`: runs that are stopped, each part in a process of its own."""
 
 import json
 
 import pytest
 from click.testing import CliRunner
 
-from penstock.cli import main
+from feedrace.cli import main
 
 CONFIG = {
     "seed": 3,
@@ -17,22 +17,22 @@ CONFIG = {
 FORGETFUL = """
 import os
 import numpy as np
-import penstock
+import feedrace
 
 class Forgetful:
     config = None
     def __len__(self): return 12
     def element_spec(self):
-        return penstock.create("source", "memory", data={"x": [1]}).element_spec()
+        return feedrace.create("source", "memory", data={"x": [1]}).element_spec()
     def fetch(self, indices): return {"x": np.asarray(indices, np.int32)}
     def indices(self, start, stop):
         return (np.arange(start, stop) + os.getpid()) % 12
 
-@penstock.hookimpl
-def penstock_components():
-    yield penstock.Component(kind="source", name="forgetful", target="forgetful:Forgetful",
+@feedrace.hookimpl
+def feedrace_components():
+    yield feedrace.Component(kind="source", name="forgetful", target="forgetful:Forgetful",
                              summary="Forgets.")
-PENSTOCK_API = 1
+FEEDRACE_API = 1
 """
 
 
@@ -55,7 +55,7 @@ def test_a_source_that_forgets_is_found_out(tmp_path, monkeypatch):
     info = tmp_path / "forgetful-1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: forgetful\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[penstock]\nforgetful = forgetful\n")
+    (info / "entry_points.txt").write_text("[feedrace]\nforgetful = forgetful\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     config = {"batch_size": 4, "source": {"use": "forgetful/forgetful"}}
     (tmp_path / "p.json").write_text(json.dumps(config))

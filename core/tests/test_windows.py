@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-import penstock
-from penstock import ConfigError, StateError, specs
+import feedrace
+from feedrace import ConfigError, StateError, specs
 
 
 class BySize:
@@ -40,8 +40,8 @@ def make(n=23, batch_size=2, **options):
         "x": [generator.integers(1, 9, generator.integers(0, 9)) for _ in range(n)],
         "id": np.arange(n),
     }
-    source = penstock.create("source", "memory", data=data, shuffle=True)
-    return penstock.Pipeline(source=source, batch_size=batch_size, batcher=BySize(), **options)
+    source = feedrace.create("source", "memory", data=data, shuffle=True)
+    return feedrace.Pipeline(source=source, batch_size=batch_size, batcher=BySize(), **options)
 
 
 def shown(step):
@@ -136,8 +136,8 @@ def test_a_place_in_a_window_that_is_none_is_refused():
     pipeline.set_state(state)
     with pytest.raises(StateError, match="after batch 99 of a window of stream 'train' that has"):
         list(pipeline)
-    plain = penstock.Pipeline(
-        source=penstock.create("source", "memory", data={"x": np.arange(4)}), batch_size=2
+    plain = feedrace.Pipeline(
+        source=feedrace.create("source", "memory", data={"x": np.arange(4)}), batch_size=2
     )
     state = plain.get_state()
     state["counters"] = {"pass": 0, "inside": 1}
@@ -180,7 +180,7 @@ def test_all_rows_of_an_epoch_have_keys_of_their_own(batcher):
 
     draw.stochastic = True
     source = make().components()["source"][1]
-    pipeline = penstock.Pipeline(
+    pipeline = feedrace.Pipeline(
         source=source, batch_size=2, batcher=batcher, stages=[draw], rngs=nnx.Rngs(0)
     )
     drawn = [
@@ -196,14 +196,14 @@ def test_all_rows_of_an_epoch_have_keys_of_their_own(batcher):
 def test_a_record_that_a_batcher_cannot_take_is_named():
     class Picky(BySize):
         def collate_window(self, records, *, batch_size):
-            error = penstock.DataError("record 3 of the window is too much")
+            error = feedrace.DataError("record 3 of the window is too much")
             error.row = 3
             raise error
             yield
 
     source = make().components()["source"][1]
-    pipeline = penstock.Pipeline(source=source, batch_size=2, batcher=Picky())
+    pipeline = feedrace.Pipeline(source=source, batch_size=2, batcher=Picky())
     third = next(iter(make().plans["train"].batches(0, 1)))[2][3]
-    with pytest.raises(penstock.DataError) as caught:
+    with pytest.raises(feedrace.DataError) as caught:
         list(pipeline)
     assert f"record 3 of the window is record {third}" in caught.value.__notes__

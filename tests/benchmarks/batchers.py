@@ -12,7 +12,7 @@ import numpy as np
 from measure import Served, alternate, report
 from serve_datarax_batches import IN_A_ROW, images
 
-from penstock_batchers import (
+from feedrace_batchers import (
     BucketBatcher,
     BucketBatcherConfig,
     DefaultBatcher,
@@ -41,13 +41,13 @@ def default(datarax):
 
         return run
 
-    penstock = repeated(lambda: drain(batcher.process(elements, batch_size=128)))
+    feedrace = repeated(lambda: drain(batcher.process(elements, batch_size=128)))
 
     def against(name, peer, target):
-        seconds = alternate({"penstock": penstock, name: peer}, rounds=21)
+        seconds = alternate({"feedrace": feedrace, name: peer}, rounds=21)
         us = {key: s / IN_A_ROW * 1e6 for key, s in seconds.items()}
-        detail = f"{us['penstock']:.0f} us a batch against {us[name]:.0f}"
-        report(f"default against {name}", us[name] / us["penstock"], target, detail)
+        detail = f"{us['feedrace']:.0f} us a batch against {us[name]:.0f}"
+        report(f"default against {name}", us[name] / us["feedrace"], target, detail)
 
     against("np.stack", repeated(lambda: np.stack(arrays)), "0.8")
     with Served(datarax, Path(__file__).with_name("serve_datarax_batches.py"), "datarax") as ask:
@@ -85,14 +85,14 @@ def pack():
             print(f"pack, {kind}: {batcher.fill:.2%} of all positions filled")
         return
     functions = {
-        f"penstock {kind}": lambda b=made[kind]: drain(b.process(elements, batch_size=BATCH))
+        f"feedrace {kind}": lambda b=made[kind]: drain(b.process(elements, batch_size=BATCH))
         for kind in ("first-fit", "best-fit")
     }
     functions["grain"] = lambda: drain(grain_rows(grain, "FirstFit", elements, 64))
     seconds = alternate(functions, rounds=5)
     rates = {name: tokens / s / 1e6 for name, s in seconds.items()}
     for kind in ("first-fit", "best-fit"):
-        ours = rates[f"penstock {kind}"]
+        ours = rates[f"feedrace {kind}"]
         detail = f"{ours:.1f} against {rates['grain']:.1f} million tokens/s"
         report(f"pack, {kind}, against grain's first-fit", ours / rates["grain"], "2", detail)
     # As many rows as a window of ours makes are as much as grain may hold.

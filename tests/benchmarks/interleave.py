@@ -8,9 +8,9 @@ import time
 import numpy as np
 from measure import alternate, report
 
-import penstock
-from penstock.plan import plan_stream
-from penstock_interleave import (
+import feedrace
+from feedrace.plan import plan_stream
+from feedrace_interleave import (
     CallbackConfig,
     InterleavedSampler,
     InterleavedSamplerConfig,
@@ -73,7 +73,7 @@ def drain(iterator):
 
 def scheduler(name, updates=UPDATES):
     def plan(stream, kind, n, **fields):
-        made = penstock.create("sampler", kind, num_records=n, **fields)
+        made = feedrace.create("sampler", kind, num_records=n, **fields)
         return plan_stream(stream, made, batch_size=BATCH, drop_remainder=stream == "train")
 
     plans = {"train": plan("train", name, TRAIN), "test": plan("test", "sequential", TEST)}
@@ -120,7 +120,7 @@ def far_start():
     seconds = alternate({"near": lambda: first(1), "far": lambda: first(7_000_001)}, rounds=101)
     detail = f"{seconds['far'] * 1e6:.0f} us at update 7,000,000, {seconds['near'] * 1e6:.0f} at 0"
     report("start far into a run", seconds["far"] / seconds["near"], "at most 2", detail)
-    train = penstock.create("sampler", "sequential", num_records=TRAIN)
+    train = feedrace.create("sampler", "sequential", num_records=TRAIN)
     seconds = alternate(
         {
             "near": lambda: next(iter(pairs(train, range(TEST), max_updates=10**7))),
@@ -139,7 +139,7 @@ def first_evaluation_batch():
         images = np.zeros((n, 32, 32, 3), np.uint8)
         return {"use": "memory", "data": {"x": images}}
 
-    pipeline = penstock.build(
+    pipeline = feedrace.build(
         {
             "batch_size": BATCH,
             "source": source(20_000),

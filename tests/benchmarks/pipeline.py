@@ -20,7 +20,7 @@ from flax import nnx
 from measure import Served, alternate, figure, report
 from serve_datarax_epochs import BATCH, RECORDS, SHARE
 
-import penstock
+import feedrace
 
 HERE = Path(__file__)
 
@@ -43,8 +43,8 @@ def arrays():
 
 
 def in_memory(data, **options):
-    source = penstock.create("source", "memory", data=data, shuffle=True)
-    return penstock.Pipeline(source=source, batch_size=BATCH, **options)
+    source = feedrace.create("source", "memory", data=data, shuffle=True)
+    return feedrace.Pipeline(source=source, batch_size=BATCH, **options)
 
 
 def drain(pipeline):
@@ -71,10 +71,10 @@ def epochs(data, datarax):
         jax.block_until_ready(batch)
 
     def against(name, function, target, share=1):
-        seconds = alternate({"penstock": lambda: drain(pipeline), name: function}, rounds=9)
-        rates = {"penstock": RECORDS / seconds["penstock"], name: RECORDS / share / seconds[name]}
+        seconds = alternate({"feedrace": lambda: drain(pipeline), name: function}, rounds=9)
+        rates = {"feedrace": RECORDS / seconds["feedrace"], name: RECORDS / share / seconds[name]}
         detail = ", ".join(f"{key} {rate / 1e3:,.1f} thousand/s" for key, rate in rates.items())
-        report(f"epoch against {name}", rates["penstock"] / rates[name], target, detail)
+        report(f"epoch against {name}", rates["feedrace"] / rates[name], target, detail)
 
     against("bare gathers", bare, "0.7")
     torch, grain = peer("torch.utils.data"), peer("grain")
@@ -181,7 +181,7 @@ def overlapped():
     pause = 0.01
 
     def loop(prefetch):
-        pipeline = penstock.Pipeline(source=Loading(pause), batch_size=64, prefetch=prefetch)
+        pipeline = feedrace.Pipeline(source=Loading(pause), batch_size=64, prefetch=prefetch)
 
         def run():
             for batch in pipeline:
@@ -208,10 +208,10 @@ def overhead():
             batch = gather(device, row)
         jax.block_until_ready(batch)
 
-    source = penstock.create("source", "memory", data=data)
+    source = feedrace.create("source", "memory", data=data)
     functions = {"bare": bare}
     for prefetch in (0, 2):
-        pipeline = penstock.Pipeline(source=source, batch_size=size, prefetch=prefetch)
+        pipeline = feedrace.Pipeline(source=source, batch_size=size, prefetch=prefetch)
         functions[f"prefetch={prefetch}"] = lambda pipeline=pipeline: drain(pipeline)
     seconds = alternate(functions, rounds=7)
     for name in list(functions)[1:]:
@@ -237,7 +237,7 @@ def copied():
         def fetch(self, indices):
             return {"image": image[indices[0] : indices[0] + len(indices)]}
 
-    pipeline = penstock.Pipeline(source=Images(), batch_size=size)
+    pipeline = feedrace.Pipeline(source=Images(), batch_size=size)
 
     def bare():
         last = None
@@ -256,17 +256,17 @@ def copied():
             last = batch["image"]
         last.block_until_ready()
 
-    seconds = alternate({"penstock": ours, "bare": bare}, rounds=5)
+    seconds = alternate({"feedrace": ours, "bare": bare}, rounds=5)
     rates = {name: image.nbytes / s / 1e9 for name, s in seconds.items()}
     detail = ", ".join(f"{name} {rate:.1f} GB/s" for name, rate in rates.items())
-    report("host to device", rates["penstock"] / rates["bare"], "0.8", detail)
+    report("host to device", rates["feedrace"] / rates["bare"], "0.8", detail)
 
 
 def states(data):
     """Size of the state, and the time to take it and to come back to a first batch."""
     pipeline = in_memory(
         data, sampler={"use": "epoch-aware", "num_epochs": 1000}, rngs=nnx.Rngs(0),
-        stages=[penstock.create("stage", "flip", field="image", axis=1)],
+        stages=[feedrace.create("stage", "flip", field="image", axis=1)],
     )  # fmt: skip
     next(iter(pipeline))
     document = pipeline.get_state()

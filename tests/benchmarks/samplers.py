@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from measure import alternate, report
 
-import penstock
-from penstock.order import epoch_indices
-from penstock.shuffle import permute, round_keys
+import feedrace
+from feedrace.order import epoch_indices
+from feedrace.shuffle import permute, round_keys
 
 N = 1_281_167
 
@@ -31,7 +31,7 @@ def bulk(torch, grain):
     generator = np.random.default_rng(0)
     epochs = itertools.count()
     functions = {
-        "penstock": lambda: epoch_indices((e := next(epochs)) * N, (e + 1) * N, N, seed=1),
+        "feedrace": lambda: epoch_indices((e := next(epochs)) * N, (e + 1) * N, N, seed=1),
         "numpy": lambda: generator.permutation(N),
     }
     if torch:
@@ -40,8 +40,8 @@ def bulk(torch, grain):
     rates = {name: N / s / 1e6 for name, s in seconds.items()}
     for name, target in (("numpy", "2"), ("torch", "1")):
         if name in rates:
-            detail = f"{rates['penstock']:.0f} against {rates[name]:.0f} million/s"
-            report(f"bulk against {name}", rates["penstock"] / rates[name], target, detail)
+            detail = f"{rates['feedrace']:.0f} against {rates[name]:.0f} million/s"
+            report(f"bulk against {name}", rates["feedrace"] / rates[name], target, detail)
     if grain:
         shuffle, count = grain.experimental.index_shuffle, 2000
 
@@ -51,9 +51,9 @@ def bulk(torch, grain):
 
         second = alternate({"grain": loop}, rounds=5)["grain"]
         rate = count / second / 1e6
-        detail = f"{rates['penstock']:.0f} against {rate:.3f} million/s"
+        detail = f"{rates['feedrace']:.0f} against {rate:.3f} million/s"
         report(
-            "bulk against a loop of grain's index_shuffle", rates["penstock"] / rate, "100", detail
+            "bulk against a loop of grain's index_shuffle", rates["feedrace"] / rate, "100", detail
         )
 
         in_a_row = 10  # a single call of microseconds would mostly measure waking up
@@ -67,30 +67,30 @@ def bulk(torch, grain):
             for epoch in range(in_a_row):
                 epoch_indices(epoch * 10, epoch * 10 + 10, 10, seed=1)
 
-        seconds = alternate({"grain": epochs_of_ten, "penstock": our_epochs_of_ten}, rounds=15)
-        ours, theirs = (seconds[name] / in_a_row * 1e6 for name in ("penstock", "grain"))
+        seconds = alternate({"grain": epochs_of_ten, "feedrace": our_epochs_of_ten}, rounds=15)
+        ours, theirs = (seconds[name] / in_a_row * 1e6 for name in ("feedrace", "grain"))
         detail = f"{ours:.0f} us against {theirs:.0f}, {in_a_row} epochs in a row"
         report("n = 10, a whole epoch", theirs / ours, "100", detail)
 
 
 def one_by_one(torch):
-    sampler = penstock.create("sampler", "epoch-aware", num_records=N)
+    sampler = feedrace.create("sampler", "epoch-aware", num_records=N)
 
     def drain(iterable):
         for _ in iterable:
             pass
 
-    functions = {"penstock": lambda: drain(sampler)}
+    functions = {"feedrace": lambda: drain(sampler)}
     if torch:
         random = torch.utils.data.RandomSampler(range(N))
         functions["torch"] = lambda: drain(random)
     seconds = alternate(functions, rounds=7)
     rates = {name: N / s / 1e6 for name, s in seconds.items()}
     if torch:
-        detail = f"{rates['penstock']:.1f} against {rates['torch']:.1f} million/s"
-        report("for i in sampler", rates["penstock"] / rates["torch"], "1", detail)
+        detail = f"{rates['feedrace']:.1f} against {rates['torch']:.1f} million/s"
+        report("for i in sampler", rates["feedrace"] / rates["torch"], "1", detail)
     else:
-        print(f"for i in sampler: {rates['penstock']:.1f} million/s")
+        print(f"for i in sampler: {rates['feedrace']:.1f} million/s")
 
 
 def in_jit():
@@ -123,7 +123,7 @@ def seek():
     far = {"_position": int(n * 0.999), "_pass_start": 0}
 
     def first_batch(change):
-        sampler = penstock.create("sampler", "epoch-aware", num_records=n)
+        sampler = feedrace.create("sampler", "epoch-aware", num_records=n)
         state = {**sampler.get_state(), **change}
 
         def go():

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 from measure import alternate, report
 
-import penstock
-from penstock import catalog
+import feedrace
+from feedrace import catalog
 
-PENSTOCK = str(Path(sys.executable).with_name("penstock"))
+FEEDRACE = str(Path(sys.executable).with_name("feedrace"))
 DISTS, PLUGINS, COMPONENTS = 100, 10, 5
-HEAD = "from penstock import Component, hookimpl\n\nPENSTOCK_API = 1\n\n"
+HEAD = "from feedrace import Component, hookimpl\n\nFEEDRACE_API = 1\n\n"
 DECLARED = """    yield Component(
         kind="sampler", name="sampler-{p}-{c}", target="bench_plugin_{p}.code:Sampler",
         config="bench_plugin_{p}.config:Config", summary="A sampler.",
@@ -25,11 +25,11 @@ DECLARED = """    yield Component(
 """
 HOOKS = """
 @hookimpl
-def penstock_epoch_end(pipeline, stream, epoch):
+def feedrace_epoch_end(pipeline, stream, epoch):
     pass
 
 @hookimpl
-def penstock_state_saved(pipeline, state):
+def feedrace_state_saved(pipeline, state):
     pass
 """
 
@@ -44,12 +44,12 @@ def install(folder, hooks=""):
         (info / "RECORD").write_text("")
         points = "[console_scripts]\nbench = bench:main\n"
         if number < PLUGINS:
-            points += f"\n[penstock]\nbench-{number} = bench_plugin_{number}.plugin\n"
+            points += f"\n[feedrace]\nbench-{number} = bench_plugin_{number}.plugin\n"
             package = folder / f"bench_plugin_{number}"
             package.mkdir()
             (package / "__init__.py").write_text("")
             components = "".join(DECLARED.format(p=number, c=c) for c in range(COMPONENTS))
-            declared = f"@hookimpl\ndef penstock_components():\n{components}"
+            declared = f"@hookimpl\ndef feedrace_components():\n{components}"
             (package / "plugin.py").write_text(HEAD + declared + hooks)
         (info / "entry_points.txt").write_text(points)
 
@@ -98,8 +98,8 @@ def discovery(folder):
 def processes(folder):
     commands = {
         "python -c pass": [sys.executable, "-c", "pass"],
-        "import penstock": [sys.executable, "-c", "import penstock"],
-        "penstock plugins list (target 200 ms)": [PENSTOCK, "plugins", "list"],
+        "import feedrace": [sys.executable, "-c", "import feedrace"],
+        "feedrace plugins list (target 200 ms)": [FEEDRACE, "plugins", "list"],
     }
     environment = {**os.environ, "PYTHONPATH": str(folder)}
 
@@ -113,7 +113,7 @@ def processes(folder):
 
 def steps(without, hooked):
     """A step with 10 plugins that implement hooks, against one with plugins that do not."""
-    pipeline = penstock.build(
+    pipeline = feedrace.build(
         {
             "batch_size": 16,
             "prefetch": 0,

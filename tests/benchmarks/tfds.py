@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from measure import alternate, report
 
-import penstock
+import feedrace
 
 BATCH = 128
 FORMATS = ("tfrecord", "array_record")
@@ -67,7 +67,7 @@ def prepare(folder):
 
 
 def source(folder, name, file_format="tfrecord", kind="tfds-streaming", split="train", **fields):
-    return penstock.create("source", kind, name=name, split=split, shuffle=True,
+    return feedrace.create("source", kind, name=name, split=split, shuffle=True,
                            data_dir=str(folder / file_format), **fields)  # fmt: skip
 
 
@@ -135,7 +135,7 @@ def bare_decoder(made, shape, threads):
 
 
 def streaming(folder, threads):
-    from penstock_tfds.tensorflow_runtime import import_tensorflow
+    from feedrace_tfds.tensorflow_runtime import import_tensorflow
 
     import_tensorflow(threads)
     for name, (count, shape) in SETS.items():
@@ -143,7 +143,7 @@ def streaming(folder, threads):
         by_tensorflow = source(folder, name, num_threads=threads, decoder="tensorflow")
         sources = {**made, "decoder = tensorflow": by_tensorflow}
         functions = {
-            way: functools.partial(drain, penstock.Pipeline(source=one, batch_size=BATCH))
+            way: functools.partial(drain, feedrace.Pipeline(source=one, batch_size=BATCH))
             for way, one in sources.items()
         }
         functions |= {
@@ -166,7 +166,7 @@ def streaming(folder, threads):
 def resume(folder, threads):
     for file_format in FORMATS:
         pipelines = [
-            penstock.Pipeline(source=source(folder, "large_jpeg", file_format), batch_size=BATCH)
+            feedrace.Pipeline(source=source(folder, "large_jpeg", file_format), batch_size=BATCH)
             for _ in range(2)
         ]
         start = pipelines[0].get_state()
@@ -194,7 +194,7 @@ def resume(folder, threads):
 
 
 def offsets(folder, threads):
-    from penstock_tfds.offsets import OffsetCache, scan
+    from feedrace_tfds.offsets import OffsetCache, scan
 
     (path,) = map(str, (folder / "tfrecord" / "small_png" / "1.0.0").glob("*.tfrecord-*"))
     with tempfile.TemporaryDirectory() as cache:
@@ -224,7 +224,7 @@ def in_process(folder, threads, what, *arguments):
 def measure_epoch(folder, threads, split):
     """Print the peak memory of an epoch of a part of the small set."""
     made = source(folder, "small_png", split=split, num_threads=threads)
-    drain(penstock.Pipeline(source=made, batch_size=BATCH))
+    drain(feedrace.Pipeline(source=made, batch_size=BATCH))
     print(memory_of("VmHWM"))
 
 
@@ -232,7 +232,7 @@ def measure_load(folder, threads):
     """Print the memory that loading the small set takes at most, its decoded size, and the time."""
     made = source(folder, "small_png", kind="tfds-eager", num_threads=threads, exclude_keys=["id"])
     small = source(folder, "small_png", kind="tfds-eager", split="train[:1%]", exclude_keys=["id"])
-    drain(penstock.Pipeline(source=small, batch_size=BATCH))  # compilers and libraries
+    drain(feedrace.Pipeline(source=small, batch_size=BATCH))  # compilers and libraries
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     before, began = memory_of("VmRSS"), time.perf_counter()
     jax.block_until_ready(made.data["image"])
@@ -242,7 +242,7 @@ def measure_load(folder, threads):
 
 def measure_tf_data(folder, threads):
     """Print the time of one tf.data pass over the small set."""
-    from penstock_tfds.tensorflow_runtime import import_tensorflow
+    from feedrace_tfds.tensorflow_runtime import import_tensorflow
 
     import_tensorflow(threads)
     go = tf_data(folder, "small_png", threads)
@@ -269,7 +269,7 @@ def eager(folder, threads, peer):
            f"{seconds:.2f} s against {a_pass:.2f}")  # fmt: skip
 
     made = source(folder, "small_png", kind="tfds-eager", exclude_keys=["id"])
-    pipeline = penstock.Pipeline(source=made, batch_size=BATCH)
+    pipeline = feedrace.Pipeline(source=made, batch_size=BATCH)
     data = made.data
     gather = jax.jit(lambda data, order: jax.tree.map(lambda leaf: jnp.take(leaf, order, 0), data))
     order = np.random.default_rng(0).permutation(len(made)).astype(np.int32)
@@ -279,11 +279,11 @@ def eager(folder, threads, peer):
             out = gather(data, order[start : start + BATCH])
         jax.block_until_ready(out)
 
-    seconds = alternate({"penstock": lambda: drain(pipeline), "gather": bare}, rounds=7)
+    seconds = alternate({"feedrace": lambda: drain(pipeline), "gather": bare}, rounds=7)
     rates = {name: len(made) / second for name, second in seconds.items()}
-    detail = f"{rates['penstock'] / 1e6:.2f} against {rates['gather'] / 1e6:.2f} million/s"
+    detail = f"{rates['feedrace'] / 1e6:.2f} against {rates['gather'] / 1e6:.2f} million/s"
     report("eager shuffled epoch against a bare jitted gather",
-           rates["penstock"] / rates["gather"], "0.7", detail)  # fmt: skip
+           rates["feedrace"] / rates["gather"], "0.7", detail)  # fmt: skip
     if peer is None:
         print("(no --peer is given: datarax is not measured)")
         return
@@ -297,13 +297,13 @@ def eager(folder, threads, peer):
         print(f"(datarax is not measured: {done.stderr.strip().splitlines()[-1]})")
         return
     theirs = float(done.stdout.split()[-1])
-    detail = f"{rates['penstock']:,.0f} against {theirs:,.0f} records/s"
-    report("eager shuffled epoch against datarax", rates["penstock"] / theirs, "200", detail)
+    detail = f"{rates['feedrace']:,.0f} against {theirs:,.0f} records/s"
+    report("eager shuffled epoch against datarax", rates["feedrace"] / theirs, "200", detail)
 
 
 if __name__ == "__main__":
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    kept = os.environ.get("PENSTOCK_BENCH_DATA") or f"{home}/penstock/benchmarks"
+    kept = os.environ.get("FEEDRACE_BENCH_DATA") or f"{home}/feedrace/benchmarks"
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path(kept), help="folder of the sets")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
@@ -317,7 +317,7 @@ if __name__ == "__main__":
         sys.exit()
     prepare(given.data)
     cache = tempfile.mkdtemp()
-    os.environ["PENSTOCK_CACHE_DIR"] = cache
+    os.environ["FEEDRACE_CACHE_DIR"] = cache
     parts = {
         "streaming": lambda: streaming(given.data, given.threads),
         "resume": lambda: resume(given.data, given.threads),

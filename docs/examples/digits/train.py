@@ -12,7 +12,7 @@ import orbax.checkpoint as ocp
 from flax import nnx
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-import penstock
+import feedrace
 
 HERE = Path(__file__).parent
 
@@ -58,7 +58,7 @@ def main() -> None:
     )
     options = parser.parse_args()
 
-    pipeline = penstock.load(options.config)
+    pipeline = feedrace.load(options.config)
     if "test" not in pipeline.plans:
         parser.error(f"{options.config} has no callback with the stream 'test' to evaluate on")
     model = Classifier(nnx.Rngs(0))

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock import ConfigError
-from penstock_batchers import choose_boundaries
+from feedrace import ConfigError
+from feedrace_batchers import choose_boundaries
 
 
 def padded(lengths, boundaries):

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock import ConfigError, DataError, build, create
-from penstock_batchers import BucketBatcher, BucketBatcherConfig
+from feedrace import ConfigError, DataError, build, create
+from feedrace_batchers import BucketBatcher, BucketBatcherConfig
 
 
 def batcher(**options):

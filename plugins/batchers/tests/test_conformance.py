@@ -3,7 +3,7 @@
 import numpy as np
 from hypothesis import strategies as st
 
-from penstock.testing import BatcherSuite
+from feedrace.testing import BatcherSuite
 
 LONGEST = 6
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock import (
+from feedrace import (
     ConfigError,
     DataError,
     Pipeline,
@@ -13,7 +13,7 @@ from penstock import (
     build,
     create,
 )
-from penstock_batchers import DefaultBatcher, DefaultBatcherConfig
+from feedrace_batchers import DefaultBatcher, DefaultBatcherConfig
 
 
 def batcher():

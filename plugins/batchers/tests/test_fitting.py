@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock_batchers.fitting import _scan, fit
+from feedrace_batchers.fitting import _scan, fit
 
 
 @given(

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock import ConfigError, DataError, build
-from penstock_batchers import MultiRateBatcher, MultiRateBatcherConfig
+from feedrace import ConfigError, DataError, build
+from feedrace_batchers import MultiRateBatcher, MultiRateBatcherConfig
 
 
 def batcher(**options):

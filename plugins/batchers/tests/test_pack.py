@@ -6,8 +6,8 @@ from flax import nnx
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock import ConfigError, DataError, build, create
-from penstock_batchers import PackBatcher, PackBatcherConfig
+from feedrace import ConfigError, DataError, build, create
+from feedrace_batchers import PackBatcher, PackBatcherConfig
 
 
 def batcher(**options):

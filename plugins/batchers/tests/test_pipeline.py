@@ -9,8 +9,8 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock import ConfigError, build, load
-from penstock.cli import main
+from feedrace import ConfigError, build, load
+from feedrace.cli import main
 
 BUCKET = {"use": "bucket", "fields": ["x"], "boundaries": [3, 6, 9], "window": 3}
 PACK = {"use": "pack", "fields": {"x": 12}, "window": 4, "max_segments": 5}
@@ -125,7 +125,7 @@ def test_a_file_names_it(name, tmp_path):
     described = pipeline.config["batcher"]
     assert described["use"] == name
     told = CliRunner().invoke(main, ["describe", str(path)])
-    assert f"batcher: batchers/{name} (penstock-batchers" in told.output
+    assert f"batcher: batchers/{name} (feedrace-batchers" in told.output
     assert "train: 3 records, 1 windows of" in told.output
     assert {
         "bucket": "x_mask: bool[2, 4] or bool[2, 8]",

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock import DataError, create
-from penstock_batchers.sequences import RecordError
+from feedrace import DataError, create
+from feedrace_batchers.sequences import RecordError
 
 KINDS = {
     "bucket": {"fields": ["x", "y"], "boundaries": [2, 4]},

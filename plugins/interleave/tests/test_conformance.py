@@ -1,6 +1,6 @@
 """The scheduler passes the suite that plugin authors use."""
 
-from penstock.testing import SchedulerSuite
+from feedrace.testing import SchedulerSuite
 
 CALLBACK = {
     "stream": "test",

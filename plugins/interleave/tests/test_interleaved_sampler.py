@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock import ConfigError, DataError, StateError, create
-from penstock_interleave import InterleavedSampler, InterleavedSamplerConfig, SamplerIntervalConfig
+from feedrace import ConfigError, DataError, StateError, create
+from feedrace_interleave import InterleavedSampler, InterleavedSamplerConfig, SamplerIntervalConfig
 
 INTERVALS = ["every_n_epochs", "every_n_updates", "every_n_samples"]
 RUNS = json.loads(Path(__file__).with_name("recorded_runs.json").read_text())
@@ -30,7 +30,7 @@ def sequential(length):
     return create("sampler", "sequential", num_records=length)
 
 
-@pytest.mark.parametrize("make", [range, sequential], ids=["iterable", "penstock"])
+@pytest.mark.parametrize("make", [range, sequential], ids=["iterable", "feedrace"])
 def test_all_recorded_runs_of_the_reference_are_equalled(make):
     for run in RUNS:
         made = sampler(run["train_length"], run["config"], run["callbacks"], make)
@@ -373,7 +373,7 @@ def test_a_subset_sampler_of_torch_is_iterated():
     assert sorted(index for _, index in made) == [1, 3, 5]
 
 
-def test_a_dataset_may_be_set_on_a_sampler_of_penstock():
+def test_a_dataset_may_be_set_on_a_sampler_of_feedrace():
     torch = pytest.importorskip("torch", reason="the extra `torch` is not installed")
     from torch.utils.data import TensorDataset
 
@@ -384,7 +384,7 @@ def test_a_dataset_may_be_set_on_a_sampler_of_penstock():
     assert [batch[0].tolist() for batch in loader] == [[100, 101], [102, 103]]
 
 
-def test_samplers_of_penstock_serve_a_data_loader():
+def test_samplers_of_feedrace_serve_a_data_loader():
     pytest.importorskip("torch", reason="the extra `torch` is not installed")
     made = sampler(6, {"batch_size": 2, "max_epochs": 1}, make=sequential)
     loader = made.get_data_loader()

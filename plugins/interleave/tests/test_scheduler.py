@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock import ConfigError, Pipeline, StateError, build, create
-from penstock.plan import plan_stream
-from penstock_interleave import CallbackConfig, InterleavedScheduler, InterleavedSchedulerConfig
+from feedrace import ConfigError, Pipeline, StateError, build, create
+from feedrace.plan import plan_stream
+from feedrace_interleave import CallbackConfig, InterleavedScheduler, InterleavedSchedulerConfig
 
 
 def config(**changes):
@@ -360,7 +360,7 @@ def test_the_rows_of_several_hosts_partition_those_of_one(hosts):
 def test_describe_draws_the_schedule(tmp_path):
     from click.testing import CliRunner
 
-    from penstock.cli import main
+    from feedrace.cli import main
 
     path = tmp_path / "c.json"
     given = json.loads(json.dumps(config(), default=lambda a: a.tolist()))

@@ -1,6 +1,6 @@
 """The samplers pass the suites that plugin authors use."""
 
-from penstock.testing import SamplerSuite
+from feedrace.testing import SamplerSuite
 
 
 class TestEpochAware(SamplerSuite):

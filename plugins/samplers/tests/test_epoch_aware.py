@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock import ConfigError, build, create
-from penstock_samplers import EpochAwareSamplerConfig, EpochAwareSamplerModule
+from feedrace import ConfigError, build, create
+from feedrace_samplers import EpochAwareSamplerConfig, EpochAwareSamplerModule
 
 
 def sampler(**fields):

@@ -5,8 +5,8 @@ import pytest
 from attrs import define as dataclass
 from flax import nnx
 
-from penstock import BatcherModule, SamplerModule, StructuralConfig
-from penstock_samplers import EpochAwareSamplerConfig, EpochAwareSamplerModule
+from feedrace import BatcherModule, SamplerModule, StructuralConfig
+from feedrace_samplers import EpochAwareSamplerConfig, EpochAwareSamplerModule
 
 
 def test_the_sequential_sampler_of_the_protocol_page():

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock import ConfigError, build, create
-from penstock_samplers.mixture import chairman_assignment, whole_weights
+from feedrace import ConfigError, build, create
+from feedrace_samplers.mixture import chairman_assignment, whole_weights
 
 MAKERS = {
     "sequential": lambda n: create("sampler", "sequential", num_records=n, num_epochs=2),
@@ -59,9 +59,9 @@ def test_it_goes_on_exactly_in_another_process(name):
     made.sample(4)
     fields = {"use": name, **_fields(made)}
     program = (
-        "import json, sys, penstock\n"
+        "import json, sys, feedrace\n"
         "fields, state = json.loads(sys.argv[1])\n"
-        "made = penstock.create('sampler', fields.pop('use'), **fields)\n"
+        "made = feedrace.create('sampler', fields.pop('use'), **fields)\n"
         "made.set_state(state)\n"
         "print(json.dumps(list(made)))\n"
     )
@@ -73,7 +73,7 @@ def test_it_goes_on_exactly_in_another_process(name):
 
 
 def _fields(sampler):
-    from penstock import registry
+    from feedrace import registry
 
     described = registry.describe("sampler", sampler)
     described.pop("use")

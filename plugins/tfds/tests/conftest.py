@@ -11,33 +11,33 @@ FORMATS = ("tfrecord", "array_record")
 def own_cache(tmp_path_factory):
     """Keep the tables of record offsets out of the user's cache folder."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PENSTOCK_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("FEEDRACE_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
         yield
 
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory):
-    """The folder of what tests prepare: PENSTOCK_TEST_DATA where that is set.
+    """The folder of what tests prepare: FEEDRACE_TEST_DATA where that is set.
 
     So an environment without TensorFlow can read what another one prepared.
     """
-    shared = os.environ.get("PENSTOCK_TEST_DATA")
+    shared = os.environ.get("FEEDRACE_TEST_DATA")
     return Path(shared) if shared else tmp_path_factory.mktemp("prepared")
 
 
 @pytest.fixture(scope="session")
 def digits(prepared):
-    """Folders with penstock_digits prepared in both formats, by file format."""
-    from penstock import DataError
-    from penstock_tfds.config import TFDSStreamingConfig
-    from penstock_tfds.prepare import prepared_builder
+    """Folders with feedrace_digits prepared in both formats, by file format."""
+    from feedrace import DataError
+    from feedrace_tfds.config import TFDSStreamingConfig
+    from feedrace_tfds.prepare import prepared_builder
 
     folders = {}
     for file_format in FORMATS:
         folder = prepared / file_format
         folder.mkdir(parents=True, exist_ok=True)
         config = TFDSStreamingConfig(
-            name="penstock_digits",
+            name="feedrace_digits",
             split="train",
             data_dir=str(folder),
             download_and_prepare_kwargs={"file_format": file_format},
@@ -47,7 +47,7 @@ def digits(prepared):
         except DataError as error:
             if "needs TensorFlow" not in str(error):
                 raise
-            pytest.skip(f"{error} (or set PENSTOCK_TEST_DATA)")
+            pytest.skip(f"{error} (or set FEEDRACE_TEST_DATA)")
         folders[file_format] = str(folder)
     return folders
 

@@ -6,9 +6,9 @@ import google_crc32c
 import numpy as np
 import pytest
 
-import penstock
-from penstock import ConfigError, DataError, create
-from penstock_tfds.offsets import masked, scan
+import feedrace
+from feedrace import ConfigError, DataError, create
+from feedrace_tfds.offsets import masked, scan
 
 COUNT = 360
 
@@ -16,11 +16,11 @@ COUNT = 360
 def copy(data_dir, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(data_dir, folder)
-    return str(folder), next(folder.glob("penstock_digits/*/*test.*record-*"))
+    return str(folder), next(folder.glob("feedrace_digits/*/*test.*record-*"))
 
 
 def source(folder, kind="tfds-streaming", split="test", **fields):
-    return create("source", kind, name="penstock_digits", split=split, data_dir=folder, **fields)
+    return create("source", kind, name="feedrace_digits", split=split, data_dir=folder, **fields)
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_the_last_record_is_substituted_by_the_first_good_one(digits, tmp_path, 
 def test_skip_leaves_rows_out_of_batches_and_counts_as_they_were(flipped, stored):
     folder, _ = flipped
     made = source(folder, on_error="skip", shuffle=True)
-    pipeline = penstock.Pipeline(source=made, batch_size=64)
+    pipeline = feedrace.Pipeline(source=made, batch_size=64)
     seen, state = [], None
     for i, batch in enumerate(pipeline):
         mask = np.asarray(batch["valid_mask"])
@@ -97,7 +97,7 @@ def test_skip_leaves_rows_out_of_batches_and_counts_as_they_were(flipped, stored
     assert len(bad) == 3
     assert sorted(np.concatenate(seen).tolist()) == sorted(set(stored) - bad)
     assert len(seen) == -(-COUNT // 64)
-    twin = penstock.Pipeline(source=source(folder, on_error="skip", shuffle=True), batch_size=64)
+    twin = feedrace.Pipeline(source=source(folder, on_error="skip", shuffle=True), batch_size=64)
     twin.set_state(state)
     rest = [np.asarray(b["index"])[np.asarray(b["valid_mask"])].tolist() for b in twin]
     assert rest == seen[3:]

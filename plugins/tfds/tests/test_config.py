@@ -1,7 +1,7 @@
 import pytest
 
-from penstock import ConfigError, create
-from penstock_tfds import TFDSEagerConfig, TFDSStreamingConfig
+from feedrace import ConfigError, create
+from feedrace_tfds import TFDSEagerConfig, TFDSStreamingConfig
 
 BOTH = {"name": "d", "split": "train"}
 

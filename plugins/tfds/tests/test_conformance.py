@@ -2,11 +2,11 @@
 
 import pytest
 
-from penstock.testing import SourceSuite
+from feedrace.testing import SourceSuite
 
 
 class _Digits(SourceSuite):
-    config = {"name": "penstock_digits", "split": "test[:20]", "as_supervised": True}
+    config = {"name": "feedrace_digits", "split": "test[:20]", "as_supervised": True}
 
     @pytest.fixture(autouse=True)
     def folder_of_digits(self, digits):

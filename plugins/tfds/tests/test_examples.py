@@ -11,8 +11,8 @@ PROGRAM = """
 import flax.nnx as nnx
 import jax
 import jax.numpy as jnp
-from penstock import Pipeline, prefetch_to_device
-from penstock_tfds import (
+from feedrace import Pipeline, prefetch_to_device
+from feedrace_tfds import (
     TFDSEagerConfig, TFDSEagerSource, TFDSStreamingConfig, TFDSStreamingSource, from_tfds,
 )
 

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from penstock import ConfigError, DataError, create
+from feedrace import ConfigError, DataError, create
 
 RECORDS = 60
 PADDED = {"tokens": 8, "words": 3, "objects": 4, "ragged": [5, 5], "any_size": [6, 4]}
@@ -144,7 +144,7 @@ def test_lists_of_lists_need_their_lengths(everything):
 
 
 def test_what_is_left_out_is_never_decoded(everything, monkeypatch):
-    from penstock_tfds import numpy_decoder
+    from feedrace_tfds import numpy_decoder
 
     def fail(*arguments):
         raise AssertionError("an image was decoded")

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from penstock import ConfigError, DataError, create
-from penstock_tfds import (
+from feedrace import ConfigError, DataError, create
+from feedrace_tfds import (
     TFDSEagerConfig,
     TFDSEagerSource,
     TFDSStreamingConfig,
@@ -18,21 +18,21 @@ from penstock_tfds import (
 
 
 def test_what_is_small_is_eager_and_what_is_large_streams(data_dir, monkeypatch, capsys):
-    small = from_tfds("penstock_digits", "train", data_dir=data_dir, shuffle=True)
+    small = from_tfds("feedrace_digits", "train", data_dir=data_dir, shuffle=True)
     assert isinstance(small, TFDSEagerSource)
     assert small.config.shuffle
     told = capsys.readouterr().err
-    assert "penstock_digits:train by tfds-eager, since 112.3 KiB decoded are at most 10%" in told
+    assert "feedrace_digits:train by tfds-eager, since 112.3 KiB decoded are at most 10%" in told
     assert small.details()[0] in told
     monkeypatch.setattr(factory, "device_memory", lambda: 1_000_000)
-    large = from_tfds("penstock_digits", "train", data_dir=data_dir)
+    large = from_tfds("feedrace_digits", "train", data_dir=data_dir)
     assert isinstance(large, TFDSStreamingSource)
     assert "112.3 KiB decoded are more than 10% of the 976.6 KiB" in capsys.readouterr().err
-    assert isinstance(from_tfds("penstock_digits", "train[:5%]", data_dir=data_dir),
+    assert isinstance(from_tfds("feedrace_digits", "train[:5%]", data_dir=data_dir),
                       TFDSEagerSource)  # fmt: skip
-    forced = from_tfds("penstock_digits", "train", data_dir=data_dir, eager=True)
+    forced = from_tfds("feedrace_digits", "train", data_dir=data_dir, eager=True)
     assert isinstance(forced, TFDSEagerSource)
-    streamed = from_tfds("penstock_digits", "test", data_dir=data_dir, prefetch_buffer=4)
+    streamed = from_tfds("feedrace_digits", "test", data_dir=data_dir, prefetch_buffer=4)
     assert isinstance(streamed, TFDSStreamingSource)
 
 
@@ -47,7 +47,7 @@ def test_what_varies_in_shape_streams_unless_padded(everything, capsys):
 def test_eager_data_that_does_not_fit_names_its_size_and_streaming(data_dir, monkeypatch):
     monkeypatch.setattr(eager, "device_memory", lambda: 100_000)
     with pytest.raises(DataError, match=r"1437 records .* are 112.3 KiB decoded.*tfds-streaming"):
-        create("source", "tfds-eager", name="penstock_digits", split="train", data_dir=data_dir)
+        create("source", "tfds-eager", name="feedrace_digits", split="train", data_dir=data_dir)
 
 
 def test_even_splits_share_out_a_split(data_dir):
@@ -55,7 +55,7 @@ def test_even_splits_share_out_a_split(data_dir):
 
     parts = [
         TFDSStreamingSource(
-            TFDSStreamingConfig(name="penstock_digits", split=split, data_dir=data_dir)
+            TFDSStreamingConfig(name="feedrace_digits", split=split, data_dir=data_dir)
         )
         for split in tfds.even_splits("train[:100]+test[:11]", n=3)
     ]
@@ -66,15 +66,15 @@ def test_even_splits_share_out_a_split(data_dir):
     with pytest.raises(DataError, match="no split"):
         TFDSEagerSource(
             TFDSEagerConfig(
-                name="penstock_digits", split=tfds.even_splits("valid", 2)[0], data_dir=data_dir
+                name="feedrace_digits", split=tfds.even_splits("valid", 2)[0], data_dir=data_dir
             )
         )
 
 
 def test_a_folder_stands_for_a_dataset(data_dir, tmp_path):
     made = create("source", "tfds-streaming", split="test",
-                  directory=f"{data_dir}/penstock_digits/1.0.0")  # fmt: skip
-    assert made.dataset_name == "penstock_digits/1.0.0"
+                  directory=f"{data_dir}/feedrace_digits/1.0.0")  # fmt: skip
+    assert made.dataset_name == "feedrace_digits/1.0.0"
     assert len(made) == 360
     with pytest.raises(DataError, match="there is no prepared dataset in"):
         create("source", "tfds-eager", split="test", directory=str(tmp_path))
@@ -84,7 +84,7 @@ def test_a_folder_stands_for_a_dataset(data_dir, tmp_path):
 
 def test_sub_splits_in_percent_and_shards(data_dir):
     def length(split):
-        return len(create("source", "tfds-streaming", name="penstock_digits", split=split,
+        return len(create("source", "tfds-streaming", name="feedrace_digits", split=split,
                           data_dir=data_dir))  # fmt: skip
 
     assert length("train[:80%]") + length("train[80%:]") == 1437
@@ -95,7 +95,7 @@ def test_sub_splits_in_percent_and_shards(data_dir):
 def test_try_gcs_and_beam_workers_reach_tfds(monkeypatch, tmp_path):
     tfds = pytest.importorskip("tensorflow_datasets")
     pytest.importorskip("tensorflow")
-    from penstock_tfds import prepare
+    from feedrace_tfds import prepare
 
     asked = {}
 
@@ -123,7 +123,7 @@ def test_try_gcs_and_beam_workers_reach_tfds(monkeypatch, tmp_path):
 
 
 def test_beam_workers_need_beam(monkeypatch):
-    from penstock_tfds import prepare
+    from feedrace_tfds import prepare
 
     config = TFDSStreamingConfig(name="mnist", split="train", beam_num_workers=2)
     try:

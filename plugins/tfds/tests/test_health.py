@@ -4,7 +4,7 @@ import importlib.metadata as metadata
 
 import pytest
 
-from penstock_tfds import health
+from feedrace_tfds import health
 
 GOOD = {
     "tensorflow-datasets": ("4.9.10", ["protobuf>=3.20", "tensorflow-metadata"]),
@@ -61,6 +61,6 @@ def test_requirements_of_extras_and_of_other_systems_do_not_count(installed):
 
 
 def test_the_doctor_tells_of_them():
-    from penstock import health as doctor
+    from feedrace import health as doctor
 
     assert {"protobuf", "tensorflow-datasets"} <= {f.subject for f in doctor.findings()}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from penstock_tfds.images import decode_image, image_decoder
+from feedrace_tfds.images import decode_image, image_decoder
 
 
 def encoded(image, kind, **options):

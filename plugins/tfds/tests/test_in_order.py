@@ -7,17 +7,17 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-import penstock
-from penstock import DataError, create
-from penstock_tfds import records
-from penstock_tfds.in_order import InOrder
-from penstock_tfds.shards import Unreadable
+import feedrace
+from feedrace import DataError, create
+from feedrace_tfds import records
+from feedrace_tfds.in_order import InOrder
+from feedrace_tfds.shards import Unreadable
 
 COUNT = 360
 
 
 def source(folder, split="test", **fields):
-    return create("source", "tfds-streaming", name="penstock_digits", split=split,
+    return create("source", "tfds-streaming", name="feedrace_digits", split=split,
                   data_dir=str(folder), **fields)  # fmt: skip
 
 
@@ -41,7 +41,7 @@ def remote(digits, monkeypatch):
     monkeypatch.setitem(import_module("fsspec.registry")._registry, "s3", Bucket)
     Bucket.clear_instance_cache()
     bucket = Bucket()
-    bucket.put(f"{digits['tfrecord']}/penstock_digits", "s3://b/data/penstock_digits",
+    bucket.put(f"{digits['tfrecord']}/feedrace_digits", "s3://b/data/feedrace_digits",
                recursive=True)  # fmt: skip
     opened = []
     whole_open = type(epath.Path("s3://b")).open
@@ -66,7 +66,7 @@ def test_a_remote_dataset_is_read_in_windows_each_file_once(digits, remote):
     )
     local = source(digits["tfrecord"], shuffle=True, shuffle_mode="buffer", shuffle_buffer_size=50)
     assert "by number" in local.details()[0]
-    pipelines = [penstock.Pipeline(source=s, batch_size=32) for s in (made, local)]
+    pipelines = [feedrace.Pipeline(source=s, batch_size=32) for s in (made, local)]
     for one, other in zip(*pipelines, strict=True):
         assert (np.asarray(one["index"]) == np.asarray(other["index"])).all()
         assert (np.asarray(one["image"]) == np.asarray(other["image"])).all()
@@ -75,14 +75,14 @@ def test_a_remote_dataset_is_read_in_windows_each_file_once(digits, remote):
 
 def test_a_remote_dataset_resumes_exactly(remote):
     address, opened = remote
-    pipeline = penstock.Pipeline(source=source(address, shuffle=True, shuffle_buffer_size=50),
+    pipeline = feedrace.Pipeline(source=source(address, shuffle=True, shuffle_buffer_size=50),
                                  batch_size=32)  # fmt: skip
     batches, state = [], None
     for i, batch in enumerate(pipeline):
         batches.append(np.asarray(batch["index"]).tolist())
         if i == 4:
             state = pipeline.get_state()
-    twin = penstock.Pipeline(source=source(address, shuffle=True, shuffle_buffer_size=50),
+    twin = feedrace.Pipeline(source=source(address, shuffle=True, shuffle_buffer_size=50),
                              batch_size=32)  # fmt: skip
     twin.set_state(state)
     assert [np.asarray(batch["index"]).tolist() for batch in twin] == batches[5:]
@@ -93,7 +93,7 @@ def test_a_remote_file_that_is_damaged_or_missing_is_told(digits, remote):
     from etils import epath
 
     address, _ = remote
-    folder = epath.Path(address) / "penstock_digits" / "1.0.0"
+    folder = epath.Path(address) / "feedrace_digits" / "1.0.0"
     (shard,) = (path for path in folder.iterdir() if "test.tfrecord" in path.name)
     whole = shard.read_bytes()
     shard.write_bytes(whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:])
@@ -109,19 +109,19 @@ def test_a_remote_file_that_is_damaged_or_missing_is_told(digits, remote):
 
 def test_parquet_files_are_read_in_order(prepared, digits, tmp_path):
     arrow, parquet = pytest.importorskip("pyarrow"), import_module("pyarrow.parquet")
-    folder = tmp_path / "penstock_digits" / "1.0.0"
-    shutil.copytree(f"{digits['tfrecord']}/penstock_digits/1.0.0", folder)
+    folder = tmp_path / "feedrace_digits" / "1.0.0"
+    shutil.copytree(f"{digits['tfrecord']}/feedrace_digits/1.0.0", folder)
     description = folder / "dataset_info.json"
     description.write_text(description.read_text().replace("tfrecord", "parquet"))
     # TFDS 4.9.10 itself loses records where it writes Parquet.
     stored = source(digits["tfrecord"])
     data = stored._split.records.reader.read(np.arange(COUNT))
-    name = "penstock_digits-test.parquet-00000-of-00001"
+    name = "feedrace_digits-test.parquet-00000-of-00001"
     parquet.write_table(arrow.table({"data": data}), folder / name, row_group_size=100)
     made = source(tmp_path, shuffle=True, shuffle_buffer_size=50)
     assert "since parquet files have no index" in made.details()[0]
     seen = np.concatenate([np.asarray(batch["index"])[np.asarray(batch["valid_mask"])]
-                           for batch in penstock.Pipeline(source=made, batch_size=64)])  # fmt: skip
+                           for batch in feedrace.Pipeline(source=made, batch_size=64)])  # fmt: skip
     assert sorted(seen) == list(range(0, 1797, 5))
     for order in (np.arange(COUNT)[::-1], np.array([333, 120, 5])):
         got, wanted = made.fetch(order), stored.fetch(order)
@@ -178,7 +178,7 @@ def test_array_record_files_at_an_address_are_refused():
 
 @pytest.mark.parametrize("skip", [0, 99, 100, 150, 250, 299, 300, 339])
 def test_a_parquet_file_is_read_from_any_row_on_whatever_its_groups(tmp_path, skip):
-    from penstock_tfds.in_order import _parquet
+    from feedrace_tfds.in_order import _parquet
 
     arrow, parquet = pytest.importorskip("pyarrow"), import_module("pyarrow.parquet")
     rows = [str(i).encode() for i in range(340)]

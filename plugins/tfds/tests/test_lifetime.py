@@ -11,14 +11,14 @@ import time
 import numpy as np
 import pytest
 
-import penstock
-from penstock import create
+import feedrace
+from feedrace import create
 
 RESUME = """
 import json, sys
-import numpy as np, penstock
+import numpy as np, feedrace
 for fields, state in json.load(sys.stdin):
-    pipeline = penstock.Pipeline(source={"use": "tfds-streaming", **fields}, batch_size=64)
+    pipeline = feedrace.Pipeline(source={"use": "tfds-streaming", **fields}, batch_size=64)
     pipeline.set_state(state)
     rest = [np.asarray(b["index"])[np.asarray(b["valid_mask"])].tolist() for b in pipeline]
     print(json.dumps(rest))
@@ -27,7 +27,7 @@ assert "tensorflow" not in sys.modules
 
 
 def fields(data_dir, **more):
-    return {"name": "penstock_digits", "split": "test", "data_dir": data_dir, **more}
+    return {"name": "feedrace_digits", "split": "test", "data_dir": data_dir, **more}
 
 
 def rows(batch):
@@ -43,7 +43,7 @@ def test_a_state_taken_at_every_batch_goes_on_in_a_new_process(digits):
         ):
             made = fields(data_dir, **more)
             source = {"use": "tfds-streaming", **made}
-            pipeline = penstock.Pipeline(source=source, batch_size=64)
+            pipeline = feedrace.Pipeline(source=source, batch_size=64)
             batches = []
             for batch in pipeline:
                 batches.append(rows(batch))
@@ -77,7 +77,7 @@ def resident():
 @pytest.mark.parametrize("file_format", ["tfrecord", "array_record"])
 def test_two_hundred_iterators_leave_no_thread_handle_or_memory(digits, file_format):
     made = create("source", "tfds-streaming", **fields(digits[file_format], num_threads=3))
-    pipeline = penstock.Pipeline(source=made, batch_size=32)
+    pipeline = feedrace.Pipeline(source=made, batch_size=32)
 
     def once(i):
         iterator = iter(pipeline if i % 2 else made)
@@ -106,7 +106,7 @@ def test_a_source_that_is_gone_leaves_no_thread_and_no_open_file(digits, file_fo
     for _ in range(10):
         use()
     for thread in threading.enumerate():
-        if thread.name.startswith("penstock-tfds"):
+        if thread.name.startswith("feedrace-tfds"):
             thread.join(timeout=5)
     assert (resources() <= before).all()
 
@@ -115,16 +115,16 @@ def test_after_loading_an_eager_source_reads_and_runs_nothing_of_tensorflow(digi
     made = create("source", "tfds-eager", **fields(digits["tfrecord"], shuffle=True))
     assert len(made.data["index"]) == 360
     monkeypatch.setattr(type(made._split), "fill", lambda *a: pytest.fail("read again"))
-    for batch in penstock.Pipeline(source=made, batch_size=64):
+    for batch in feedrace.Pipeline(source=made, batch_size=64):
         assert batch["image"].shape == (64, 8, 8, 1)
 
 
 def test_a_program_may_end_in_the_middle_of_an_iteration(digits, tmp_path):
     program = (
-        "import penstock\n"
-        "source = penstock.create('source', 'tfds-streaming', name='penstock_digits', "
+        "import feedrace\n"
+        "source = feedrace.create('source', 'tfds-streaming', name='feedrace_digits', "
         f"split='train', data_dir={digits['tfrecord']!r}, num_threads=3)\n"
-        "elements = iter(penstock.Pipeline(source=source, batch_size=16))\n"
+        "elements = iter(feedrace.Pipeline(source=source, batch_size=16))\n"
         "print(next(elements)['image'].shape)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
@@ -146,7 +146,7 @@ def test_threads_may_fetch_at_a_time(data_dir):
 
 def test_decoding_is_timed_by_itself(data_dir):
     made = create("source", "tfds-streaming", **fields(data_dir))
-    pipeline = penstock.Pipeline(source=made, batch_size=64)
+    pipeline = feedrace.Pipeline(source=made, batch_size=64)
     list(pipeline)
     seconds = pipeline.stats()["seconds"]
     assert 0 < seconds["decode"] <= made.decode_seconds

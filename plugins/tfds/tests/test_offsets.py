@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock import DataError
-from penstock_tfds import offsets
-from penstock_tfds.offsets import OffsetCache, masked, scan
+from feedrace import DataError
+from feedrace_tfds import offsets
+from feedrace_tfds.offsets import OffsetCache, masked, scan
 
 
 def framed(record):
@@ -135,8 +135,8 @@ def test_an_unwritable_folder_that_was_named_is_an_error(file, tmp_path):
 def test_an_unwritable_cache_folder_of_the_user_is_a_warning(file, tmp_path, monkeypatch):
     blocked = tmp_path / "file"
     blocked.write_text("")
-    monkeypatch.setenv("PENSTOCK_CACHE_DIR", str(blocked))
-    with pytest.warns(UserWarning, match="set PENSTOCK_CACHE_DIR"):
+    monkeypatch.setenv("FEEDRACE_CACHE_DIR", str(blocked))
+    with pytest.warns(UserWarning, match="set FEEDRACE_CACHE_DIR"):
         assert len(OffsetCache().table(file)) == 4
 
 
@@ -151,8 +151,8 @@ def test_a_write_that_fails_leaves_nothing(file, tmp_path, monkeypatch):
 
 
 def test_the_user_s_cache_folder_is_the_default(file, tmp_path, monkeypatch):
-    monkeypatch.delenv("PENSTOCK_CACHE_DIR")
+    monkeypatch.delenv("FEEDRACE_CACHE_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     OffsetCache().table(file)
-    (place,) = (tmp_path / "home" / "penstock" / "offsets").iterdir()
+    (place,) = (tmp_path / "home" / "feedrace" / "offsets").iterdir()
     assert stat.S_ISREG(place.stat().st_mode)

@@ -9,14 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from penstock import ConfigError, DataError, create
+from feedrace import ConfigError, DataError, create
 
 NAMES = ("tfds-eager", "tfds-streaming")
 TRAIN, TEST = 1437, 360
 
 
 def source(kind, data_dir, split="test", **fields):
-    return create("source", kind, name="penstock_digits", split=split, data_dir=data_dir, **fields)
+    return create("source", kind, name="feedrace_digits", split=split, data_dir=data_dir, **fields)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_the_spec_says_what_arrives(kind, data_dir):
         "index": ((), "int32"),
         "label": ((), "int32"),
     }
-    from penstock.placement import to_device
+    from feedrace.placement import to_device
 
     batch = to_device(made.fetch([3, 1]))
     assert {k: v.dtype for k, v in batch.items()} == {k: v.dtype for k, v in spec.items()}
@@ -147,9 +147,9 @@ def test_eager_get_batch_at_is_traceable_before_anything_was_read(data_dir):
 
 def test_info_and_names_are_those_of_the_dataset(data_dir):
     made = source("tfds-eager", data_dir)
-    assert made.name == "TFDSEagerSource(penstock_digits:test)"
+    assert made.name == "TFDSEagerSource(feedrace_digits:test)"
     assert made.get_dataset_info().splits["train"].num_examples == TRAIN
-    assert made.identity().startswith("penstock_digits/1.0.0 ")
+    assert made.identity().startswith("feedrace_digits/1.0.0 ")
 
 
 @pytest.mark.parametrize("kind", NAMES)
@@ -162,8 +162,8 @@ def test_a_split_that_does_not_exist_is_told_with_those_that_do(kind, data_dir):
         source(kind, data_dir, "train[5:2]")
 
 
-@pytest.mark.parametrize("name", ["a b", "../x", "penstock_digits:*", "penstock_digits:9.9.9",
-                                  "penstock_digits/foo"])  # fmt: skip
+@pytest.mark.parametrize("name", ["a b", "../x", "feedrace_digits:*", "feedrace_digits:9.9.9",
+                                  "feedrace_digits/foo"])  # fmt: skip
 def test_a_name_that_cannot_be_is_told(name, data_dir, tmp_path):
     with pytest.raises(DataError, match=re.escape(repr(name))):
         create("source", "tfds-eager", name=name, split="train", data_dir=str(tmp_path))
@@ -180,8 +180,8 @@ def test_a_damaged_record_is_named(digits, tmp_path):
 
 
 def test_an_unknown_dataset_gets_a_suggestion(tmp_path):
-    with pytest.raises(DataError, match="did you mean 'penstock_digits'"):
-        create("source", "tfds-eager", name="penstock_digit", split="train", data_dir=str(tmp_path))
+    with pytest.raises(DataError, match="did you mean 'feedrace_digits'"):
+        create("source", "tfds-eager", name="feedrace_digit", split="train", data_dir=str(tmp_path))
     with pytest.raises(DataError, match="no dataset 'mnis'; did you mean 'mnist'"):
         create("source", "tfds-eager", name="mnis", split="train", data_dir=str(tmp_path))
 
@@ -195,7 +195,7 @@ def test_local_files_only_writes_nothing(tmp_path):
 def damaged(data_dir, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(data_dir, folder)
-    return folder, next(folder.glob("penstock_digits/*/*test.*record-*"))
+    return folder, next(folder.glob("feedrace_digits/*/*test.*record-*"))
 
 
 def test_a_missing_file_is_named(data_dir, tmp_path):
@@ -234,7 +234,7 @@ def test_iterators_leave_no_thread(data_dir):
         next(iter(made))
     gc.collect()
     for thread in threading.enumerate():
-        if thread.name == "penstock-prefetch":
+        if thread.name == "feedrace-prefetch":
             thread.join(timeout=5)
             assert not thread.is_alive()
 
@@ -244,8 +244,8 @@ def test_reading_imports_no_tensorflow(data_dir, tmp_path):
 
     program = tmp_path / "read.py"
     program.write_text(
-        "import sys, penstock\n"
-        "made = penstock.create('source', 'tfds-streaming', name='penstock_digits', split='test',\n"
+        "import sys, feedrace\n"
+        "made = feedrace.create('source', 'tfds-streaming', name='feedrace_digits', split='test',\n"
         f"                       data_dir={data_dir!r})\n"
         "assert made.fetch([0, 5])['image'].shape == (2, 8, 8, 1)\n"
         "assert 'tensorflow' not in sys.modules\n"

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from penstock import DataError
-from penstock_tfds.tensorflow_runtime import import_tensorflow, usable_cpus
+from feedrace import DataError
+from feedrace_tfds.tensorflow_runtime import import_tensorflow, usable_cpus
 
 
 def stand_in(calls, refuse=()):

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from penstock_tfds.windows import traced_window_indices, window_indices
+from feedrace_tfds.windows import traced_window_indices, window_indices
 
 
 @pytest.mark.parametrize(("n", "window"), [(360, 100), (300, 100), (7, 100), (100, 1), (5, 5)])

@@ -1,0 +1,5 @@
+"""`python -m feedrace.cli`."""
+
+from feedrace.cli import main
+
+main()

@@ -1,0 +1,68 @@
+"""`feedrace validate`, `fill` and `schema`: configs checked, completed and described."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from feedrace.cli import quiet
+from feedrace.cli.output import config_argument, errors_told, json_option
+
+
+@click.command()
+@config_argument
+@json_option
+@errors_told
+def validate(config: str, as_json: bool) -> None:
+    """Check a config without reading data; tells every problem with its path and, in TOML, line.
+
+    The exit status is 1 where there is one.
+    """
+    from feedrace.document import read_config
+
+    quiet()
+    read_config(config)
+    if as_json:
+        click.echo(json.dumps({"config": config, "problems": []}))
+    else:
+        click.echo(f"{config}: good")
+
+
+@click.command()
+@config_argument
+@click.option("--output", "-o", type=click.Path(dir_okay=False), help="Write it to this file.")
+@json_option
+@errors_told
+def fill(config: str, output: str | None, as_json: bool) -> None:
+    """Write a config out with every default in it, in the format of the file.
+
+    TOML has no null: there, a field that is not set is a comment.
+    """
+    from feedrace.document import filled, read_config, write_text
+
+    quiet()
+    suffix = ".json" if as_json else Path(output or config).suffix.lower()
+    text = write_text(filled(read_config(config)), suffix)
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        Path(output).write_text(text, encoding="utf-8")
+
+
+@click.command()
+@click.option("--output", "-o", type=click.Path(dir_okay=False), help="Write it to this file.")
+@click.option("--json", "as_json", is_flag=True, help="On one line.")
+@errors_told
+def schema(output: str | None, as_json: bool) -> None:
+    """Print one JSON Schema for configs, with the components that are installed."""
+    from feedrace.schema import schema as make
+
+    quiet()
+    made: dict[str, Any] = make()
+    text = json.dumps(made, indent=None if as_json else 2) + "\n"
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        Path(output).write_text(text, encoding="utf-8")

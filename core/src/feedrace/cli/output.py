@@ -1,0 +1,119 @@
+"""What the commands have in common: errors told without a traceback, and JSON."""
+
+import json
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any
+
+import attrs
+import click
+
+from feedrace.component import Component, Health
+from feedrace.errors import ConfigError, FeedraceError
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+config_argument = click.argument("config", type=click.Path(exists=True, dir_okay=False))
+
+
+def errors_told(command: Callable[..., None]) -> Callable[..., None]:
+    """End a command with the message of a Feedrace or file error, without a traceback.
+
+    With `--json` it is a document `{"error": ..., "message": ..., "mend": ..., "problems": ...}`.
+    """
+
+    @wraps(command)
+    def told(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except BrokenPipeError:  # click ends quietly where nobody reads on
+            raise
+        except (FeedraceError, OSError) as error:
+            if kwargs.get("as_json"):
+                click.echo(json.dumps(error_document(error)))
+                raise SystemExit(1) from error
+            notes = getattr(error, "__notes__", [])
+            raise click.ClickException("\n".join([str(error), *notes])) from error
+
+    return told
+
+
+def error_document(error: BaseException) -> dict[str, Any]:
+    """Return an error as JSON: its type, its message, its cure, and a config's problems."""
+    document = {
+        "error": type(error).__name__,
+        "message": "\n".join([str(error), *getattr(error, "__notes__", [])]),
+        "mend": getattr(error, "mend", ""),
+    }
+    if isinstance(error, ConfigError):
+        document["problems"] = [problem._asdict() for problem in error.problems]
+    return document
+
+
+def spec_texts(specs: Sequence[Any]) -> dict[str, str]:
+    """Return `dtype[shape]` of each leaf of the specs, by its path, or all that it may be."""
+    import jax
+
+    texts: dict[str, list[str]] = {}
+    for spec in specs:
+        for path, leaf in jax.tree_util.tree_leaves_with_path(spec):
+            known = texts.setdefault(jax.tree_util.keystr(path, simple=True, separator="."), [])
+            text = f"{leaf.dtype}{list(leaf.shape)}"
+            if text not in known:
+                known.append(text)
+    return {field: " or ".join(known) for field, known in texts.items()}
+
+
+def batcher_of(pipeline: Any, stream: str) -> Any:
+    """Return the batcher of a stream, or None."""
+    from feedrace.plan import TRAIN
+
+    path = "batcher" if stream == TRAIN else f"{stream}.batcher"
+    return pipeline.components().get(path, (None, None))[1]
+
+
+def short(value: Any) -> str:
+    """Return a value in at most 60 characters, an array by its shape."""
+    text = repr(value) if not hasattr(value, "shape") else f"array{list(value.shape)}"
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def tell(findings: Sequence[Health], as_json: bool) -> None:
+    """Print findings; end with exit status 1 where one is not ok."""
+    if as_json:
+        click.echo(json.dumps([attrs.asdict(finding) for finding in findings]))
+    else:
+        for finding in findings:
+            click.echo(f"{'ok ' if finding.ok else 'BAD'} {finding.subject}: {finding.detail}")
+            if finding.mend:
+                click.echo(f"      mend: {finding.mend}")
+    if not all(finding.ok for finding in findings):
+        raise SystemExit(1)
+
+
+def as_row(component: Component) -> dict[str, Any]:
+    """Return what is known of a component without importing anything of it."""
+    c = component
+    return {
+        "kind": c.kind,
+        "name": c.name,
+        "reference": c.reference,
+        "summary": c.summary,
+        "dist": c.dist,
+        "version": c.version,
+        "target": str(c.target),
+        "config": None if c.config is None else str(c.config),
+        "aliases": list(c.aliases),
+        "deprecated": c.deprecated,
+        "capabilities": sorted(c.capabilities),
+    }
+
+
+def complete_reference(ctx: Any, param: Any, incomplete: str) -> list[str]:
+    """Return the references that begin so, for the shell."""
+    from feedrace import catalog
+    from feedrace.cli import quiet
+
+    quiet()
+    components = catalog.available(ctx.params.get("kind"))
+    known = {c.name for c in components} | {c.reference for c in components}
+    return sorted(reference for reference in known if reference.startswith(incomplete))

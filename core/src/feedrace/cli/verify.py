@@ -1,0 +1,30 @@
+"""`feedrace verify-resume`: stop and resume a pipeline, and compare."""
+
+import json
+
+import attrs
+import click
+
+from feedrace.cli.output import config_argument, errors_told, json_option
+
+
+@click.command("verify-resume")
+@config_argument
+@click.option("--stops", type=click.IntRange(min=1), default=3, help="How often to stop.")
+@click.option("--steps", type=click.IntRange(min=2), help="Run so many steps; one pass otherwise.")
+@click.option("--seed", type=int, default=0, help="Draws the steps at which to stop.")
+@json_option
+@errors_told
+def verify_resume(config: str, stops: int, steps: int | None, seed: int, as_json: bool) -> None:
+    """Prove that a run which is stopped and resumed in new processes serves what another serves."""
+    from feedrace.verify import verify_resume as verify
+
+    verdict = verify(config, stops=stops, steps=steps, seed=seed)
+    if as_json:
+        click.echo(json.dumps(attrs.asdict(verdict)))
+    else:
+        places = ", ".join(map(str, verdict.stops))
+        click.echo(f"{verdict.steps} steps, {verdict.records} records; stopped after {places}")
+        click.echo(verdict.difference or "nothing lost, nothing repeated, same contents")
+    if verdict.difference:
+        raise SystemExit(1)

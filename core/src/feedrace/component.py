@@ -1,0 +1,148 @@
+"""The declaration a plugin makes for each thing it offers: plain strings, nothing imported."""
+
+import importlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import attrs
+import pluggy
+
+from feedrace.errors import BrokenPluginError, ConfigError, Problem, in_words
+
+API_LEVEL = 1
+CODE = "code"  # the namespace of what `feedrace.register` offers
+KINDS = ("source", "sampler", "batcher", "scheduler", "stage")
+
+hookimpl = pluggy.HookimplMarker("feedrace")
+
+# What components of a kind can promise; the suites of `feedrace.testing` hold them to it.
+CAPABILITIES: Mapping[str, Mapping[str, str]] = {
+    "source": {"on-device": "`get_batch_at` can be traced by JAX"},
+    "sampler": {
+        "exactly-once": "an epoch serves every record once",
+        "reshuffles": "the seed and the epoch choose the order",
+    },
+    "batcher": {
+        "every-record": "no record is left out or comes twice",
+        "windowed": "groups a window of records at a time, by what they hold",
+    },
+    "scheduler": {"callbacks": "runs streams besides the train stream"},
+    "stage": {"stochastic": "takes one PRNG key a record"},
+}
+
+_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+_TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+
+
+def _as_tuple(value: Any) -> tuple[Any, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+def _as_set(value: Any) -> frozenset[Any]:
+    return frozenset(_as_tuple(value))
+
+
+@attrs.frozen(kw_only=True)
+class Component:
+    """What a plugin offers under a name, and where its code is.
+
+    kind: one of `KINDS`. name: in kebab-case. summary: one sentence, for listings.
+    target: called with an instance of the class that `config` names, or with nothing where that is
+        None. Both are `"module:attribute"` strings; `feedrace.register` also takes the objects.
+    aliases: other names that find it, such as the one it had before.
+    deprecated: where not empty, using it warns with this text, which says what to use instead.
+    capabilities: what it promises beyond its protocol, of those in `CAPABILITIES`.
+    namespace, dist, version: where it comes from; the registry fills them in.
+
+    Raises `ConfigError` for an unknown kind or capability, a name that is not kebab-case, or a
+    target that is not of the form `module:attribute`.
+    """
+
+    kind: str
+    name: str
+    target: Any
+    config: Any = None
+    summary: str = ""
+    aliases: Sequence[str] = attrs.field(default=(), converter=_as_tuple)
+    deprecated: str = ""
+    capabilities: Iterable[str] = attrs.field(default=frozenset(), converter=_as_set)
+    namespace: str = ""
+    dist: str = ""
+    version: str = ""
+
+    def __attrs_post_init__(self) -> None:
+        problems = []
+        if self.kind not in KINDS:
+            problems.append(Problem("kind", f"{self.kind!r} is none of {', '.join(KINDS)}"))
+        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
+            problems.append(
+                Problem("name", f"{self.name!r} is not kebab-case, such as 'epoch-aware'")
+            )
+        for alias in self.aliases:
+            if not isinstance(alias, str) or not _NAME.fullmatch(alias):
+                problems.append(Problem("aliases", f"{alias!r} is not kebab-case"))
+        for capability in sorted(set(self.capabilities) - CAPABILITIES.get(self.kind, {}).keys()):
+            known = ", ".join(CAPABILITIES.get(self.kind, ())) or "none"
+            said = f"{capability!r} is none that a {self.kind} can have: {known}"
+            problems.append(Problem("capabilities", said))
+        for field, value in (("target", self.target), ("config", self.config)):
+            if isinstance(value, str) and not _TARGET.fullmatch(value):
+                problems.append(
+                    Problem(field, f"{value!r} is not of the form 'package.module:attribute'")
+                )
+        if problems:
+            raise ConfigError(problems, origin=f"component {self.name!r}")
+
+    @property
+    def reference(self) -> str:
+        """The qualified name, `namespace/name`."""
+        return f"{self.namespace}/{self.name}" if self.namespace else self.name
+
+    @property
+    def origin(self) -> str:
+        """Which component it is and whose, for messages."""
+        of = f"{self.dist} {self.version}" if self.dist else "this process"
+        return f"{self.kind} {self.reference!r} of {of}"
+
+    def load_target(self) -> Any:
+        """Import and return what `target` names; raises `BrokenPluginError` with its cause."""
+        return self._load("target", self.target)
+
+    def load_config(self) -> Any:
+        """Import and return the config class, or None; raises as `load_target` does."""
+        return None if self.config is None else self._load("config", self.config)
+
+    def _load(self, role: str, where: Any) -> Any:
+        if not isinstance(where, str):
+            return where
+        module_name, _, attribute = where.partition(":")
+        try:
+            value: Any = importlib.import_module(module_name)
+            for part in attribute.split("."):
+                value = getattr(value, part)
+        except (Exception, SystemExit) as error:  # a plugin's module may fail in any way
+            raise BrokenPluginError(
+                f"{self.origin}: its {role} {where!r} could not be loaded: {in_words(error)}"
+            ) from error
+        return value
+
+    def is_target(self, cls: type) -> bool:
+        """Return whether `cls` is what `target` names, without importing anything."""
+        if isinstance(self.target, str):
+            return self.target == f"{cls.__module__}:{cls.__qualname__}"
+        return self.target is cls
+
+
+@attrs.frozen
+class Health:
+    """One finding about this installation, as `feedrace doctor` shows it.
+
+    subject: what was looked at, such as "jax" or "records of feedrace_digits".
+    ok: whether it is as it should be. detail: what was seen. mend: what to do where it is not.
+    """
+
+    subject: str
+    ok: bool
+    detail: str
+    mend: str = ""

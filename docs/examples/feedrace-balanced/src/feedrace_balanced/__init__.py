@@ -1,0 +1,1 @@
+"""A sampler for Feedrace that draws each label equally often, or in given shares."""

@@ -1,0 +1,93 @@
+"""The sampler that draws labels in given shares."""
+
+import math
+from typing import Any
+
+import attrs
+import numpy as np
+from flax import nnx
+
+from feedrace import ConfigError, Problem, SamplerModule, column
+from feedrace.order import epoch_indices
+from feedrace_balanced.config import BalancedConfig
+
+
+@attrs.frozen(eq=False)
+class _Groups:
+    """Records by label: `members[i]` of the label that takes `counts[i]` draws of a period."""
+
+    members: tuple[Any, ...]
+    counts: Any
+
+
+class BalancedSampler(SamplerModule):
+    """Draws records so that each label has its share, exactly, in each period of draws.
+
+    With equal shares a period is one draw of each label; with shares it is as many draws as these
+    add up to. The seed chooses the order of the labels in it. The records of one label are served
+    whole before any of them comes again, shuffled anew each time. Which record a position has is a
+    function of the seed and the position alone, found in O(1), so that a state is a position.
+    """
+
+    def __init__(
+        self, config: BalancedConfig, *, rngs: nnx.Rngs | None = None, name: str | None = None
+    ) -> None:
+        super().__init__(config, rngs=rngs, name=name)
+        self._groups: Any = nnx.static(None)
+        if config.labels is not None:
+            self._groups = nnx.static(_grouped(np.array(config.labels), config))
+
+    def attach(self, source: Any) -> None:
+        """Learn the labels from the source, where the config does not give them."""
+        if self.config.labels is None:
+            labels = column(source, self.config.label)
+            self._groups = nnx.static(_grouped(labels, self.config))
+
+    @property
+    def records_per_epoch(self) -> int:
+        """Number of draws in one epoch."""
+        if self.config.epoch_size is not None:
+            return int(self.config.epoch_size)
+        if self.config.labels is not None:
+            return len(self.config.labels)
+        return super().records_per_epoch
+
+    def indices(self, start: int, stop: int) -> Any:
+        """Return the record numbers at positions [start, stop)."""
+        if self._groups is None:
+            said = "missing, and no source has been attached that could tell them"
+            raise ConfigError([Problem("labels", said)])
+        counts, seed = self._groups.counts, self.config.seed
+        period = int(counts.sum())
+        # Every period takes its slots in one order; a label has `counts` slots of each.
+        positions = np.arange(start, stop, dtype=np.int64)
+        slots = epoch_indices(0, period, period, seed=seed)[positions % period]
+        ends = np.cumsum(counts)
+        chosen = np.searchsorted(ends, slots, side="right")
+        draws = positions // period * counts[chosen] + slots - (ends - counts)[chosen]
+        indices = np.empty(stop - start, np.int64)
+        for number in np.unique(chosen).tolist():
+            mine, members = np.flatnonzero(chosen == number), self._groups.members[number]
+            first, last = int(draws[mine].min()), int(draws[mine].max()) + 1
+            order = epoch_indices(first, last, len(members), seed=seed, stream=number + 1)
+            indices[mine] = members[order[draws[mine] - first]]
+        return indices
+
+
+def _grouped(labels: Any, config: BalancedConfig) -> _Groups:
+    if labels.ndim != 1 or labels.dtype.kind not in "biuUSO":
+        said = f"field {config.label!r} has labels of shape {labels.shape[1:]} and {labels.dtype}"
+        raise ConfigError([Problem("label", f"{said}; one int or string a record is needed")])
+    known, numbers = np.unique(labels, return_inverse=True)
+    names = [str(label) for label in known]
+    shares = dict.fromkeys(names, 1) if config.shares is None else config.shares
+    unknown = sorted(label for label, share in shares.items() if label not in names and share)
+    if unknown:
+        said = f"no record has this label; there are {', '.join(names[:20])}"
+        raise ConfigError([Problem(f"shares.{label}", said) for label in unknown])
+    divisor = math.gcd(*(shares.get(name, 0) for name in names))
+    drawn = [i for i, name in enumerate(names) if shares.get(name, 0)]
+    return _Groups(
+        members=tuple(np.flatnonzero(numbers == i) for i in drawn),
+        counts=np.array([shares[names[i]] // divisor for i in drawn], np.int64),
+    )

@@ -1,0 +1,20 @@
+"""What this plugin offers; imported whenever names are listed, so that it imports nothing heavy."""
+
+from collections.abc import Iterator
+
+from feedrace import Component, hookimpl
+
+FEEDRACE_API = 1
+
+
+@hookimpl
+def feedrace_components() -> Iterator[Component]:
+    yield Component(
+        kind="sampler",
+        name="balanced",
+        target="feedrace_balanced.balanced:BalancedSampler",
+        config="feedrace_balanced.config:BalancedConfig",
+        summary="Each label equally often, or in given shares, whatever the data's own.",
+        aliases=["class-balanced"],
+        capabilities=["reshuffles"],
+    )

@@ -1,1 +1,0 @@
-"""A sampler for Penstock that draws each label equally often, or in given shares."""

@@ -1,0 +1,164 @@
+"""Configs of this plugin's batchers."""
+
+import itertools
+from typing import Any
+
+import attrs
+
+from feedrace import ConfigError, StructuralConfig
+from feedrace.config import as_tuple, check_integer, integer, number, one_of, text
+from feedrace.errors import Problem
+
+ERROR, TRUNCATE, SPLIT = "error", "truncate", "split"
+FIRST_FIT, BEST_FIT = "first-fit", "best-fit"
+
+
+class FieldLengths(dict[str, int]):
+    """Field names with a length each; hashable, since a config is."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(frozenset(self.items()))
+
+
+def _as_lengths(value: Any) -> Any:
+    return FieldLengths(value) if isinstance(value, dict) else value
+
+
+def _as_ints(value: Any) -> Any:
+    """Return a list or numpy array as a tuple of Python numbers, and anything else as it is."""
+    value = as_tuple(value.tolist() if hasattr(value, "tolist") else value)
+    if not isinstance(value, tuple):
+        return value
+    return tuple(item.tolist() if hasattr(item, "tolist") else item for item in value)
+
+
+def _field_names(instance: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+    good = isinstance(value, tuple | list) and all(isinstance(v, str) and v for v in value)
+    if not good or not value:
+        raise ConfigError([Problem(attribute.name, f"{value!r} is not a list of field names")])
+    if len(set(value)) < len(value):
+        raise ConfigError([Problem(attribute.name, f"{list(value)} names a field twice")])
+    _check_masks(attribute.name, value)
+
+
+def _field_lengths(instance: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+    if not isinstance(value, dict) or not value or not all(isinstance(k, str) for k in value):
+        said = f"{value!r} is not a table of field names and lengths, such as {{tokens = 2048}}"
+        raise ConfigError([Problem(attribute.name, said)])
+    for name, length in value.items():
+        text()(instance, attribute, name)
+        check_integer(f"{attribute.name}.{name}", length, 1)
+    _check_masks(attribute.name, value)
+
+
+def _check_masks(name: str, fields: Any) -> None:
+    """Raise `ConfigError` where a field's mask would have the name of the batch's own."""
+    for field in ("valid", "segment"):
+        if field in fields:
+            said = f"{field!r} would get the mask {field}_mask, which a batch has; rename the field"
+            raise ConfigError([Problem(name, said)])
+
+
+@attrs.frozen(kw_only=True)
+class DefaultBatcherConfig(StructuralConfig):
+    """Config of the default batcher; it has no fields of its own."""
+
+
+@attrs.frozen(kw_only=True)
+class BucketBatcherConfig(StructuralConfig):
+    """Config of the bucket batcher.
+
+    fields: names of the sequence fields; the longest of a record's is the record's length.
+    boundaries: the lengths that batches have, increasing, 1 or more each.
+    num_buckets, sample_lengths: in place of `boundaries`, how many there are, and lengths from
+        which to choose those that pad least; fewer where the sample has fewer lengths.
+    window: records that are grouped together, in batches; 1 or more.
+    too_long: what becomes of a record longer than the last boundary: "error", "truncate" (its end
+        is dropped) or "split" (it becomes several rows).
+    pad_value: what padding holds in the sequence fields; finite.
+
+    Raises `ConfigError` where boundaries are neither given nor to be chosen, or both.
+    """
+
+    fields: tuple[str, ...] = attrs.field(converter=as_tuple, validator=_field_names)
+    boundaries: tuple[int, ...] | None = attrs.field(default=None, converter=_as_ints)
+    num_buckets: int | None = attrs.field(default=None, validator=integer(1, optional=True))
+    sample_lengths: tuple[int, ...] | None = attrs.field(default=None, converter=_as_ints)
+    window: int = attrs.field(default=16, validator=integer(1))
+    too_long: str = attrs.field(default=ERROR, validator=one_of(ERROR, TRUNCATE, SPLIT))
+    pad_value: float = attrs.field(default=0, validator=number())
+
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        problems = []
+        if self.boundaries is not None:
+            for name in ("num_buckets", "sample_lengths"):
+                if getattr(self, name) is not None:
+                    problems.append(Problem(name, "is given, but boundaries are given too"))
+            problems += _not_lengths("boundaries", self.boundaries, minimum=1)
+            if not problems and any(b <= a for a, b in itertools.pairwise(self.boundaries)):
+                said = f"{list(self.boundaries)} do not increase from one to the next"
+                problems.append(Problem("boundaries", said))
+        elif self.num_buckets is None and self.sample_lengths is None:
+            said = "missing; give them, or num_buckets and sample_lengths to choose them from"
+            problems.append(Problem("boundaries", said))
+        else:
+            for name in ("num_buckets", "sample_lengths"):
+                if getattr(self, name) is None:
+                    problems.append(Problem(name, "missing; boundaries are chosen from both"))
+            if self.sample_lengths is not None:
+                problems += _not_lengths("sample_lengths", self.sample_lengths, minimum=0)
+        if problems:
+            raise ConfigError(problems)
+
+
+def _not_lengths(name: str, values: Any, *, minimum: int) -> list[Problem]:
+    if not isinstance(values, tuple) or not values:
+        return [Problem(name, f"{values!r} is not a list of lengths")]
+    return [
+        Problem(f"{name}[{i}]", f"{value!r} is not an int of {minimum} or more")
+        for i, value in enumerate(values)
+        if not isinstance(value, int) or isinstance(value, bool) or value < minimum
+    ]
+
+
+@attrs.frozen(kw_only=True)
+class PackBatcherConfig(StructuralConfig):
+    """Config of the pack batcher.
+
+    fields: the sequence fields and the row length of each, such as {"tokens": 2048}.
+    algorithm: "best-fit" puts a sequence into the fullest row with room, "first-fit" into the
+        first; both take the sequences of a window from long to short.
+    window: records that are packed together, in batch sizes, 1 or more; where None 1024, or as
+        many as make 131,072 records, but at least 128.
+    too_long: what becomes of a record longer than a row: "error", "truncate" (its end is dropped)
+        or "split" (it becomes several segments).
+    max_segments: most sequences in one row, 1 or more; needed where records have other fields.
+    pad_value: what padding holds in the sequence fields; finite.
+    """
+
+    fields: dict[str, int] = attrs.field(converter=_as_lengths, validator=_field_lengths)
+    algorithm: str = attrs.field(default=BEST_FIT, validator=one_of(FIRST_FIT, BEST_FIT))
+    window: int | None = attrs.field(default=None, validator=integer(1, optional=True))
+    too_long: str = attrs.field(default=ERROR, validator=one_of(ERROR, TRUNCATE, SPLIT))
+    max_segments: int | None = attrs.field(default=None, validator=integer(1, optional=True))
+    pad_value: float = attrs.field(default=0, validator=number())
+
+
+@attrs.frozen(kw_only=True)
+class MultiRateBatcherConfig(StructuralConfig):
+    """Config of the multi-rate batcher.
+
+    fields: the fields sampled at rates of their own, and the length of each one's window in
+        samples, such as {"audio": 16000, "video": 25} for a second.
+    window: records that are read together, in batch sizes, 1 or more; where records are split, the
+        last batch of them may be short.
+    too_long: what becomes of a record with a field longer than its window: "error", "truncate" or
+        "split" (it becomes several rows, the same stretch of time of all fields in each).
+    pad_value: what padding holds in these fields; finite.
+    """
+
+    fields: dict[str, int] = attrs.field(converter=_as_lengths, validator=_field_lengths)
+    window: int = attrs.field(default=1, validator=integer(1))
+    too_long: str = attrs.field(default=ERROR, validator=one_of(ERROR, TRUNCATE, SPLIT))
+    pad_value: float = attrs.field(default=0, validator=number())

@@ -1,0 +1,51 @@
+"""Samplers for Feedrace: which record comes when, as a pure function of position."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from feedrace_samplers.block_shuffle import BlockShuffleSamplerModule
+    from feedrace_samplers.config import (
+        BlockShuffleSamplerConfig,
+        EpochAwareSamplerConfig,
+        MixtureSamplerConfig,
+        RangeSamplerConfig,
+        ShuffleSamplerConfig,
+        SlidingWindowSamplerConfig,
+    )
+    from feedrace_samplers.epoch_aware import EpochAwareSamplerModule
+    from feedrace_samplers.mixture import MixtureSamplerModule
+    from feedrace_samplers.range import RangeSamplerModule
+    from feedrace_samplers.shuffle import ShuffleSamplerModule
+    from feedrace_samplers.sliding_window import SlidingWindowSamplerModule
+
+__all__ = [
+    "BlockShuffleSamplerConfig",
+    "BlockShuffleSamplerModule",
+    "EpochAwareSamplerConfig",
+    "EpochAwareSamplerModule",
+    "MixtureSamplerConfig",
+    "MixtureSamplerModule",
+    "RangeSamplerConfig",
+    "RangeSamplerModule",
+    "ShuffleSamplerConfig",
+    "ShuffleSamplerModule",
+    "SlidingWindowSamplerConfig",
+    "SlidingWindowSamplerModule",
+]
+_HOMES = {
+    "EpochAwareSamplerModule": "epoch_aware",
+    "ShuffleSamplerModule": "shuffle",
+    "RangeSamplerModule": "range",
+    "SlidingWindowSamplerModule": "sliding_window",
+    "MixtureSamplerModule": "mixture",
+    "BlockShuffleSamplerModule": "block_shuffle",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # The plugin is imported whenever names are listed; its code only when it is used.
+    if name not in __all__:
+        raise AttributeError(f"module 'feedrace_samplers' has no attribute {name!r}")
+    home = importlib.import_module(f"feedrace_samplers.{_HOMES.get(name, 'config')}")
+    return getattr(home, name)

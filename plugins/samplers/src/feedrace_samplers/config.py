@@ -1,0 +1,151 @@
+"""Configs of this plugin's samplers."""
+
+import math
+
+import attrs
+
+from feedrace import ConfigError, SamplerConfig
+from feedrace.config import as_tuple, boolean, epochs, integer
+from feedrace.errors import Problem
+
+MAX_SEED = 2**63 - 1
+
+
+@attrs.frozen(kw_only=True)
+class EpochAwareSamplerConfig(SamplerConfig):
+    """Config of the epoch-aware sampler.
+
+    num_records: records in the dataset, 1 or more; in a pipeline it may come from the source.
+    num_epochs: epochs in one pass, 1 or more, or -1 for an endless one.
+    shuffle: a new permutation each epoch; otherwise the stored order.
+    seed: chooses the permutations, from 0 to 2**63 - 1.
+    """
+
+    num_epochs: int = attrs.field(default=1, validator=epochs)
+    shuffle: bool = attrs.field(default=True, validator=boolean)
+    seed: int = attrs.field(default=42, validator=integer(0, MAX_SEED))
+
+
+@attrs.frozen(kw_only=True)
+class ShuffleSamplerConfig(SamplerConfig):
+    """Config of the shuffle sampler: one epoch a pass, shuffled by `seed`, 0 to 2**63 - 1."""
+
+    seed: int = attrs.field(default=42, validator=integer(0, MAX_SEED))
+
+
+@attrs.frozen(kw_only=True)
+class RangeSamplerConfig(SamplerConfig):
+    """Config of the range sampler: records `start`, `start` + `step`, ... before `stop`.
+
+    start: the first record. stop: `num_records` where None. step: not 0; below 0 it counts down.
+
+    Raises `ConfigError` for a range that is empty or leaves the records.
+    """
+
+    start: int = attrs.field(default=0, validator=integer(0))
+    stop: int | None = attrs.field(default=None, validator=integer(-1, optional=True))
+    step: int = attrs.field(default=1, validator=integer())
+    num_epochs: int = attrs.field(default=1, validator=epochs)
+
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        if self.step == 0:
+            raise ConfigError([Problem("step", "0 leads nowhere; it must be above or below 0")])
+        if self.stop is None and self.num_records is None:
+            return  # the number of records is still to come
+        records = self.records()
+        if len(records) == 0:
+            said = f"{self.stop!r} leaves no record from {self.start} in steps of {self.step}"
+            raise ConfigError([Problem("stop", said)])
+        if self.num_records is not None and max(records[0], records[-1]) >= self.num_records:
+            last = max(records[0], records[-1])
+            said = f"{self.stop!r} leads to record {last} of {self.num_records}"
+            raise ConfigError([Problem("stop", said)])
+
+    def records(self) -> range:
+        """Return the record numbers."""
+        return range(self.start, self.num_records if self.stop is None else self.stop, self.step)  # type: ignore[arg-type]
+
+
+@attrs.frozen(kw_only=True)
+class SlidingWindowSamplerConfig(SamplerConfig):
+    """Config of the sliding-window sampler.
+
+    window_size: consecutive records in one element. stride: from one window to the next.
+    shuffle, seed: the order of the windows, anew each epoch.
+
+    Raises `ConfigError` for a window longer than the data.
+    """
+
+    window_size: int = attrs.field(validator=integer(1))
+    stride: int = attrs.field(default=1, validator=integer(1))
+    num_epochs: int = attrs.field(default=1, validator=epochs)
+    shuffle: bool = attrs.field(default=False, validator=boolean)
+    seed: int = attrs.field(default=42, validator=integer(0, MAX_SEED))
+
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        if self.num_records is not None and self.window_size > self.num_records:
+            said = f"{self.window_size} is longer than the data of {self.num_records} records"
+            raise ConfigError([Problem("window_size", said)])
+
+
+@attrs.frozen(kw_only=True)
+class MixtureSamplerConfig(SamplerConfig):
+    """Config of the mixture sampler, over components that stand one after another in the source.
+
+    sizes: records of each component; together all `num_records`.
+    weights: share of each component in the mixture, not below 0, not all 0; in proportion to the
+        sizes where None. Whole numbers whose sum, without common divisors, exceeds 65,536, and
+        other weights are taken to the nearest multiples of 1 / 65,536 of their sum; an epoch of
+        such a mixture need not serve every record exactly once.
+    epoch_size: draws in one epoch; the number of records where None.
+    shuffle, seed: the order within each component, anew each time it was served whole.
+    """
+
+    sizes: tuple[int, ...] = attrs.field(converter=as_tuple)
+    weights: tuple[float, ...] | None = attrs.field(default=None, converter=as_tuple)
+    epoch_size: int | None = attrs.field(default=None, validator=integer(1, optional=True))
+    num_epochs: int = attrs.field(default=1, validator=epochs)
+    shuffle: bool = attrs.field(default=True, validator=boolean)
+    seed: int = attrs.field(default=42, validator=integer(0, MAX_SEED))
+
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        problems = []
+        if not isinstance(self.sizes, tuple) or not self.sizes:
+            raise ConfigError([Problem("sizes", f"{self.sizes!r} is not a list of sizes")])
+        for i, size in enumerate(self.sizes):
+            if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+                problems.append(Problem(f"sizes[{i}]", f"{size!r} is not an int of 1 or more"))
+        weights = self.sizes if self.weights is None else self.weights
+        if not isinstance(weights, tuple) or len(weights) != len(self.sizes):
+            said = f"{self.weights!r} is not one weight for each of {len(self.sizes)} sizes"
+            problems.append(Problem("weights", said))
+        else:
+            for i, weight in enumerate(weights):
+                real = isinstance(weight, int | float) and not isinstance(weight, bool)
+                if not real or not math.isfinite(weight) or weight < 0:
+                    said = f"{weight!r} is not a finite number of 0 or more"
+                    problems.append(Problem(f"weights[{i}]", said))
+            if not problems and not sum(weights) > 0:
+                problems.append(Problem("weights", f"{weights} are all 0; one must be above 0"))
+        if not problems and self.num_records not in (None, sum(self.sizes)):
+            said = f"{self.sizes} add up to {sum(self.sizes)}, not to {self.num_records} records"
+            problems.append(Problem("sizes", said))
+        if problems:
+            raise ConfigError(problems)
+
+
+@attrs.frozen(kw_only=True)
+class BlockShuffleSamplerConfig(SamplerConfig):
+    """Config of the block-shuffle sampler.
+
+    block_size: consecutive records that are read near one another.
+    window_blocks: blocks whose records are shuffled together.
+    """
+
+    block_size: int = attrs.field(default=1024, validator=integer(1))
+    window_blocks: int = attrs.field(default=16, validator=integer(1))
+    num_epochs: int = attrs.field(default=1, validator=epochs)
+    seed: int = attrs.field(default=42, validator=integer(0, MAX_SEED))

@@ -1,0 +1,114 @@
+"""The sampler that mixes several components in given shares."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from flax import nnx
+
+from feedrace import SamplerModule
+from feedrace.order import epoch_indices
+from feedrace_samplers.config import MixtureSamplerConfig
+
+_PARTS = 2**16
+
+
+class MixtureSamplerModule(SamplerModule):
+    """Draws from components by weight: after any k draws each is within one of k times its share.
+
+    Each component is served whole before any of its records comes again, in another order each
+    time. Which component a draw takes repeats with the period of the weights, at most 65,536, so
+    that any position is reached in O(1).
+    """
+
+    def __init__(
+        self,
+        config: MixtureSamplerConfig,
+        *,
+        rngs: nnx.Rngs | None = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(config, rngs=rngs, name=name)
+        counts = whole_weights(config.sizes if config.weights is None else config.weights)
+        self._counts = nnx.static(tuple(counts))
+        self._chosen = nnx.static(_Table(chairman_assignment(counts)))
+
+    @property
+    def records_per_epoch(self) -> int:
+        """Number of draws in one epoch."""
+        if self.config.epoch_size is not None:
+            return int(self.config.epoch_size)
+        return sum(self.config.sizes)
+
+    def indices(self, start: int, stop: int) -> Any:
+        chosen = self._chosen.values
+        period = len(chosen)
+        parts = chosen[np.arange(start, stop) % period]
+        indices = np.empty(stop - start, np.int64)
+        base = 0
+        for part, size in enumerate(self.config.sizes):
+            mine = np.flatnonzero(parts == part)
+            if mine.size:
+                # The draws of one component in a stretch are consecutive numbers.
+                periods, within = divmod(start, period)
+                before = int(np.count_nonzero(chosen[:within] == part))
+                first = periods * self._counts[part] + before
+                last = first + mine.size
+                if self.config.shuffle:
+                    seed = self.config.seed
+                    drawn = epoch_indices(first, last, size, seed=seed, stream=part + 1)
+                else:
+                    drawn = np.arange(first, last, dtype=np.int64) % size
+                indices[mine] = base + drawn
+            base += size
+        return indices
+
+
+class _Table:
+    """The component of each draw in a period; compared by identity, as a static attribute."""
+
+    def __init__(self, values: Any) -> None:
+        self.values = values
+
+
+def whole_weights(weights: Sequence[float]) -> list[int]:
+    """Return whole numbers in proportion to `weights`, adding up to at most 65,536.
+
+    Weights that are whole and small stay as they are, but for a common divisor.
+    """
+    weights = [w / max(weights) for w in weights] if max(weights) > 2**53 else list(weights)
+    whole = [int(w) for w in weights] if all(float(w).is_integer() for w in weights) else []
+    if not whole or sum(whole) // math.gcd(*whole) > _PARTS:
+        exact = [w / math.fsum(weights) * _PARTS for w in weights]
+        whole = [max(round(x), 1) if x > 0 else 0 for x in exact]
+        largest = max(range(len(whole)), key=lambda i: whole[i])
+        whole[largest] += _PARTS - sum(whole)
+        for parts in (10, 100, 1000, 10_000):  # decimal weights, such as 0.7 and 0.3, are exact
+            tried = [w / math.fsum(weights) * parts for w in weights]
+            exactly = all(abs(x - round(x)) < 1e-9 * parts for x in tried)
+            if exactly and all(round(x) > 0 or w == 0 for x, w in zip(tried, weights, strict=True)):
+                whole = [round(x) for x in tried]
+                break
+    divisor = math.gcd(*whole)
+    return [w // divisor for w in whole]
+
+
+def chairman_assignment(counts: Sequence[int]) -> Any:
+    """Return which component each draw of a period takes: every prefix within one of its shares.
+
+    counts: draws of each component in the period. The algorithm is Tijdeman's for the chairman
+    assignment problem (1980): of the components that are owed enough, the one whose deadline is
+    first. Returns int32 of shape (sum(counts),).
+    """
+    period = sum(counts)
+    shares = [(i, count / period) for i, count in enumerate(counts) if count]
+    slack = 1 / (2 * len(shares) - 2) if len(shares) > 1 else 1.0
+    taken = dict.fromkeys((i for i, _ in shares), 0)
+    chosen = np.empty(period, np.int32)
+    for draw in range(1, period + 1):
+        owed = [(i, w) for i, w in shares if w * draw - taken[i] >= slack - 1e-9]
+        winner = min(owed or shares, key=lambda pair: (taken[pair[0]] + 1 - slack) / pair[1])[0]
+        taken[winner] += 1
+        chosen[draw - 1] = winner
+    return chosen

@@ -1,0 +1,79 @@
+"""Records that could not be read or decoded: what is done about them, and a list of them."""
+
+import threading
+from typing import NamedTuple
+
+import attrs
+
+from feedrace import DataError
+
+_SHOWN = 10
+
+
+class BadRecord(NamedTuple):
+    """A record that was left out: its number in the split, its file, its number there, and why."""
+
+    number: int
+    file: str
+    record: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"record {self.number} (record {self.record} of {self.file}): {self.reason}"
+
+
+@attrs.frozen(eq=False)
+class BadRecords:
+    """The bad records met so far.
+
+    on_error: "raise", "skip" or "substitute".
+    budget: how many of them are put up with.
+    """
+
+    on_error: str
+    budget: int
+    _met: dict[int, BadRecord] = attrs.field(init=False, factory=dict)
+    _lock: threading.Lock = attrs.field(init=False, factory=threading.Lock)
+
+    def add(self, bad: BadRecord, cause: Exception) -> None:
+        """Take note of a bad record.
+
+        Raises `DataError`, from its cause, where it is one too many.
+        """
+        if self.on_error == "raise":
+            raise DataError(
+                f"{bad}; prepare the dataset again, or go on without it by on_error = 'substitute' "
+                f"or 'skip'"
+            ) from cause
+        with self._lock:
+            self._met[bad.number] = bad
+            met = len(self._met)
+        if met > self.budget:
+            lines = [str(record) for record in self.met()[:_SHOWN]]
+            more = [f"and {met - _SHOWN} more"] if met > _SHOWN else []
+            raise DataError(
+                "\n".join(
+                    [
+                        f"{met} records cannot be read, and error_budget puts up with "
+                        f"{self.budget}:",
+                        *lines,
+                        *more,
+                    ]
+                )
+            ) from cause
+
+    def met(self) -> tuple[BadRecord, ...]:
+        """Return the bad records met so far, by number."""
+        with self._lock:
+            return tuple(self._met[number] for number in sorted(self._met))
+
+    def holds(self, number: int) -> bool:
+        """Return whether a record is known to be bad."""
+        return number in self._met
+
+
+def budget_count(budget: int | float, records: int) -> int:
+    """Return a budget as a count; a share of the records is rounded, but is 1 at least."""
+    if isinstance(budget, int):
+        return budget
+    return max(1, round(budget * records)) if budget else 0

@@ -1,0 +1,144 @@
+"""Reading in the stored order through a buffer, where records cannot be addressed."""
+
+import struct
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import google_crc32c
+import numpy as np
+
+from feedrace import DataError
+from feedrace_tfds.offsets import FOOTER, HEADER, masked
+from feedrace_tfds.shards import Raw, Unreadable, missing_file
+
+ReadFile = Callable[[str, int], Iterator[Raw]]
+
+
+class InOrder:
+    """Reads files front to back and keeps the last few records, for what asks near by.
+
+    An order that stays within windows of `window` records is served while each file is read once.
+    A step back, or a far one ahead, opens the file of that record anew: resuming anywhere reads at
+    most one file up to there.
+    """
+
+    concurrent = False
+
+    def __init__(
+        self, parts: Sequence[tuple[str, int, int]], read: ReadFile, *, window: int, why: str
+    ) -> None:
+        self._parts = parts
+        self._ends = np.cumsum([take for _, _, take in parts])
+        self._read_file = read
+        self._window = window
+        self._kept: dict[int, Raw] = {}
+        self._next = 0  # the number of the record that the open file gives next
+        self._open: Iterator[Raw] | None = None
+        self._lock = threading.Lock()
+        self.way = (
+            f"in the stored order, through a buffer of {2 * window} records, since {why}; an order "
+            f"that goes beyond it reads a part of a file for each record"
+        )
+
+    def read(self, numbers: Any) -> list[Raw]:
+        """Return the raw records of these numbers, in their order.
+
+        Raises `DataError` for a file that is missing.
+        """
+        asked = numbers.tolist()
+        with self._lock:
+            found = {n: self._kept[n] for n in asked if n in self._kept}
+            for number in sorted(set(asked) - found.keys()):
+                found[number] = self._advance(number)
+        return [found[n] for n in asked]
+
+    def _advance(self, number: int) -> Raw:
+        """Read on up to a record, from the beginning of its window where it is not near."""
+        if not self._next <= number < self._next + 2 * self._window:
+            self._next, self._open = number - number % self._window, None
+        while True:
+            part = int(np.searchsorted(self._ends, self._next, side="right"))
+            path, skip, take = self._parts[part]
+            if self._open is None:
+                within = self._next - (int(self._ends[part]) - take)
+                self._open = self._read_file(path, skip + within)
+            raw = next(self._open, Unreadable("the file is damaged or cut short"))
+            self._kept.pop(self._next, None)
+            self._kept[self._next] = raw
+            if len(self._kept) > 2 * self._window:
+                del self._kept[next(iter(self._kept))]
+            self._next += 1
+            if self._next == self._ends[part]:
+                self._open = None
+            if self._next > number:
+                return raw
+
+
+def remote_tfrecord(path: str, skip: int) -> Iterator[Raw]:
+    """Yield the records of a TFRecord file at any address, from number `skip` on."""
+    from etils import epath
+
+    try:
+        file = epath.Path(path).open("rb")
+    except FileNotFoundError as error:
+        raise missing_file(path) from error
+    with file:
+        while head := file.read(HEADER):
+            length = int.from_bytes(head[:8], "little")
+            if len(head) < HEADER or masked(google_crc32c.value(head[:8])) != _word(head[8:]):
+                yield Unreadable("the file is damaged or cut short")
+                return
+            if skip:
+                file.seek(length + FOOTER, 1)
+                skip -= 1
+                continue
+            stored = file.read(length + FOOTER)
+            record = stored[:-FOOTER]
+            good = len(stored) == length + FOOTER and (
+                masked(google_crc32c.value(record)) == _word(stored[-FOOTER:])
+            )
+            yield record if good else Unreadable("its checksum does not match")
+
+
+def _word(data: bytes) -> int:
+    return int(struct.unpack("<I", data)[0])
+
+
+def format_reader(file_format: str) -> ReadFile:
+    """Return a function that yields the records of a file of another format of TFDS.
+
+    Raises `DataError` where TFDS can read no such file.
+    """
+    if file_format == "parquet":
+        return _parquet
+    raise DataError(
+        f"{file_format} files cannot be read here; copy ArrayRecord files to a local folder, and "
+        f"prepare other formats as tfrecord (download_and_prepare_kwargs = {{file_format = ...}})"
+    )
+
+
+def _parquet(path: str, skip: int) -> Iterator[Raw]:
+    from etils import epath
+
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        raise DataError(f"{path} needs pyarrow to be read: pip install pyarrow") from error
+    try:
+        file = epath.Path(path).open("rb")
+    except FileNotFoundError as error:
+        raise missing_file(path) from error
+    with file, pyarrow.parquet.ParquetFile(file) as table:
+        first, groups = 0, list[int]()
+        for group in range(table.num_row_groups):
+            rows = table.metadata.row_group(group).num_rows
+            if groups or first + rows > skip:
+                groups.append(group)
+            else:
+                first += rows
+        for batch in table.iter_batches(256, row_groups=groups, columns=["data"]):
+            for row in batch.column(0):
+                if first >= skip:
+                    yield row.as_py()
+                first += 1

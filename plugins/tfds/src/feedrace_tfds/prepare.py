@@ -1,0 +1,121 @@
+"""Find a dataset on disk, or have TFDS prepare it there."""
+
+import contextlib
+import importlib.util
+import os
+import sys
+from typing import Any
+
+import tensorflow_datasets as tfds
+
+from feedrace import DataError
+from feedrace.errors import did_you_mean
+from feedrace_tfds.config import TFDSConfig
+from feedrace_tfds.paths import is_remote
+from feedrace_tfds.tensorflow_runtime import import_tensorflow
+
+_DIGITS = "feedrace_digits"
+# What TFDS raises for a version, a config, a folder or an argument that cannot be.
+_TFDS_ERRORS = (tfds.core.DatasetNotFoundError, AssertionError, OSError, TypeError, ValueError)
+
+
+def prepared_builder(config: TFDSConfig) -> Any:
+    """Return a TFDS builder of the prepared dataset, preparing it first where that is needed.
+
+    Finding a prepared dataset needs no TensorFlow; preparing one does. Raises `DataError` for an
+    unknown dataset, and for one that is not prepared and may not or cannot be.
+    """
+    places = (config.data_dir, config.directory, os.environ.get("TFDS_DATA_DIR"))
+    if any(place and is_remote(place) for place in places) and _has_tensorflow():
+        import_tensorflow(config.num_threads)  # or TFDS would, for its file systems
+    if config.directory is not None:
+        return _builder_in(config.directory)
+    name = str(config.name)
+    try:
+        return tfds.core.read_only_builder.builder_from_files(name, **_where(config))
+    except tfds.core.DatasetNotFoundError:
+        pass
+    except ValueError as error:
+        raise DataError(f"{name!r} is not a TFDS dataset name: {error}") from error
+    _check_known(name)
+    if config.local_files_only:
+        folders = tfds.core.utils.file_utils.list_data_dirs(config.data_dir)
+        raise DataError(
+            f"dataset {name!r} is not prepared in {', '.join(map(str, folders))}, and "
+            f"local_files_only forbids to prepare it"
+        )
+    _check_tensorflow(name)
+    try:
+        import_tensorflow(config.num_threads)
+        builder = _code_builder(config, name)
+        with contextlib.redirect_stdout(sys.stderr):  # TFDS prints; stdout is the program's own
+            print(f"feedrace: preparing {builder.info.full_name} in {builder.data_dir}", flush=True)
+            builder.download_and_prepare(**_prepare_arguments(config))
+    except _TFDS_ERRORS as error:
+        with contextlib.suppress(tfds.core.DatasetNotFoundError):  # another process was faster
+            return tfds.core.read_only_builder.builder_from_files(name, **_where(config))
+        raise DataError(f"TFDS cannot prepare dataset {name!r}: {error}") from error
+    return tfds.builder_from_directory(builder.data_dir)
+
+
+def _builder_in(directory: str) -> Any:
+    try:
+        return tfds.builder_from_directory(directory)
+    except (*_TFDS_ERRORS, KeyError) as error:
+        raise DataError(
+            f"there is no prepared dataset in {directory!r}: it holds no readable "
+            f"dataset_info.json and features.json; give the folder of one version"
+        ) from error
+
+
+def _where(config: TFDSConfig) -> dict[str, Any]:
+    return {} if config.data_dir is None else {"data_dir": config.data_dir}
+
+
+def _check_known(name: str) -> None:
+    base, colon, rest = name.partition("/")[0].partition(":")
+    if colon and not rest[:1].isdigit() and rest[:1] != "*":
+        return  # a community dataset, "namespace:name", which TFDS looks up itself
+    known = [*tfds.list_builders(with_community_datasets=False), _DIGITS]
+    if base not in known:
+        raise DataError(
+            f"TFDS knows no dataset {name!r}{did_you_mean(base, known)}; "
+            f"tfds.list_builders() lists those it knows"
+        )
+
+
+def _check_tensorflow(name: str) -> None:
+    if not _has_tensorflow():
+        raise DataError(
+            f"dataset {name!r} is not prepared yet, and TFDS needs TensorFlow to prepare it: "
+            f"pip install 'feedrace[tfds]'"
+        )
+
+
+def _has_tensorflow() -> bool:
+    return importlib.util.find_spec("tensorflow") is not None
+
+
+def _code_builder(config: TFDSConfig, name: str) -> Any:
+    if name.partition("/")[0].partition(":")[0] == _DIGITS:
+        from feedrace_tfds import digits  # noqa: F401 (importing it tells TFDS of the dataset)
+    return tfds.builder(name, try_gcs=config.try_gcs, **_where(config))
+
+
+def _prepare_arguments(config: TFDSConfig) -> dict[str, Any]:
+    arguments = dict(config.download_and_prepare_kwargs or {})
+    if config.beam_num_workers is not None:
+        try:
+            from apache_beam.options.pipeline_options import PipelineOptions
+        except ImportError as error:
+            raise DataError(
+                "beam_num_workers is given, and Apache Beam is not installed: "
+                "pip install apache-beam"
+            ) from error
+        download_config = arguments.get("download_config") or tfds.download.DownloadConfig()
+        arguments["download_config"] = download_config.replace(
+            beam_options=PipelineOptions(
+                direct_num_workers=config.beam_num_workers, direct_running_mode="multi_threading"
+            )
+        )
+    return arguments

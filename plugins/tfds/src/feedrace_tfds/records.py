@@ -1,0 +1,196 @@
+"""Raw records of a split by number, wherever and however they are stored."""
+
+import sys
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import attrs
+import numpy as np
+
+from feedrace import DataError, specs
+from feedrace_tfds.in_order import InOrder, format_reader, remote_tfrecord
+from feedrace_tfds.offsets import OffsetCache
+from feedrace_tfds.paths import is_remote
+from feedrace_tfds.shards import ArrayRecordShard, Raw, Shard, TFRecordShard
+
+
+class Part(NamedTuple):
+    """What a split takes from one file: `take` records after the first `skip`."""
+
+    path: str
+    skip: int
+    take: int
+
+
+class Reader(Protocol):
+    """Gives raw records by number.
+
+    concurrent: whether several threads should read at a time.
+    way: a sentence on how records are found.
+    """
+
+    concurrent: bool
+    way: str
+
+    def read(self, numbers: Any) -> list[Raw]: ...
+
+
+@attrs.frozen(eq=False)
+class Records:
+    """The raw records of one split."""
+
+    parts: Sequence[Part]
+    reader: Reader
+    _ends: Any = attrs.field(
+        init=False, default=attrs.Factory(lambda self: _ends(self.parts), takes_self=True)
+    )
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def check(self, numbers: Any) -> None:
+        """Raise `DataError` for a number out of range."""
+        specs.check_numbers(numbers, len(self))
+
+    def locate(self, number: int) -> tuple[str, int]:
+        """Return the file of a record, and its number therein."""
+        return locate(self.parts, self._ends, number)
+
+
+def _ends(parts: Sequence[Part]) -> Any:
+    return np.cumsum([part.take for part in parts])
+
+
+def locate(parts: Sequence[Part], ends: Any, number: int) -> tuple[str, int]:
+    """Return the file of a record of these parts, and its number therein."""
+    which = int(np.searchsorted(ends, number, side="right"))
+    part = parts[which]
+    return part.path, int(number - (ends[which] - part.take) + part.skip)
+
+
+class Addressed:
+    """Reads records from wherever they are in local files, several threads at a time.
+
+    whole: whether a file that holds too few records is an error before any of them is read.
+    """
+
+    concurrent = True
+
+    def __init__(
+        self,
+        parts: Sequence[Part],
+        open_shard: Callable[[str], Shard],
+        *,
+        whole: bool,
+        way: str,
+    ) -> None:
+        self._parts = parts
+        self._ends = _ends(parts)
+        self._shards = {part.path: open_shard(part.path) for part in parts}
+        self._needed: dict[str, int] = {}
+        for part in parts if whole else ():
+            last = part.skip + part.take
+            self._needed[part.path] = max(last, self._needed.get(part.path, 0))
+        self._handles: OrderedDict[str, Any] = OrderedDict()
+        self._lock = threading.Lock()
+        self._most = _most_open_files()
+        self.way = way
+
+    def read(self, numbers: Any) -> list[Raw]:
+        """Return the raw records of these numbers, in their order.
+
+        Raises `DataError` for a file that is missing or cannot be opened.
+        """
+        if len(self._parts) == 1:
+            return self._read(self._parts[0].path, numbers + self._parts[0].skip)
+        which = np.searchsorted(self._ends, numbers, side="right")
+        order = np.argsort(which, kind="stable")
+        bounds = np.flatnonzero(np.diff(which[order])) + 1
+        raw: list[Any] = [None] * len(numbers)
+        for slots in np.split(order, bounds):
+            if not len(slots):
+                continue
+            number = which[slots[0]]
+            part = self._parts[number]
+            within = numbers[slots] - (self._ends[number] - part.take) + part.skip
+            for slot, record in zip(slots.tolist(), self._read(part.path, within), strict=True):
+                raw[slot] = record
+        return raw
+
+    def _read(self, path: str, within: Any) -> list[Raw]:
+        shard = self._shards[path]
+        with self._lock:
+            handle = self._handles.get(path)
+            if handle is not None:
+                self._handles.move_to_end(path)
+        if handle is None:
+            handle = shard.open()
+            damage = shard.damage(handle, self._needed.get(path, 0))
+            if damage:
+                raise DataError(f"{path}: {damage}; prepare the dataset again")
+            with self._lock:
+                self._handles[path] = handle
+                # Whoever still reads from one that is let go of holds it open until done.
+                while len(self._handles) > self._most:
+                    self._handles.popitem(last=False)
+        return shard.read(handle, within)
+
+
+def _most_open_files() -> int:
+    """Return how many files may be kept open: half of what the process is allowed."""
+    if sys.platform == "win32":
+        return 256
+    import resource
+
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return 4096 if allowed == resource.RLIM_INFINITY else max(16, min(4096, allowed // 2))
+
+
+def open_records(
+    builder: Any, split: str, *, cache: OffsetCache, window: int, whole: bool
+) -> Records:
+    """Return the raw records of a split of a prepared dataset.
+
+    whole: whether a file that holds too few records is an error before any of them is read.
+    window: records that the own order of the source looks ahead, for what is read in order.
+
+    Raises `DataError` for a split that does not exist or is empty, and for a file that is missing.
+    """
+    splits = builder.info.splits
+    try:
+        instructions = splits[split].file_instructions
+    except (KeyError, ValueError, AssertionError, NotImplementedError) as error:
+        raise DataError(
+            f"dataset {builder.info.full_name} has no split {split!r} ({error}); "
+            f"it has {', '.join(sorted(splits))}"
+        ) from error
+    parts = [Part(str(i.filename), i.skip, i.take) for i in instructions if i.take > 0]
+    if not parts:
+        raise DataError(f"split {split!r} of {builder.info.full_name} has no records")
+    file_format = builder.info.file_format.value
+    return Records(parts, _reader(parts, file_format, cache, window, whole))
+
+
+def _reader(
+    parts: Sequence[Part], file_format: str, cache: OffsetCache, window: int, whole: bool
+) -> Reader:
+    remote = is_remote(parts[0].path)
+    if file_format == "tfrecord" and not remote:
+
+        def tfrecord(path: str) -> Shard:
+            return TFRecordShard(path, cache)
+
+        way = "by number, through a table of record offsets"
+        return Addressed(parts, tfrecord, whole=whole, way=way)
+    if file_format == "array_record" and not remote:
+        way = "by number, through the files' own index"
+        return Addressed(parts, ArrayRecordShard, whole=whole, way=way)
+    where = (
+        f"the files are at {parts[0].path.partition('://')[0]}://"
+        if remote
+        else f"{file_format} files have no index"
+    )
+    read = remote_tfrecord if file_format == "tfrecord" else format_reader(file_format)
+    return InOrder(parts, read, window=window, why=where)

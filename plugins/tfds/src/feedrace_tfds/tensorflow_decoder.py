@@ -1,0 +1,102 @@
+"""Decoding by TensorFlow: a pure function of a whole batch of raw records."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+
+from feedrace import DataError
+from feedrace_tfds.features import Kept
+from feedrace_tfds.layout import Arrays, Layout
+from feedrace_tfds.numpy_decoder import Failure
+from feedrace_tfds.shards import Raw
+from feedrace_tfds.tensorflow_runtime import import_tensorflow
+
+
+@attrs.frozen(eq=False)
+class TensorFlowDecoder:
+    """Decodes raw records of one dataset into arrays, by a tf.data graph without state."""
+
+    layout: Layout
+    _tensorflow: Any
+    _function: Any
+
+    concurrent = False
+    way = "with TensorFlow"
+
+    def decode(self, raw: Sequence[Raw], arrays: Arrays, first: int) -> list[Failure]:
+        """Put raw records into slots from `first` on; return which slots failed, and why."""
+        readable = [slot for slot, record in enumerate(raw) if isinstance(record, bytes)]
+        failures: list[Failure] = [
+            (first + slot, DataError(record.reason))
+            for slot, record in enumerate(raw)
+            if not isinstance(record, bytes)
+        ]
+        slots = [first + slot for slot in readable]
+        try:
+            self._store(self._decoded([raw[slot] for slot in readable]), arrays, slots)
+        except (self._tensorflow.errors.OpError, ValueError):
+            for slot in slots:  # one by one, to learn which
+                try:
+                    self._store(self._decoded([raw[slot - first]]), arrays, [slot])
+                except (self._tensorflow.errors.OpError, ValueError) as error:
+                    failures.append((slot, error))
+        return sorted(failures, key=lambda failure: failure[0])
+
+    def _decoded(self, raw: Sequence[Raw]) -> Any:
+        if not raw:
+            return None
+        return self._function(self._tensorflow.constant(raw, self._tensorflow.string))
+
+    def _store(self, decoded: Any, arrays: Arrays, slots: Sequence[int]) -> None:
+        if decoded is None:
+            return
+        for i, leaf in enumerate(self.layout.leaves):
+            values = decoded[i][0].numpy()
+            if None not in leaf.shape:
+                if len(slots) == len(arrays.values[i]):
+                    arrays.values[i] = values
+                else:
+                    arrays.values[i][slots] = values
+                continue
+            shapes = decoded[i][1].numpy()
+            for row, slot in enumerate(slots):
+                value = values[row][tuple(map(slice, shapes[row].tolist()))]
+                leaf.put(arrays.values[i], arrays.lengths[i], slot, value)
+
+
+def make_tensorflow_decoder(kept: Kept, layout: Layout, threads: int) -> TensorFlowDecoder:
+    """Return a decoder of these features that runs `threads` records at a time.
+
+    Raises `DataError` where TensorFlow is not installed.
+    """
+    try:
+        tf = import_tensorflow(threads)
+    except ImportError as error:
+        raise DataError(
+            f"decoding with TensorFlow needs it: pip install 'feedrace[tfds]' ({error})"
+        ) from error
+
+    def one(raw: Any) -> Any:
+        record = kept.features.deserialize_example(raw)
+        outputs = []
+        for leaf in layout.leaves:
+            value = record
+            for key in leaf.source:
+                value = value[key]
+            if isinstance(value, tf.RaggedTensor):
+                value = value.to_tensor()
+            outputs.append((value, tf.shape(value)) if None in leaf.shape else (value,))
+        return tuple(outputs)
+
+    varying = any(None in leaf.shape for leaf in layout.leaves)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])  # type: ignore[untyped-decorator]
+    def decode(raw: Any) -> Any:
+        records = tf.data.Dataset.from_tensor_slices(raw)
+        records = records.map(one, num_parallel_calls=threads, deterministic=True)
+        count = tf.size(raw, tf.int64)
+        batch = records.padded_batch(count) if varying else records.batch(count)
+        return batch.get_single_element()
+
+    return TensorFlowDecoder(layout, tf, decode)

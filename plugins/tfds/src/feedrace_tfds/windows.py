@@ -1,0 +1,44 @@
+"""The order of a shuffle buffer, as a function: each window of consecutive records by itself."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from feedrace.shuffle import permute, round_keys
+
+
+def window_indices(start: int, stop: int, n: int, *, window: int, seed: int) -> Any:
+    """Return the records at absolute positions [start, stop): int64 of shape (stop - start,).
+
+    Position p lies in epoch p // n, of which each `window` records are shuffled among themselves.
+    """
+    parts = [np.empty(0, np.int64)]
+    while start < stop:
+        epoch, offset = divmod(start, n)
+        number, within = divmod(offset, window)
+        size = min(window, n - number * window)
+        count = min(stop - start, size - within)
+        positions = np.arange(within, within + count, dtype=np.int64)
+        keys = round_keys(size, seed, epoch, number + 1)
+        parts.append(number * window + permute(positions, size, keys))
+        start += count
+    return np.concatenate(parts)
+
+
+def traced_window_indices(epoch: Any, positions: Any, n: int, *, window: int, seed: int) -> Any:
+    """Return the records at int32 positions of an epoch (uint32), as `window_indices` does."""
+    numbers, within = positions // window, positions % window
+
+    def permuted(size: int) -> Any:
+        keys = round_keys(size, seed, epoch, (numbers + 1).astype(jnp.uint32), xp=jnp)
+        inside = jnp.minimum(within, size - 1)
+        return permute(inside, size, keys, xp=jnp, while_loop=jax.lax.while_loop)
+
+    if n <= window:
+        return permuted(n)
+    shuffled = permuted(window)
+    if n % window:
+        shuffled = jnp.where(numbers == n // window, permuted(n % window), shuffled)
+    return numbers * window + shuffled

@@ -20,7 +20,7 @@ def main(arguments):
     from flax import nnx
 
     import feedrace
-    from feedrace import state
+    from feedrace.plan import state
 
     fetched = []
 
@@ -132,7 +132,7 @@ def checkpointed(pipeline, arguments):
     import orbax.checkpoint as ocp
     from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-    from feedrace.checkpoint import PipelineRestore, PipelineSave
+    from feedrace.integrations.orbax import PipelineRestore, PipelineSave
 
     mesh = jax.make_mesh((4,), ("data",), (AxisType.Auto,))
     rows = NamedSharding(mesh, PartitionSpec("data"))

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 import feedrace
-from feedrace import state
+from feedrace.plan import state
 
 given = globals()
 log, saved, pause = given["log"], given["saved"], given["pause"]

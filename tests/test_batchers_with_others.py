@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from feedrace import ConfigError, build
+from feedrace import build
+from feedrace.errors import ConfigError
 
 
 def test_a_callback_stream_may_have_another_batcher():

@@ -1,7 +1,7 @@
 """The plugins of this workspace are what the core says of them where they are not installed."""
 
-from feedrace import catalog, inspection
-from feedrace.discovery import FIRST_PARTY
+from feedrace.registry import catalog, inspection
+from feedrace.registry.discovery import FIRST_PARTY
 
 
 def test_the_core_knows_every_first_party_name_and_no_other():

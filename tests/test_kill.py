@@ -16,7 +16,9 @@ KILLS, CHAINS = 50, 5
 # A server that has imported everything, but computed nothing, starts the runs: 50 imports of JAX
 # would take most of the time.
 SERVED = multiprocessing.get_context("forkserver")
-SERVED.set_forkserver_preload(["jax", "flax.nnx", "feedrace.pipeline", "feedrace.assemble"])
+SERVED.set_forkserver_preload(
+    ["jax", "flax.nnx", "feedrace.pipeline.pipeline", "feedrace.pipeline.assemble"]
+)
 
 
 def start(folder, pause):

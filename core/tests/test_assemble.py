@@ -2,8 +2,9 @@ import json
 
 import pytest
 
-from feedrace import ConfigError, NotInstalledError, UnknownComponentError, build, load, registry
-from feedrace.document import parse_config
+from feedrace import build, load, registry
+from feedrace.errors import ConfigError, NotInstalledError, UnknownComponentError
+from feedrace.pipeline.document import parse_config
 
 GOOD = """
 seed = 3

@@ -6,7 +6,8 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from feedrace import Pipeline, StateError, create
+from feedrace import Pipeline, create
+from feedrace.errors import StateError
 
 ocp = pytest.importorskip("orbax.checkpoint", reason="the extra `orbax` is not installed")
 
@@ -21,7 +22,7 @@ def rest(steps):
 
 
 def test_a_checkpoint_manager_saves_the_model_and_the_pipeline_together(tmp_path):
-    from feedrace.checkpoint import PipelineRestore, PipelineSave
+    from feedrace.integrations.orbax import PipelineRestore, PipelineSave
 
     pipeline = make()
     list(islice(pipeline, 2))
@@ -48,7 +49,7 @@ def test_a_checkpoint_manager_saves_the_model_and_the_pipeline_together(tmp_path
 
 
 def test_a_checkpoint_of_another_pipeline_is_refused(tmp_path):
-    from feedrace.checkpoint import PipelineHandler, PipelineRestore, PipelineSave
+    from feedrace.integrations.orbax import PipelineHandler, PipelineRestore, PipelineSave
 
     with ocp.Checkpointer(PipelineHandler()) as checkpointer:
         checkpointer.save(tmp_path / "one", args=PipelineSave(make()))

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 import feedrace
-from feedrace import ConfigError, DataError, SamplerConfig, SamplerModule
+from feedrace.errors import ConfigError, DataError
+from feedrace.plugin import SamplerConfig, SamplerModule
 
 
 class Halves:
@@ -21,24 +22,24 @@ class Halves:
 
 def test_a_column_is_one_field_of_all_records_in_stored_order():
     made = feedrace.create("source", "memory", data={"x": [1.5, 2.5], "name": ["a", "b"]})
-    assert feedrace.column(made, "x").tolist() == [1.5, 2.5]
-    assert feedrace.column(made, "name").tolist() == ["a", "b"]
-    assert feedrace.column(Halves(), "half").tolist() == [i // 2 for i in range(2500)]
+    assert feedrace.plugin.column(made, "x").tolist() == [1.5, 2.5]
+    assert feedrace.plugin.column(made, "name").tolist() == ["a", "b"]
+    assert feedrace.plugin.column(Halves(), "half").tolist() == [i // 2 for i in range(2500)]
 
 
 def test_a_field_that_is_not_there_is_told_with_those_that_are():
     made = feedrace.create("source", "memory", data={"x": [1.5], "y": {"z": [2]}})
     with pytest.raises(DataError, match="no field 'label'; they have x, y"):
-        feedrace.column(made, "label")
+        feedrace.plugin.column(made, "label")
     with pytest.raises(DataError, match="no array of one shape"):
-        feedrace.column(made, "y")
+        feedrace.plugin.column(made, "y")
 
 
 class Largest(SamplerModule):
     """The records in the order of their field x, the largest first."""
 
     def attach(self, source):
-        self.order = np.argsort(-feedrace.column(source, "x")).tolist()
+        self.order = np.argsort(-feedrace.plugin.column(source, "x")).tolist()
 
     def indices(self, start, stop):
         return np.array([self.order[i % len(self.order)] for i in range(start, stop)])

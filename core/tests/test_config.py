@@ -1,8 +1,9 @@
 import attrs
 import pytest
 
-from feedrace import ConfigError, StructuralConfig
-from feedrace.config import boolean, integer, one_of, structure, unstructure
+from feedrace.config.fields import boolean, integer, one_of, structure, unstructure
+from feedrace.errors import ConfigError
+from feedrace.plugin import StructuralConfig
 
 
 @attrs.frozen(kw_only=True)

@@ -7,8 +7,9 @@ import optax
 import pytest
 from flax import nnx
 
-from feedrace import ConfigError, FeedraceError, Pipeline, create
+from feedrace import Pipeline, create
 from feedrace.builtin.memory import MemorySource
+from feedrace.errors import ConfigError, FeedraceError
 
 N = 103
 
@@ -375,8 +376,8 @@ def test_parameters_of_stages_are_those_of_the_last_update(on_device):
 
 
 def test_records_that_are_loaded_late_are_there_in_a_traced_step():
-    from feedrace import StructuralConfig
     from feedrace.builtin.memory import ArraySource
+    from feedrace.plugin import StructuralConfig
 
     class Late(ArraySource):
         length = 12

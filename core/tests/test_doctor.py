@@ -5,12 +5,12 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from feedrace import Health
 from feedrace.cli import main
-from feedrace.health import findings
+from feedrace.plugin import Health
+from feedrace.registry.health import findings
 
 HEALTH = """
-from feedrace import Health, hookimpl
+from feedrace.plugin import Health, hookimpl
 FEEDRACE_API = 1
 
 @hookimpl

@@ -12,14 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import feedrace
-from feedrace import ConfigError, Problem, StructuralConfig, registry
+from feedrace import registry
 from feedrace.cli import main
-from feedrace.config import path_field, structure
-from feedrace.document import filled, read_config, write_text
-from feedrace.lines import key_lines, located
-from feedrace.schema import schema
+from feedrace.config.fields import path_field, structure
+from feedrace.config.lines import key_lines, located
+from feedrace.config.toml import as_toml
+from feedrace.errors import ConfigError, Problem
+from feedrace.pipeline.document import filled, read_config, write_text
+from feedrace.plugin import StructuralConfig
+from feedrace.registry.schema import schema
 from feedrace.testing import isolated_registry
-from feedrace.toml import as_toml
 
 __all__ = ["isolated_registry"]  # a fixture
 GOOD = """\
@@ -253,7 +255,7 @@ def test_the_schema_tells_names_defaults_and_what_the_docstrings_say():
 def test_the_schema_of_an_unloadable_config_class_takes_any_keys(site):
     site(
         "hollow",
-        "from feedrace import Component, hookimpl\nFEEDRACE_API = 1\n@hookimpl\n"
+        "from feedrace.plugin import Component, hookimpl\nFEEDRACE_API = 1\n@hookimpl\n"
         "def feedrace_components():\n"
         "    yield Component(kind='sampler', name='gone', target='gone:A', config='gone:B',\n"
         "                    deprecated='use sequential')\n",
@@ -302,9 +304,9 @@ def test_schema_is_printed_or_written(tmp_path):
 def test_a_dollar_in_a_path_survives_every_round_trip(tmp_path):
     import attrs
 
-    from feedrace import StructuralConfig
-    from feedrace.config import path_field, structure, unstructure
-    from feedrace.document import filled
+    from feedrace.config.fields import path_field, structure, unstructure
+    from feedrace.pipeline.document import filled
+    from feedrace.plugin import StructuralConfig
 
     @attrs.frozen(kw_only=True)
     class Config(StructuralConfig):
@@ -321,14 +323,14 @@ def test_a_dollar_in_a_path_survives_every_round_trip(tmp_path):
 
 @pytest.mark.parametrize("wrong", [None, b"x", {1}])
 def test_what_cannot_be_a_component_is_no_live_object(wrong):
-    from feedrace.document import parse_config
+    from feedrace.pipeline.document import parse_config
 
     with pytest.raises(ConfigError, match="source"):
         parse_config({"batch_size": 1, "source": wrong})
 
 
 def test_a_file_of_another_kind_is_not_written():
-    from feedrace.document import write_text
+    from feedrace.pipeline.document import write_text
 
     with pytest.raises(ConfigError, match=r"'\.txt' is none of \.toml, \.json, \.yaml"):
         write_text({}, ".txt")
@@ -336,7 +338,7 @@ def test_a_file_of_another_kind_is_not_written():
 
 @pytest.mark.parametrize("name", ["deep.json", "deep.yaml"])
 def test_a_file_that_nests_without_end_does_not_parse(tmp_path, name):
-    from feedrace.document import read_mapping
+    from feedrace.pipeline.document import read_mapping
 
     (tmp_path / name).write_text("[" * 50_000)
     with pytest.raises(ConfigError, match="does not parse"):

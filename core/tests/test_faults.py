@@ -9,19 +9,19 @@ import time
 
 import pytest
 
-from feedrace import (
+from feedrace import registry
+from feedrace.errors import (
     BrokenPluginError,
     ConfigError,
     IncompatiblePluginError,
     PluginWarning,
-    registry,
+    pip_line,
 )
-from feedrace.errors import pip_line
-from feedrace.health import findings
+from feedrace.registry.health import findings
 
 PLUGIN = """
 import attrs
-from feedrace import Component, SamplerModule, SamplerConfig, hookimpl
+from feedrace.plugin import Component, SamplerConfig, SamplerModule, hookimpl
 FEEDRACE_API = 1
 
 @hookimpl
@@ -164,7 +164,7 @@ SAMPLER = 'kind="sampler", name="a", target="x:y"'
 )
 def test_a_wrong_declaration_is_told_with_its_reason(site, yielded, said):
     body = textwrap.indent(yielded, "    ")
-    site("wrong", f"from feedrace import Component, hookimpl\nFEEDRACE_API = 1\n\n"
+    site("wrong", f"from feedrace.plugin import Component, hookimpl\nFEEDRACE_API = 1\n\n"
                   f"@hookimpl\ndef feedrace_components():\n{body}\n")  # fmt: skip
     with pytest.warns(PluginWarning, match="left out: plugin 'wrong'") as warned:
         registry.available()
@@ -287,7 +287,7 @@ def test_whatever_a_plugin_raises_when_it_is_imported_breaks_it_alone(site, code
 def test_a_target_that_ends_the_process_is_broken(site, tmp_path):
     site(
         "quits",
-        "from feedrace import Component, hookimpl\nFEEDRACE_API = 1\n"
+        "from feedrace.plugin import Component, hookimpl\nFEEDRACE_API = 1\n"
         "@hookimpl\ndef feedrace_components():\n"
         "    yield Component(kind='stage', name='quits', target='plugin_quits_gone:x')\n",
     )

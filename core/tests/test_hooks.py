@@ -10,8 +10,10 @@ import pytest
 from click.testing import CliRunner
 
 import feedrace
-from feedrace import PluginWarning, hookspecs, registry
+from feedrace import registry
 from feedrace.cli import main
+from feedrace.errors import PluginWarning
+from feedrace.registry import hookspecs
 
 HOOKS = {
     name: value
@@ -19,7 +21,7 @@ HOOKS = {
     if name.startswith("feedrace_") and callable(value)
 }
 ALL = """
-from feedrace import hookimpl
+from feedrace.plugin import hookimpl
 FEEDRACE_API = 1
 called = []
 
@@ -105,7 +107,7 @@ def test_what_a_hook_raises_names_the_plugin(site):
 
 COMMANDS = """
 import click
-from feedrace import hookimpl
+from feedrace.plugin import hookimpl
 FEEDRACE_API = 1
 
 @click.command("greet")

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from feedrace import ConfigError, DataError, Pipeline, create
+from feedrace import Pipeline, create
+from feedrace.errors import ConfigError, DataError
 
 DATA = {"x": np.arange(10), "name": [f"n{i}" for i in range(10)]}
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import feedrace
-from feedrace import specs
+from feedrace.host import specs
 
 BAD = {3, 4, 10}
 

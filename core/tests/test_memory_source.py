@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from feedrace import ConfigError, DataError, Pipeline, StateError, create
+from feedrace import Pipeline, create
+from feedrace.errors import ConfigError, DataError, StateError
 
 IMAGES = np.arange(7 * 4, dtype=np.uint8).reshape(7, 2, 2)
 LABELS = np.arange(7, dtype=np.int64)
@@ -77,8 +78,8 @@ def test_fields_may_be_nested():
 
 
 def test_a_load_that_fails_leaves_nothing_half_loaded():
-    from feedrace import StructuralConfig
     from feedrace.builtin.memory import ArraySource
+    from feedrace.plugin import StructuralConfig
 
     class Failing(ArraySource):
         length = 2

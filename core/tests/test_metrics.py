@@ -3,7 +3,8 @@ import gc
 import numpy as np
 import pytest
 
-from feedrace import ConfigError, Pipeline, create
+from feedrace import Pipeline, create
+from feedrace.errors import ConfigError
 
 prometheus_client = pytest.importorskip(
     "prometheus_client", reason="the extra `prometheus` is not installed"
@@ -11,7 +12,7 @@ prometheus_client = pytest.importorskip(
 
 
 def test_prometheus_sees_what_stats_say_and_nothing_once_the_pipeline_is_gone():
-    from feedrace.metrics import export_metrics
+    from feedrace.integrations.prometheus import export_metrics
 
     registry = prometheus_client.CollectorRegistry()
     source = create("source", "memory", data={"x": np.arange(20)})

@@ -4,7 +4,8 @@ import jax.numpy as jnp
 import pytest
 from flax import nnx
 
-from feedrace import ConfigError, StateError, StructuralConfig, StructuralModule
+from feedrace.errors import ConfigError, StateError
+from feedrace.plugin import StructuralConfig, StructuralModule
 
 
 class Doubler(StructuralModule):

@@ -10,16 +10,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from feedrace import (
-    ConfigError,
-    DataError,
-    FeedraceError,
-    Pipeline,
-    StateError,
-    build,
-    create,
-)
-from feedrace.document import PipelineConfig
+from feedrace import Pipeline, build, create
+from feedrace.errors import ConfigError, DataError, FeedraceError, StateError
+from feedrace.pipeline.document import PipelineConfig
 
 N = 10
 
@@ -73,7 +66,7 @@ def way(request, monkeypatch):
         monkeypatch.setitem(Pipeline.__init__.__kwdefaults__, "prefetch", 0)
         monkeypatch.setitem(PipelineConfig.__init__.__kwdefaults__, "prefetch", 0)
     if request.param != "on the device":
-        monkeypatch.setattr("feedrace.stream.holds_records", lambda source: False)
+        monkeypatch.setattr("feedrace.pipeline.stream.holds_records", lambda source: False)
 
 
 @pytest.fixture(autouse=True)
@@ -508,7 +501,7 @@ def test_a_sampler_of_more_records_than_the_source_has_is_refused():
 
 
 def test_a_sampler_is_told_of_each_epoch_once():
-    from feedrace import SamplerConfig, SamplerModule
+    from feedrace.plugin import SamplerConfig, SamplerModule
 
     told = []
 
@@ -539,7 +532,7 @@ def test_a_sampler_that_gives_too_few_indices_is_named():
 
 
 def test_a_sampler_without_indices_is_told_when_the_pipeline_is_made():
-    from feedrace import SamplerConfig, SamplerModule
+    from feedrace.plugin import SamplerConfig, SamplerModule
 
     class Unfinished(SamplerModule):
         pass
@@ -574,7 +567,7 @@ def test_problems_of_several_parts_come_in_one_error():
 
 
 def test_a_callback_that_raises_after_the_last_step_does_not_make_a_pass_empty():
-    from feedrace import SamplerConfig, SamplerModule
+    from feedrace.plugin import SamplerConfig, SamplerModule
 
     class Raising(SamplerModule):
         def indices(self, start, stop):

@@ -8,9 +8,10 @@ import jax
 import numpy as np
 import pytest
 
-from feedrace import ConfigError, DataError, prefetch_to_device
-from feedrace.placement import to_device
-from feedrace.prefetch import Prefetched
+from feedrace import prefetch_to_device
+from feedrace.device.placement import to_device
+from feedrace.errors import ConfigError, DataError
+from feedrace.host.prefetch import Prefetched
 
 
 def prefetch_threads():
@@ -117,7 +118,7 @@ def test_a_program_that_leaves_an_iterator_open_ends_at_once():
         "import itertools, time, weakref\n"
         "class C: pass\n"
         "kept = C(); weakref.finalize(kept, print)\n"
-        "from feedrace.prefetch import Prefetched\n"
+        "from feedrace.host.prefetch import Prefetched\n"
         "ahead = Prefetched(itertools.count(), 2)\n"
         "assert next(ahead) == 0\n"
     )
@@ -163,7 +164,7 @@ def test_a_buffer_that_is_filled_again_does_not_change_what_was_given():
 
 
 def test_a_thread_that_is_blocked_for_good_does_not_block_the_loop(monkeypatch):
-    monkeypatch.setattr("feedrace.prefetch._PATIENCE", 0.2)
+    monkeypatch.setattr("feedrace.host.prefetch._PATIENCE", 0.2)
     free = threading.Event()
 
     def items():

@@ -3,8 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feedrace import ConfigError, DataError, create
-from feedrace.plan import plan_stream
+from feedrace import create
+from feedrace.errors import ConfigError, DataError
+from feedrace.plan.steps import plan_stream
 
 
 def plan(records, size, *, epochs=1, drop=False):

@@ -13,8 +13,8 @@ from feedrace.cli import main
 
 GOOD = '''
 import attrs
-from feedrace import Component, hookimpl
-from feedrace.config import integer, SamplerConfig
+from feedrace.plugin import Component, hookimpl
+from feedrace.config.fields import integer, SamplerConfig
 FEEDRACE_API = 1
 
 @hookimpl

@@ -6,10 +6,10 @@ import pickle
 import pytest
 
 import feedrace
-from feedrace import (
+from feedrace import registry
+from feedrace.errors import (
     AmbiguousNameError,
     BrokenPluginError,
-    Component,
     ConfigError,
     DeprecatedWarning,
     DisabledError,
@@ -17,11 +17,11 @@ from feedrace import (
     NotInstalledError,
     PluginWarning,
     UnknownComponentError,
-    registry,
 )
+from feedrace.plugin import Component
 
 GOOD = """
-from feedrace import Component, hookimpl
+from feedrace.plugin import Component, hookimpl
 FEEDRACE_API = {api}
 
 @hookimpl
@@ -218,7 +218,7 @@ def test_a_component_record_shows_where_it_comes_from():
 def declaring(*components):
     lines = "\n".join(f"    yield Component({c})" for c in components)
     return (
-        "from feedrace import Component, hookimpl\nFEEDRACE_API = 1\n\n"
+        "from feedrace.plugin import Component, hookimpl\nFEEDRACE_API = 1\n\n"
         f"@hookimpl\ndef feedrace_components():\n{lines}\n" + GOOD[GOOD.index("class Thing") :]
     )
 

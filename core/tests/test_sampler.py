@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from feedrace import ConfigError, FeedraceError, SamplerConfig, SamplerModule, StateError, create
-from feedrace.sampler import _CHUNK
+from feedrace import create
+from feedrace.errors import ConfigError, FeedraceError, StateError
+from feedrace.modules.sampler import _CHUNK
+from feedrace.plugin import SamplerConfig, SamplerModule
 
 
 class Backwards(SamplerModule):

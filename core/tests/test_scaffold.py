@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from feedrace import catalog, inspection
 from feedrace.cli import main
-from feedrace.component import KINDS
+from feedrace.registry import catalog, inspection
+from feedrace.registry.component import KINDS
 
 pytest.importorskip("copier")
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedrace.order import epoch_indices as bulk_indices
-from feedrace.shuffle import epoch_indices, permute, position_of, round_keys
+from feedrace.plan.order import epoch_indices as bulk_indices
+from feedrace.plan.shuffle import epoch_indices, permute, position_of, round_keys
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2**63 - 1])

@@ -9,7 +9,7 @@ the same z. The keys are fixed, so that the outcome is, too.
 import numpy as np
 import pytest
 
-from feedrace.order import epoch_indices
+from feedrace.plan.order import epoch_indices
 
 Z = 4.5
 KEYS = {1000: 1000, 65_536: 60}

@@ -5,8 +5,9 @@ import sys
 
 import pytest
 
-from feedrace import StateError, state
-from feedrace.state import counters_of, diff, document, fingerprint, load, save
+from feedrace.errors import StateError
+from feedrace.plan import state
+from feedrace.plan.state import counters_of, diff, document, fingerprint, load, save
 
 PRINT = fingerprint({"source": {"use": "memory", "version": "1"}, "train": [4, 10]})
 
@@ -120,7 +121,7 @@ def test_a_newer_format_is_refused():
 def test_a_full_disk_leaves_the_old_state_whole(tmp_path):
     program = (
         "import resource, signal, sys\n"
-        "from feedrace import state\n"
+        "from feedrace.plan import state\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64))\n"
         "try:\n"

@@ -9,16 +9,10 @@ from hypothesis.errors import HypothesisException
 from hypothesis.stateful import run_state_machine_as_test
 
 import feedrace
-from feedrace import (
-    BatcherModule,
-    PluginWarning,
-    SamplerConfig,
-    SamplerModule,
-    StructuralConfig,
-    UnknownComponentError,
-    catalog,
-)
-from feedrace.config import integer
+from feedrace.config.fields import integer
+from feedrace.errors import PluginWarning, UnknownComponentError
+from feedrace.plugin import BatcherModule, SamplerConfig, SamplerModule, StructuralConfig
+from feedrace.registry import catalog
 from feedrace.testing import (
     BatcherSuite,
     SamplerSuite,
@@ -157,7 +151,7 @@ def test_the_sampler_suite_passes_a_good_one():
 def test_what_differs_in_a_spawned_process_or_cannot_be_had_there_is_found(temporary_plugin):
     temporary_plugin(
         "local",
-        "import os\nfrom feedrace import Component, hookimpl\nFEEDRACE_API = 1\n@hookimpl\n"
+        "import os\nfrom feedrace.plugin import Component, hookimpl\nFEEDRACE_API = 1\n@hookimpl\n"
         "def feedrace_components():\n"
         "    yield Component(kind='stage', name='mine', target='{module}:Mine')\n"
         "class Mine:\n"
@@ -179,7 +173,7 @@ def test_what_differs_in_a_spawned_process_or_cannot_be_had_there_is_found(tempo
 def test_a_declaration_that_is_heavy_or_lacks_a_summary_is_found(temporary_plugin):
     temporary_plugin(
         "heavy",
-        "import numpy\nfrom feedrace import Component, hookimpl\nFEEDRACE_API = 1\n@hookimpl\n"
+        "import numpy\nfrom feedrace.plugin import Component, hookimpl\nFEEDRACE_API = 1\n@hookimpl\n"
         "def feedrace_components():\n"
         "    yield Component(kind='stage', name='heavy', target='{module}:print')\n",
     )
@@ -196,10 +190,10 @@ def test_a_declaration_that_is_heavy_or_lacks_a_summary_is_found(temporary_plugi
 def test_a_batcher_that_loses_records_or_its_mask_is_found():
     class Loses(BatcherModule):
         def process(self, elements, *, batch_size, drop_remainder=False):
-            feedrace.specs.check_batch_size(batch_size)
+            feedrace.host.specs.check_batch_size(batch_size)
             rows = list(elements)[:batch_size]
             stacked = {key: np.stack([np.asarray(r[key]) for r in rows]) for key in rows[0]}
-            return [feedrace.specs.pad_batch(stacked, batch_size=batch_size)]
+            return [feedrace.host.specs.pad_batch(stacked, batch_size=batch_size)]
 
     class Suite(BatcherSuite):
         component = "mine"

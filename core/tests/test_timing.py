@@ -8,9 +8,10 @@ import jax
 import numpy as np
 import pytest
 
-from feedrace import FeedraceError, Pipeline, StallWarning, create
-from feedrace.prefetch import Prefetched
-from feedrace.timing import advice
+from feedrace import Pipeline, create
+from feedrace.errors import FeedraceError, StallWarning
+from feedrace.host.prefetch import Prefetched
+from feedrace.host.timing import advice
 
 
 class Slow:
@@ -88,7 +89,7 @@ def test_a_wrong_bound_is_refused(wrong):
 
 
 def test_a_thread_that_dies_is_noticed(monkeypatch):
-    monkeypatch.setattr("feedrace.prefetch._fill", lambda items, buffer: None)
+    monkeypatch.setattr("feedrace.host.prefetch._fill", lambda items, buffer: None)
     with pytest.raises(FeedraceError, match="died without a word"):
         next(Prefetched([1, 2], 1))
 

@@ -28,9 +28,9 @@ class Forgetful:
     def indices(self, start, stop):
         return (np.arange(start, stop) + os.getpid()) % 12
 
-@feedrace.hookimpl
+@feedrace.plugin.hookimpl
 def feedrace_components():
-    yield feedrace.Component(kind="source", name="forgetful", target="forgetful:Forgetful",
+    yield feedrace.plugin.Component(kind="source", name="forgetful", target="forgetful:Forgetful",
                              summary="Forgets.")
 FEEDRACE_API = 1
 """

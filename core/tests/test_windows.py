@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import feedrace
-from feedrace import ConfigError, StateError, specs
+from feedrace.errors import ConfigError, StateError
+from feedrace.host import specs
 
 
 class BySize:
@@ -196,7 +197,7 @@ def test_all_rows_of_an_epoch_have_keys_of_their_own(batcher):
 def test_a_record_that_a_batcher_cannot_take_is_named():
     class Picky(BySize):
         def collate_window(self, records, *, batch_size):
-            error = feedrace.DataError("record 3 of the window is too much")
+            error = feedrace.errors.DataError("record 3 of the window is too much")
             error.row = 3
             raise error
             yield
@@ -204,6 +205,6 @@ def test_a_record_that_a_batcher_cannot_take_is_named():
     source = make().components()["source"][1]
     pipeline = feedrace.Pipeline(source=source, batch_size=2, batcher=Picky())
     third = next(iter(make().plans["train"].batches(0, 1)))[2][3]
-    with pytest.raises(feedrace.DataError) as caught:
+    with pytest.raises(feedrace.errors.DataError) as caught:
         list(pipeline)
     assert f"record 3 of the window is record {third}" in caught.value.__notes__

@@ -10,8 +10,8 @@ import numpy as np
 from measure import alternate, report
 
 import feedrace
-from feedrace.order import epoch_indices
-from feedrace.shuffle import permute, round_keys
+from feedrace.plan.order import epoch_indices
+from feedrace.plan.shuffle import permute, round_keys
 
 N = 1_281_167
 

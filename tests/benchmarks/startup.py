@@ -13,11 +13,11 @@ import numpy as np
 from measure import alternate, report
 
 import feedrace
-from feedrace import catalog
+from feedrace.registry import catalog
 
 FEEDRACE = str(Path(sys.executable).with_name("feedrace"))
 DISTS, PLUGINS, COMPONENTS = 100, 10, 5
-HEAD = "from feedrace import Component, hookimpl\n\nFEEDRACE_API = 1\n\n"
+HEAD = "from feedrace.plugin import Component, hookimpl\n\nFEEDRACE_API = 1\n\n"
 DECLARED = """    yield Component(
         kind="sampler", name="sampler-{p}-{c}", target="bench_plugin_{p}.code:Sampler",
         config="bench_plugin_{p}.config:Config", summary="A sampler.",

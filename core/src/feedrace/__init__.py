@@ -7,133 +7,72 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from feedrace.assemble import build, load
-    from feedrace.catalog import (
+    from feedrace import errors, plugin
+    from feedrace.device.placement import prefetch_to_device
+    from feedrace.pipeline.assemble import build, load
+    from feedrace.pipeline.pipeline import Pipeline
+    from feedrace.plan.state import load as load_state
+    from feedrace.plan.state import save as save_state
+    from feedrace.plan.steps import Step
+    from feedrace.registry import (
         adopt,
         available,
+        create,
         refresh,
         register,
         registered,
         temporary,
         unregister,
     )
-    from feedrace.columns import column
-    from feedrace.component import Component, Health, hookimpl
-    from feedrace.config import SamplerConfig, StructuralConfig
-    from feedrace.errors import (
-        AmbiguousNameError,
-        BrokenPluginError,
-        ConfigError,
-        DataError,
-        DeprecatedWarning,
-        DisabledError,
-        FeedraceError,
-        IncompatiblePluginError,
-        NotInstalledError,
-        PluginWarning,
-        Problem,
-        StallWarning,
-        StateError,
-        UnknownComponentError,
-    )
-    from feedrace.module import BatcherModule, Module, StructuralModule
-    from feedrace.pipeline import Pipeline
-    from feedrace.placement import prefetch_to_device
-    from feedrace.plan import Step
-    from feedrace.registry import create
-    from feedrace.sampler import SamplerModule
-    from feedrace.source import SourceModule
 
+# Each name's module, and its own name there.
 _HOMES = {
-    "assemble": ("build", "load"),
-    "catalog": (
-        "adopt",
-        "available",
-        "refresh",
-        "register",
-        "registered",
-        "temporary",
-        "unregister",
-    ),
-    "columns": ("column",),
-    "component": ("Component", "Health", "hookimpl"),
-    "config": ("SamplerConfig", "StructuralConfig"),
-    "errors": (
-        "AmbiguousNameError",
-        "BrokenPluginError",
-        "ConfigError",
-        "DataError",
-        "DeprecatedWarning",
-        "DisabledError",
-        "IncompatiblePluginError",
-        "NotInstalledError",
-        "FeedraceError",
-        "PluginWarning",
-        "Problem",
-        "StallWarning",
-        "StateError",
-        "UnknownComponentError",
-    ),
-    "module": ("BatcherModule", "Module", "StructuralModule"),
-    "pipeline": ("Pipeline",),
-    "placement": ("prefetch_to_device",),
-    "plan": ("Step",),
-    "registry": ("create",),
-    "sampler": ("SamplerModule",),
-    "source": ("SourceModule",),
+    "Pipeline": "feedrace.pipeline.pipeline:Pipeline",
+    "Step": "feedrace.plan.steps:Step",
+    "adopt": "feedrace.registry:adopt",
+    "available": "feedrace.registry:available",
+    "build": "feedrace.pipeline.assemble:build",
+    "create": "feedrace.registry:create",
+    "errors": "feedrace.errors:",
+    "load": "feedrace.pipeline.assemble:load",
+    "load_state": "feedrace.plan.state:load",
+    "plugin": "feedrace.plugin:",
+    "prefetch_to_device": "feedrace.device.placement:prefetch_to_device",
+    "refresh": "feedrace.registry:refresh",
+    "register": "feedrace.registry:register",
+    "registered": "feedrace.registry:registered",
+    "save_state": "feedrace.plan.state:save",
+    "temporary": "feedrace.registry:temporary",
+    "unregister": "feedrace.registry:unregister",
 }
-_MODULES = ("errors", "protocols", "shuffle", "specs", "state", *_HOMES)
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "AmbiguousNameError",
-    "BatcherModule",
-    "BrokenPluginError",
-    "Component",
-    "ConfigError",
-    "DataError",
-    "DeprecatedWarning",
-    "DisabledError",
-    "FeedraceError",
-    "Health",
-    "IncompatiblePluginError",
-    "Module",
-    "NotInstalledError",
     "Pipeline",
-    "PluginWarning",
-    "Problem",
-    "SamplerConfig",
-    "SamplerModule",
-    "SourceModule",
-    "StallWarning",
-    "StateError",
     "Step",
-    "StructuralConfig",
-    "StructuralModule",
-    "UnknownComponentError",
     "adopt",
     "available",
     "build",
-    "column",
     "create",
-    "hookimpl",
+    "errors",
     "load",
+    "load_state",
+    "plugin",
     "prefetch_to_device",
     "refresh",
     "register",
     "registered",
+    "save_state",
     "temporary",
     "unregister",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return importlib.import_module(f"feedrace.{name}")
-    if name not in _HOME_OF:
+    if name not in _HOMES:
         raise AttributeError(f"module 'feedrace' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"feedrace.{_HOME_OF[name]}"), name)
-    globals()[name] = value
+    module, _, attribute = _HOMES[name].partition(":")
+    value = importlib.import_module(module)
+    globals()[name] = value = getattr(value, attribute) if attribute else value
     return value
 
 

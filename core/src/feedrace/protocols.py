@@ -89,10 +89,9 @@ class Batcher(Protocol):
 class Scheduler(Protocol):
     """Orders the steps of one or several streams.
 
-    `steps(state, plans)` yields the `feedrace.plan.Step`s that are left of the pass that `state`
-    is in. `state` is a dict of ints with the key `pass`; each step carries in `after` the state
-    that follows it. `plans` maps stream names to `feedrace.plan.StreamPlan`s. It raises
-    `feedrace.StateError` for a state that none of its steps leads to.
+    `steps(state, plans)` yields the `feedrace.Step`s that are left of the pass that `state` is in. `state` is a dict of ints with the key `pass`; each step carries in `after` the state
+    that follows it. `plans` maps stream names to `feedrace.plan.steps.StreamPlan`s. It raises
+    `feedrace.errors.StateError` for a state that none of its steps leads to.
 
     A scheduler of several streams has `callbacks`: objects with the attributes `stream` (a name),
     `source`, `sampler`, `batcher`, `stages` and `batch_size` (None for the pipeline's own). One

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feedrace import ConfigError
+from feedrace.errors import ConfigError
 from feedrace_batchers import choose_boundaries
 
 

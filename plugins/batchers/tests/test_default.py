@@ -4,15 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feedrace import (
-    ConfigError,
-    DataError,
-    Pipeline,
-    StateError,
-    UnknownComponentError,
-    build,
-    create,
-)
+from feedrace import Pipeline, build, create
+from feedrace.errors import ConfigError, DataError, StateError, UnknownComponentError
 from feedrace_batchers import DefaultBatcher, DefaultBatcherConfig
 
 

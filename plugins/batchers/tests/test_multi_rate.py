@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feedrace import ConfigError, DataError, build
+from feedrace import build
+from feedrace.errors import ConfigError, DataError
 from feedrace_batchers import MultiRateBatcher, MultiRateBatcherConfig
 
 

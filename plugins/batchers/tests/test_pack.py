@@ -6,7 +6,8 @@ from flax import nnx
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feedrace import ConfigError, DataError, build, create
+from feedrace import build, create
+from feedrace.errors import ConfigError, DataError
 from feedrace_batchers import PackBatcher, PackBatcherConfig
 
 

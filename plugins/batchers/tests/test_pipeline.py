@@ -9,8 +9,9 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedrace import ConfigError, build, load
+from feedrace import build, load
 from feedrace.cli import main
+from feedrace.errors import ConfigError
 
 BUCKET = {"use": "bucket", "fields": ["x"], "boundaries": [3, 6, 9], "window": 3}
 PACK = {"use": "pack", "fields": {"x": 12}, "window": 4, "max_segments": 5}

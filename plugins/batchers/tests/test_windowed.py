@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feedrace import DataError, create
+from feedrace import create
+from feedrace.errors import DataError
 from feedrace_batchers.sequences import RecordError
 
 KINDS = {

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feedrace import ConfigError, DataError, StateError, create
+from feedrace import create
+from feedrace.errors import ConfigError, DataError, StateError
 from feedrace_interleave import InterleavedSampler, InterleavedSamplerConfig, SamplerIntervalConfig
 
 INTERVALS = ["every_n_epochs", "every_n_updates", "every_n_samples"]

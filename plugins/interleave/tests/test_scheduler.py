@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feedrace import ConfigError, Pipeline, StateError, build, create
-from feedrace.plan import plan_stream
+from feedrace import Pipeline, build, create
+from feedrace.errors import ConfigError, StateError
+from feedrace.plan.steps import plan_stream
 from feedrace_interleave import CallbackConfig, InterleavedScheduler, InterleavedSchedulerConfig
 
 

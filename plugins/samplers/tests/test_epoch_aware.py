@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feedrace import ConfigError, build, create
+from feedrace import build, create
+from feedrace.errors import ConfigError
 from feedrace_samplers import EpochAwareSamplerConfig, EpochAwareSamplerModule
 
 

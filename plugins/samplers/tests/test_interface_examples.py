@@ -5,7 +5,7 @@ import pytest
 from attrs import define as dataclass
 from flax import nnx
 
-from feedrace import BatcherModule, SamplerModule, StructuralConfig
+from feedrace.plugin import BatcherModule, SamplerModule, StructuralConfig
 from feedrace_samplers import EpochAwareSamplerConfig, EpochAwareSamplerModule
 
 

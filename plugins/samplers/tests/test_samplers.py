@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedrace import ConfigError, build, create
+from feedrace import build, create
+from feedrace.errors import ConfigError
 from feedrace_samplers.mixture import chairman_assignment, whole_weights
 
 MAKERS = {

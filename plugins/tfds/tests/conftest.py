@@ -28,7 +28,7 @@ def prepared(tmp_path_factory):
 @pytest.fixture(scope="session")
 def digits(prepared):
     """Folders with feedrace_digits prepared in both formats, by file format."""
-    from feedrace import DataError
+    from feedrace.errors import DataError
     from feedrace_tfds.config import TFDSStreamingConfig
     from feedrace_tfds.prepare import prepared_builder
 

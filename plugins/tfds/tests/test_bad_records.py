@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import feedrace
-from feedrace import ConfigError, DataError, create
+from feedrace import create
+from feedrace.errors import ConfigError, DataError
 from feedrace_tfds.offsets import masked, scan
 
 COUNT = 360

@@ -1,6 +1,7 @@
 import pytest
 
-from feedrace import ConfigError, create
+from feedrace import create
+from feedrace.errors import ConfigError
 from feedrace_tfds import TFDSEagerConfig, TFDSStreamingConfig
 
 BOTH = {"name": "d", "split": "train"}

@@ -6,7 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from feedrace import ConfigError, DataError, create
+from feedrace import create
+from feedrace.errors import ConfigError, DataError
 
 RECORDS = 60
 PADDED = {"tokens": 8, "words": 3, "objects": 4, "ragged": [5, 5], "any_size": [6, 4]}

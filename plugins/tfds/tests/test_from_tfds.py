@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from feedrace import ConfigError, DataError, create
+from feedrace import create
+from feedrace.errors import ConfigError, DataError
 from feedrace_tfds import (
     TFDSEagerConfig,
     TFDSEagerSource,

@@ -61,6 +61,6 @@ def test_requirements_of_extras_and_of_other_systems_do_not_count(installed):
 
 
 def test_the_doctor_tells_of_them():
-    from feedrace import health as doctor
+    from feedrace.registry import health as doctor
 
     assert {"protobuf", "tensorflow-datasets"} <= {f.subject for f in doctor.findings()}

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import feedrace
-from feedrace import DataError, create
+from feedrace import create
+from feedrace.errors import DataError
 from feedrace_tfds import records
 from feedrace_tfds.in_order import InOrder
 from feedrace_tfds.shards import Unreadable

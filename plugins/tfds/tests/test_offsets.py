@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedrace import DataError
+from feedrace.errors import DataError
 from feedrace_tfds import offsets
 from feedrace_tfds.offsets import OffsetCache, masked, scan
 

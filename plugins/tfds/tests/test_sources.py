@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from feedrace import ConfigError, DataError, create
+from feedrace import create
+from feedrace.errors import ConfigError, DataError
 
 NAMES = ("tfds-eager", "tfds-streaming")
 TRAIN, TEST = 1437, 360
@@ -49,7 +50,7 @@ def test_the_spec_says_what_arrives(kind, data_dir):
         "index": ((), "int32"),
         "label": ((), "int32"),
     }
-    from feedrace.placement import to_device
+    from feedrace.device.placement import to_device
 
     batch = to_device(made.fetch([3, 1]))
     assert {k: v.dtype for k, v in batch.items()} == {k: v.dtype for k, v in spec.items()}

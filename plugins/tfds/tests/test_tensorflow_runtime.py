@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from feedrace import DataError
+from feedrace.errors import DataError
 from feedrace_tfds.tensorflow_runtime import import_tensorflow, usable_cpus
 
 

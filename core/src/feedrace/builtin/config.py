@@ -4,7 +4,7 @@ from typing import Any
 
 import attrs
 
-from feedrace.config import (
+from feedrace.config.fields import (
     IDENTITY,
     SamplerConfig,
     StructuralConfig,

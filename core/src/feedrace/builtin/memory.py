@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from feedrace import specs
 from feedrace.builtin.config import MemorySourceConfig
-from feedrace.config import StructuralConfig
+from feedrace.config.fields import StructuralConfig
 from feedrace.errors import DataError
-from feedrace.module import IdentityDict
-from feedrace.source import SourceModule
+from feedrace.host import specs
+from feedrace.modules.module import IdentityDict
+from feedrace.modules.source import SourceModule
 
 
 class ArraySource(SourceModule):

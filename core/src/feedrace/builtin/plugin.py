@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from feedrace.component import Component, hookimpl
+from feedrace.registry.component import Component, hookimpl
 
 FEEDRACE_API = 1
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from feedrace.sampler import SamplerModule
+from feedrace.modules.sampler import SamplerModule
 
 
 class SequentialSamplerModule(SamplerModule):

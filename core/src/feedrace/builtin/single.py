@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from feedrace.errors import StateError
-from feedrace.plan import TRAIN, Step, StreamPlan
+from feedrace.plan.steps import TRAIN, Step, StreamPlan
 
 
 class SingleScheduler:

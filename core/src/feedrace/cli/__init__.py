@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from feedrace import catalog
 from feedrace.errors import PluginWarning
+from feedrace.registry import catalog
 
 IMPORT_LIMIT = 20.0  # seconds; a plugin that takes longer is left out
 

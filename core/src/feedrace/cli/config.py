@@ -20,7 +20,7 @@ def validate(config: str, as_json: bool) -> None:
 
     The exit status is 1 where there is one.
     """
-    from feedrace.document import read_config
+    from feedrace.pipeline.document import read_config
 
     quiet()
     read_config(config)
@@ -40,7 +40,7 @@ def fill(config: str, output: str | None, as_json: bool) -> None:
 
     TOML has no null: there, a field that is not set is a comment.
     """
-    from feedrace.document import filled, read_config, write_text
+    from feedrace.pipeline.document import filled, read_config, write_text
 
     quiet()
     suffix = ".json" if as_json else Path(output or config).suffix.lower()
@@ -57,7 +57,7 @@ def fill(config: str, output: str | None, as_json: bool) -> None:
 @errors_told
 def schema(output: str | None, as_json: bool) -> None:
     """Print one JSON Schema for configs, with the components that are installed."""
-    from feedrace.schema import schema as make
+    from feedrace.registry.schema import schema as make
 
     quiet()
     made: dict[str, Any] = make()

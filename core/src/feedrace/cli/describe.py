@@ -22,7 +22,7 @@ from feedrace.cli.output import (
 @errors_told
 def describe(config: str, as_json: bool) -> None:
     """Show what a config would build; no record is read, but a dataset may be prepared."""
-    from feedrace.assemble import load
+    from feedrace.pipeline.assemble import load
 
     pipeline = load(config)
     parts: list[dict[str, Any]] = []
@@ -78,8 +78,8 @@ def _stream(pipeline: Any, name: str) -> dict[str, Any]:
 
     How many steps a batcher makes that works in windows is not known before the records are read.
     """
-    from feedrace.specs import VALID_MASK
-    from feedrace.stream import is_windowed
+    from feedrace.host.specs import VALID_MASK
+    from feedrace.pipeline.stream import is_windowed
 
     plan, specs = pipeline.plans[name], pipeline.batch_specs(name)
     (batch_size,) = specs[-1][VALID_MASK].shape

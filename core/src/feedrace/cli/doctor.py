@@ -10,6 +10,6 @@ from feedrace.cli.output import errors_told, json_option, tell
 @errors_told
 def doctor(as_json: bool) -> None:
     """Tell how Python, the libraries and the plugins are; exit status 1 where one is not well."""
-    from feedrace.health import findings
+    from feedrace.registry.health import findings
 
     tell(findings(), as_json)

@@ -8,8 +8,8 @@ from typing import Any
 import attrs
 import click
 
-from feedrace.component import Component, Health
 from feedrace.errors import ConfigError, FeedraceError
+from feedrace.registry.component import Component, Health
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 config_argument = click.argument("config", type=click.Path(exists=True, dir_okay=False))
@@ -65,7 +65,7 @@ def spec_texts(specs: Sequence[Any]) -> dict[str, str]:
 
 def batcher_of(pipeline: Any, stream: str) -> Any:
     """Return the batcher of a stream, or None."""
-    from feedrace.plan import TRAIN
+    from feedrace.plan.steps import TRAIN
 
     path = "batcher" if stream == TRAIN else f"{stream}.batcher"
     return pipeline.components().get(path, (None, None))[1]
@@ -110,8 +110,8 @@ def as_row(component: Component) -> dict[str, Any]:
 
 def complete_reference(ctx: Any, param: Any, incomplete: str) -> list[str]:
     """Return the references that begin so, for the shell."""
-    from feedrace import catalog
     from feedrace.cli import quiet
+    from feedrace.registry import catalog
 
     quiet()
     components = catalog.available(ctx.params.get("kind"))

@@ -7,10 +7,10 @@ from typing import Any
 import attrs
 import click
 
-from feedrace import catalog
 from feedrace.cli import quiet
 from feedrace.cli.output import as_row, complete_reference, errors_told, json_option, tell
-from feedrace.component import KINDS
+from feedrace.registry import catalog
+from feedrace.registry.component import KINDS
 
 kind_option = click.option("--kind", type=click.Choice(KINDS), help="Only components of this kind.")
 reference_argument = click.argument("reference", metavar="REF", shell_complete=complete_reference)
@@ -50,7 +50,7 @@ def list_plugins(kind: str | None, as_json: bool) -> None:
 @errors_told
 def show(reference: str, kind: str | None, as_json: bool) -> None:
     """Show all that is known of a component, with the fields of its config."""
-    from feedrace.explanation import fields_of, missing, offers
+    from feedrace.registry.explanation import fields_of, missing, offers
 
     quiet()
     found = offers(reference, kind)
@@ -79,7 +79,7 @@ def show(reference: str, kind: str | None, as_json: bool) -> None:
 @errors_told
 def why(reference: str, kind: str | None, as_json: bool) -> None:
     """Tell what a name means here and why, or why it means nothing; exit status 1 then."""
-    from feedrace.explanation import explain
+    from feedrace.registry.explanation import explain
 
     quiet()
     told = explain(reference, kind)
@@ -101,8 +101,8 @@ def check(which: str | None, as_json: bool) -> None:
 
     Everything that it declares is imported. The exit status is 1 where something is wrong.
     """
-    from feedrace.inspection import check as inspect
-    from feedrace.installed import installed
+    from feedrace.registry.inspection import check as inspect
+    from feedrace.registry.installed import installed
 
     quiet()
     names = [which] if which else sorted({entry.dist for entry in installed().entries})
@@ -120,7 +120,7 @@ def lock(against: str | None, as_json: bool) -> None:
 
     With `--check FILE`, say what differs from such a file; the exit status is 1 then.
     """
-    from feedrace.explanation import differences, locked
+    from feedrace.registry.explanation import differences, locked
 
     quiet()
     here = locked()
@@ -142,7 +142,7 @@ def lock(against: str | None, as_json: bool) -> None:
 @errors_told
 def new(name: str, kind: str, into: str | None, as_json: bool) -> None:
     """Write a new plugin, an installable project with one component."""
-    from feedrace.scaffold import make
+    from feedrace.registry.scaffold import make
 
     made: dict[str, Any] = make(name, kind, Path(into or name))
     if as_json:

@@ -29,9 +29,9 @@ def run(config: str, steps: int | None, metrics_port: int | None, as_json: bool)
         TimeElapsedColumn,
     )
 
-    from feedrace.assemble import load
-    from feedrace.stream import is_windowed
-    from feedrace.timing import advice
+    from feedrace.host.timing import advice
+    from feedrace.pipeline.assemble import load
+    from feedrace.pipeline.stream import is_windowed
 
     pipeline = load(config)
     if metrics_port is not None:
@@ -98,7 +98,7 @@ def _serve_metrics(pipeline: Any, port: int) -> None:
     try:
         from prometheus_client import start_http_server
 
-        from feedrace.metrics import export_metrics
+        from feedrace.integrations.prometheus import export_metrics
     except ModuleNotFoundError as error:
         raise click.UsageError(
             "--metrics-port needs prometheus-client: pip install 'feedrace[prometheus]'"

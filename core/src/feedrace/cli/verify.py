@@ -17,7 +17,7 @@ from feedrace.cli.output import config_argument, errors_told, json_option
 @errors_told
 def verify_resume(config: str, stops: int, steps: int | None, seed: int, as_json: bool) -> None:
     """Prove that a run which is stopped and resumed in new processes serves what another serves."""
-    from feedrace.verify import verify_resume as verify
+    from feedrace.pipeline.verify import verify_resume as verify
 
     verdict = verify(config, stops=stops, steps=steps, seed=seed)
     if as_json:

@@ -9,11 +9,12 @@ import attrs
 import jsonschema
 import pytest
 
-from feedrace import catalog, protocols, registry
-from feedrace.component import Component
+from feedrace import protocols, registry
 from feedrace.errors import ComponentError, ConfigError
-from feedrace.lightness import LIMIT, Weight, weigh
-from feedrace.schema import schema
+from feedrace.registry import catalog
+from feedrace.registry.component import Component
+from feedrace.registry.lightness import LIMIT, Weight, weigh
+from feedrace.registry.schema import schema
 from feedrace.testing.spawned import in_spawned_process
 
 _weights: dict[tuple[str, ...], Weight] = {}
@@ -24,7 +25,7 @@ class ComponentSuite:
 
     component: the name of the component, as `use` has it.
     config: fields with which it can be made, as a config file would hold them.
-    capabilities: what it promises, of `feedrace.component.CAPABILITIES`; what its declaration says
+    capabilities: what it promises, of `feedrace.registry.component.CAPABILITIES`; what its declaration says
         where None.
     max_examples: how often Hypothesis tries each property.
     """

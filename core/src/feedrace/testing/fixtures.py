@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from feedrace import catalog
+from feedrace.registry import catalog
 
 Install = Callable[..., str]
 

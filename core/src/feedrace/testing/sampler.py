@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from feedrace.errors import ConfigError, StateError
-from feedrace.plan import plan_stream
+from feedrace.plan.steps import plan_stream
 from feedrace.testing.component import ComponentSuite
 from feedrace.testing.machine import checkpoint_machine
 from feedrace.testing.strategies import spans

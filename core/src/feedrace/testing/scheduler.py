@@ -10,7 +10,7 @@ import pytest
 
 from feedrace import registry
 from feedrace.errors import StateError
-from feedrace.plan import TRAIN, StreamPlan, plan_stream
+from feedrace.plan.steps import TRAIN, StreamPlan, plan_stream
 from feedrace.testing.component import ComponentSuite
 
 

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedrace import protocols, specs
+from feedrace import protocols
 from feedrace.errors import ConfigError, DataError, StateError
+from feedrace.host import specs
 from feedrace.testing.component import ComponentSuite, fits, same_values, tree_structure
 
 

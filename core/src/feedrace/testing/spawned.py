@@ -8,7 +8,8 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-from feedrace import catalog, registry
+from feedrace import registry
+from feedrace.registry import catalog
 
 _pool: ProcessPoolExecutor | None = None
 

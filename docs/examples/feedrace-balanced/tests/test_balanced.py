@@ -100,7 +100,7 @@ def test_a_run_that_is_broken_off_goes_on_with_the_same_records():
     ],
 )
 def test_what_is_wrong_is_told_at_its_path(fields, path, said):
-    with pytest.raises(feedrace.ConfigError) as caught:
+    with pytest.raises(feedrace.errors.ConfigError) as caught:
         feedrace.build(config(**fields))
     assert [problem.path for problem in caught.value.problems] == [path]
     assert said in str(caught.value)
@@ -109,13 +109,13 @@ def test_what_is_wrong_is_told_at_its_path(fields, path, said):
 def test_labels_that_are_no_single_ints_or_strings_are_refused():
     wrong = config()
     wrong["source"]["data"]["label"] = np.zeros((500, 2))
-    with pytest.raises(feedrace.ConfigError, match="one int or string a record is needed"):
+    with pytest.raises(feedrace.errors.ConfigError, match="one int or string a record is needed"):
         feedrace.build(wrong)
 
 
 def test_without_labels_and_source_there_is_no_index():
     made = feedrace.create("sampler", "balanced", num_records=4)
-    with pytest.raises(feedrace.ConfigError, match="no source has been attached"):
+    with pytest.raises(feedrace.errors.ConfigError, match="no source has been attached"):
         made.indices(0, 1)
 
 

@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from feedrace.config import check_integer
-from feedrace.errors import ConfigError, Problem
+from feedrace.plugin import ConfigError, Problem, check_integer
 
 
 def choose_boundaries(lengths: Any, num_buckets: int) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from feedrace import specs
+from feedrace.plugin import specs
 from feedrace_batchers import sequences
 from feedrace_batchers.boundaries import choose_boundaries
 from feedrace_batchers.config import BucketBatcherConfig

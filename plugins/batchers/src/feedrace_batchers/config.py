@@ -5,9 +5,17 @@ from typing import Any
 
 import attrs
 
-from feedrace import ConfigError, StructuralConfig
-from feedrace.config import as_tuple, check_integer, integer, number, one_of, text
-from feedrace.errors import Problem
+from feedrace.plugin import (
+    ConfigError,
+    Problem,
+    StructuralConfig,
+    as_tuple,
+    check_integer,
+    integer,
+    number,
+    one_of,
+    text,
+)
 
 ERROR, TRUNCATE, SPLIT = "error", "truncate", "split"
 FIRST_FIT, BEST_FIT = "first-fit", "best-fit"

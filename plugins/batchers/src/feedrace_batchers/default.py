@@ -9,9 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from feedrace import BatcherModule, DataError, StructuralConfig, specs
-from feedrace.module import IdentityDict
-from feedrace.source import split_records
+from feedrace.plugin import (
+    BatcherModule,
+    DataError,
+    IdentityDict,
+    StructuralConfig,
+    specs,
+    split_records,
+)
 from feedrace_batchers.stacking import Stacker, check_names, check_plain
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from feedrace import specs
+from feedrace.plugin import specs
 from feedrace_batchers import sequences
 from feedrace_batchers.windowed import WindowedBatcher
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from feedrace import DataError, specs
+from feedrace.plugin import DataError, specs
 from feedrace_batchers import sequences
 from feedrace_batchers.config import BEST_FIT
 from feedrace_batchers.fitting import fit

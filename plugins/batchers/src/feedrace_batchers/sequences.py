@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from feedrace import DataError, specs
+from feedrace.plugin import DataError, specs
 from feedrace_batchers.config import ERROR, SPLIT
 from feedrace_batchers.stacking import as_sequence, check_sequence, is_like_sequence
 

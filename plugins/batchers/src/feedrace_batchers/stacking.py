@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from feedrace import DataError, specs
+from feedrace.plugin import DataError, specs
 
 
 class Stacker:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from flax import nnx
 
-from feedrace import BatcherModule, DataError, StructuralConfig, specs
+from feedrace.plugin import BatcherModule, DataError, StructuralConfig, specs
 from feedrace_batchers.sequences import RecordError
 from feedrace_batchers.stacking import Stacker
 

@@ -4,9 +4,7 @@ from typing import Any
 
 import attrs
 
-from feedrace import ConfigError
-from feedrace.config import as_tuple, boolean, component_field, integer, text
-from feedrace.errors import Problem
+from feedrace.plugin import ConfigError, Problem, as_tuple, boolean, component_field, integer, text
 
 INTERVALS = ("every_n_epochs", "every_n_updates", "every_n_samples")
 

@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from feedrace import DataError
+from feedrace.plugin import DataError
 
 
 class InterleavedDataset:

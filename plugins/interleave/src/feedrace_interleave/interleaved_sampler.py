@@ -8,9 +8,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from feedrace import ConfigError, DataError, StateError, Step
-from feedrace.errors import Problem
-from feedrace.plan import TRAIN, StreamPlan
+from feedrace.plugin import TRAIN, ConfigError, DataError, Problem, StateError, Step, StreamPlan
 from feedrace_interleave import schedule
 from feedrace_interleave.config import InterleavedSamplerConfig, SamplerIntervalConfig
 from feedrace_interleave.dataset import InterleavedCollator, InterleavedDataset

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from feedrace import Component, hookimpl
+from feedrace.plugin import Component, hookimpl
 
 FEEDRACE_API = 1
 

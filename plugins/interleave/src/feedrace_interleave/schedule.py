@@ -7,9 +7,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from feedrace import ConfigError, StateError, Step
-from feedrace.errors import Problem
-from feedrace.plan import StreamPlan
+from feedrace.plugin import ConfigError, Problem, StateError, Step, StreamPlan
 from feedrace_interleave.config import INTERVALS
 
 

@@ -2,9 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from feedrace import ConfigError, Step
-from feedrace.errors import Problem
-from feedrace.plan import TRAIN, StreamPlan
+from feedrace.plugin import TRAIN, ConfigError, Problem, Step, StreamPlan
 from feedrace_interleave import schedule
 from feedrace_interleave.config import CallbackConfig, InterleavedSchedulerConfig
 

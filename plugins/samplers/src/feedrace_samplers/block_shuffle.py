@@ -4,9 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from feedrace import SamplerModule
-from feedrace.order import epoch_indices
-from feedrace.shuffle import epoch_spans, position_of
+from feedrace.plugin import SamplerModule, epoch_indices, epoch_spans, position_of
 
 
 class BlockShuffleSamplerModule(SamplerModule):

@@ -4,9 +4,7 @@ import math
 
 import attrs
 
-from feedrace import ConfigError, SamplerConfig
-from feedrace.config import as_tuple, boolean, epochs, integer
-from feedrace.errors import Problem
+from feedrace.plugin import ConfigError, Problem, SamplerConfig, as_tuple, boolean, epochs, integer
 
 MAX_SEED = 2**63 - 1
 

@@ -6,9 +6,7 @@ from typing import Any, Self
 import numpy as np
 from flax import nnx
 
-from feedrace import ConfigError, SamplerModule
-from feedrace.errors import Problem
-from feedrace.order import epoch_indices, traced_indices
+from feedrace.plugin import ConfigError, Problem, SamplerModule, epoch_indices, traced_indices
 from feedrace_samplers.config import EpochAwareSamplerConfig
 
 EpochCallback = Callable[[int], Any]
@@ -18,7 +16,7 @@ class EpochAwareSamplerModule(SamplerModule):
     """Every record exactly once per epoch, in another order each epoch.
 
     Position p lies in epoch p // num_records. The order is a function of seed, epoch and position
-    alone (`feedrace.shuffle`), so that any position is reached in O(1) time and memory.
+    alone (`feedrace.plan.shuffle`), so that any position is reached in O(1) time and memory.
 
     Raises `ConfigError` where the config has no `num_records`.
     """

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from flax import nnx
 
-from feedrace import SamplerModule
-from feedrace.order import epoch_indices
+from feedrace.plugin import SamplerModule, epoch_indices
 from feedrace_samplers.config import MixtureSamplerConfig
 
 _PARTS = 2**16

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from feedrace import SamplerModule
+from feedrace.plugin import SamplerModule
 
 
 class RangeSamplerModule(SamplerModule):

@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from feedrace import SamplerModule
-from feedrace.order import epoch_indices, traced_indices
+from feedrace.plugin import SamplerModule, epoch_indices, traced_indices
 
 
 class ShuffleSamplerModule(SamplerModule):

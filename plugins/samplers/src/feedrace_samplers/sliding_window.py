@@ -6,8 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from feedrace import SamplerModule
-from feedrace.order import epoch_indices
+from feedrace.plugin import SamplerModule, epoch_indices
 
 
 class SlidingWindowSamplerModule(SamplerModule):

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import attrs
 
-from feedrace import DataError
+from feedrace.plugin import DataError
 
 _SHOWN = 10
 

@@ -5,9 +5,18 @@ from typing import Any
 
 import attrs
 
-from feedrace import ConfigError, StructuralConfig
-from feedrace.config import IDENTITY, REQUIRED, boolean, integer, one_of, path_field, text
-from feedrace.errors import Problem
+from feedrace.plugin import (
+    IDENTITY,
+    REQUIRED,
+    ConfigError,
+    Problem,
+    StructuralConfig,
+    boolean,
+    integer,
+    one_of,
+    path_field,
+    text,
+)
 
 
 def _as_frozenset(value: Any) -> Any:

@@ -3,7 +3,7 @@
 import importlib.util
 from typing import Any, Protocol
 
-from feedrace import DataError
+from feedrace.plugin import DataError
 from feedrace_tfds.config import TFDSConfig
 from feedrace_tfds.features import keep_features, need_tensorflow
 from feedrace_tfds.layout import Arrays, Layout, make_layout

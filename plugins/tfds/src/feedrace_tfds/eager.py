@@ -6,8 +6,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from feedrace import DataError, specs
-from feedrace.builtin.memory import ArraySource
+from feedrace.plugin import ArraySource, DataError, specs
 from feedrace_tfds.config import TFDSEagerConfig
 from feedrace_tfds.memory import device_memory, in_words
 from feedrace_tfds.split_source import SplitSource

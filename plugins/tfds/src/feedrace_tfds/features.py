@@ -5,8 +5,7 @@ from typing import Any
 import attrs
 import tensorflow_datasets as tfds
 
-from feedrace import ConfigError, DataError
-from feedrace.errors import Problem, did_you_mean
+from feedrace.plugin import ConfigError, DataError, Problem, did_you_mean
 from feedrace_tfds.config import TFDSConfig
 
 _PLAIN = (tfds.features.Tensor.decode_example_np, tfds.features.Text.decode_example_np)

@@ -5,8 +5,7 @@ from collections.abc import Iterator
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from feedrace import Health
-from feedrace.errors import pip_line
+from feedrace.plugin import Health, pip_line
 
 # A mismatch between these breaks the import of TFDS, or of TensorFlow.
 _TOGETHER = ("tensorflow-datasets", "tensorflow", "tensorflow-metadata", "protobuf")

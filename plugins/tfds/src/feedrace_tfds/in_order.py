@@ -8,7 +8,7 @@ from typing import Any
 import google_crc32c
 import numpy as np
 
-from feedrace import DataError
+from feedrace.plugin import DataError
 from feedrace_tfds.offsets import FOOTER, HEADER, masked
 from feedrace_tfds.shards import Raw, Unreadable, missing_file
 

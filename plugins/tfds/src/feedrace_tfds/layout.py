@@ -7,8 +7,7 @@ import attrs
 import jax
 import numpy as np
 
-from feedrace import ConfigError, DataError, specs
-from feedrace.errors import Problem, did_you_mean
+from feedrace.plugin import ConfigError, DataError, Problem, did_you_mean, specs
 from feedrace_tfds.features import Kept
 
 _ALIGNMENT = 64  # what XLA wants of memory that it takes as it is, without a copy

@@ -12,7 +12,7 @@ import tensorflow_datasets as tfds
 from google.protobuf.message import DecodeError
 from tensorflow_datasets.proto import tf_example_pb2
 
-from feedrace import DataError
+from feedrace.plugin import DataError
 from feedrace_tfds.features import Kept, is_image, is_plain
 from feedrace_tfds.images import decode_image, image_decoder
 from feedrace_tfds.layout import Arrays, Layout, Leaf

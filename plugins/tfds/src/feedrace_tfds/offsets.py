@@ -13,7 +13,7 @@ import attrs
 import google_crc32c
 import numpy as np
 
-from feedrace import DataError
+from feedrace.plugin import DataError
 
 HEADER = 12  # a TFRecord is: length (uint64), CRC of it (uint32), data, CRC of the data (uint32)
 FOOTER = 4

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from feedrace import Component, Health, hookimpl
+from feedrace.plugin import Component, Health, hookimpl
 
 FEEDRACE_API = 1
 

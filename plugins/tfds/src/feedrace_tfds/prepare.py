@@ -8,8 +8,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from feedrace import DataError
-from feedrace.errors import did_you_mean
+from feedrace.plugin import DataError, did_you_mean
 from feedrace_tfds.config import TFDSConfig
 from feedrace_tfds.paths import is_remote
 from feedrace_tfds.tensorflow_runtime import import_tensorflow

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import attrs
 import numpy as np
 
-from feedrace import DataError, specs
+from feedrace.plugin import DataError, specs
 from feedrace_tfds.in_order import InOrder, format_reader, remote_tfrecord
 from feedrace_tfds.offsets import OffsetCache
 from feedrace_tfds.paths import is_remote

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import google_crc32c
 import numpy as np
 
-from feedrace import DataError
+from feedrace.plugin import DataError
 from feedrace_tfds.offsets import FOOTER, HEADER, OffsetCache, masked
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from feedrace import DataError
+from feedrace.plugin import DataError
 from feedrace_tfds.bad_records import BadRecord, BadRecords, budget_count
 from feedrace_tfds.config import TFDSConfig
 from feedrace_tfds.decode import Decoder, make_decoder

@@ -5,7 +5,7 @@ from typing import Any
 import attrs
 from flax import nnx
 
-from feedrace import SourceModule
+from feedrace.plugin import SourceModule
 from feedrace_tfds.bad_records import BadRecord
 from feedrace_tfds.config import TFDSConfig
 from feedrace_tfds.split import open_split

@@ -7,11 +7,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from feedrace import specs
-from feedrace.module import IdentityDict
-from feedrace.placement import to_device
-from feedrace.prefetch import Prefetched
-from feedrace.source import split_records
+from feedrace.plugin import IdentityDict, Prefetched, specs, split_records, to_device
 from feedrace_tfds.config import TFDSStreamingConfig
 from feedrace_tfds.layout import Arrays
 from feedrace_tfds.split_source import SplitSource

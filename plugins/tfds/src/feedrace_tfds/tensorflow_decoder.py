@@ -5,7 +5,7 @@ from typing import Any
 
 import attrs
 
-from feedrace import DataError
+from feedrace.plugin import DataError
 from feedrace_tfds.features import Kept
 from feedrace_tfds.layout import Arrays, Layout
 from feedrace_tfds.numpy_decoder import Failure

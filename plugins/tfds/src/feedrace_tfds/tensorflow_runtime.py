@@ -4,7 +4,7 @@ import contextlib
 import os
 from typing import Any
 
-from feedrace import DataError
+from feedrace.plugin import DataError
 
 
 def usable_cpus() -> int:

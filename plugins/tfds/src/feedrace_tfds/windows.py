@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from feedrace.shuffle import permute, round_keys
+from feedrace.plugin import permute, round_keys
 
 
 def window_indices(start: int, stop: int, n: int, *, window: int, seed: int) -> Any:

@@ -7,8 +7,7 @@ import attrs
 import numpy as np
 from flax import nnx
 
-from feedrace import ConfigError, Problem, SamplerModule, column
-from feedrace.order import epoch_indices
+from feedrace.plugin import ConfigError, Problem, SamplerModule, column, epoch_indices
 from feedrace_balanced.config import BalancedConfig
 
 

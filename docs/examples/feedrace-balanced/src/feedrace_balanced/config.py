@@ -6,8 +6,7 @@ from typing import Any
 
 import attrs
 
-from feedrace import ConfigError, Problem, SamplerConfig
-from feedrace.config import as_tuple, epochs, integer, text
+from feedrace.plugin import ConfigError, Problem, SamplerConfig, as_tuple, epochs, integer, text
 
 MAX_PERIOD = 65536
 

@@ -1,0 +1,1 @@
+"""The device half: batches placed on devices, and records that are there already."""

@@ -1,0 +1,351 @@
+"""Getting batches onto devices: one device, many, or those of many hosts."""
+
+import json
+import math
+import time
+from collections.abc import Generator, Iterable, Mapping
+from typing import Any
+
+import attrs
+import jax
+import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec, Sharding
+
+from feedrace.config.fields import check_integer
+from feedrace.errors import ConfigError, DataError, FeedraceError, Problem
+from feedrace.host.prefetch import Prefetched
+from feedrace.host.specs import VALID_MASK, canonical, is_host_dtype
+
+_agreements = 0  # asked for so far, by this process
+
+
+def to_device(batch: Any, sharding: Any = None) -> Any:
+    """Return the pytree with its arrays on a device; strings and objects stay on the host.
+
+    sharding: a device, a `jax.sharding.Sharding`, or a pytree of them like `batch`; None takes
+        JAX's default device.
+
+    Raises `DataError` where an integer does not fit the dtype that arrives; `ConfigError` where the
+    pytree of shardings is none for the batch.
+    """
+    leaves, structure = jax.tree_util.tree_flatten_with_path(batch)
+    moving, places = [], []
+    for i, (path, leaf) in enumerate(leaves):
+        if isinstance(leaf, jax.Array) or not is_host_dtype(np.asarray(leaf).dtype):
+            moving.append(canonical(jax.tree_util.keystr(path, simple=True), leaf))
+            places.append(i)
+    if sharding is not None and not isinstance(sharding, Sharding | jax.Device):
+        spread = _spread(sharding, batch)
+        sharding = [spread[i] for i in places]
+    values = [leaf for _, leaf in leaves]
+    for i, value in zip(places, jax.device_put(moving, sharding), strict=True):
+        values[i] = value
+    return jax.tree.unflatten(structure, values)
+
+
+@attrs.frozen(eq=False)
+class Placement:
+    """Where the batches of a pipeline go, as `sharding` of `Pipeline` says.
+
+    sharding: None for JAX's default device, one sharding for all fields, or one for each by name;
+        `valid_mask` takes that of another field where it has none. A field of lower rank than its
+        `PartitionSpec` takes the first part of it.
+    """
+
+    sharding: Any = None
+
+    @property
+    def meshes(self) -> list[Any]:
+        """The shardings in it."""
+        if self.sharding is None:
+            return []
+        return list(self.sharding.values()) if self.by_name else [self.sharding]
+
+    @property
+    def by_name(self) -> bool:
+        """Whether fields have shardings of their own."""
+        return isinstance(self.sharding, Mapping)
+
+    @property
+    def is_global(self) -> bool:
+        """Whether batches lie on the devices of several processes."""
+        return any(not sharding.is_fully_addressable for sharding in self.meshes)
+
+    def check(self, batch_size: int, path: str) -> None:
+        """Raise `ConfigError` where `batch_size` does not divide over the devices."""
+        shards = math.lcm(*(_row_shards(sharding) for sharding in self.meshes))
+        if batch_size % shards:
+            below, above = batch_size // shards * shards, -(-batch_size // shards) * shards
+            near = f"{below} or {above}" if below else f"{above}"
+            said = f"{batch_size} rows do not divide over {shards} shards; take {near}"
+            raise ConfigError([Problem(path, said)])
+
+    def rows(self, batch_size: int) -> Any:
+        """Return the int64 numbers of the rows on this process's devices; None for all."""
+        if not self.is_global:
+            return None
+        mine = np.zeros(batch_size, bool)
+        for sharding in self.meshes:
+            rows = _of_rank(sharding, 1)
+            for (index,) in rows.addressable_devices_indices_map((batch_size,)).values():
+                mine[index] = True
+        return None if mine.all() else np.flatnonzero(mine)
+
+    def place(self, batch: dict[str, Any], rows: Any = None, batch_size: int = 0) -> dict[str, Any]:
+        """Return the batch on its devices; strings stay on the host.
+
+        rows: as `rows(batch_size)` returns; `batch` holds them alone.
+
+        Raises `DataError` where an integer does not fit, and for a field without a sharding.
+        """
+        moved: dict[str, Any]
+        if self.sharding is None:
+            moved = to_device(batch)
+            return moved
+        shardings = {
+            name: jax.tree.map(lambda leaf, name=name: self._of_leaf(name, leaf), value)
+            for name, value in batch.items()
+        }
+        unknown = sorted(self.sharding.keys() - batch.keys()) if self.by_name else []
+        if unknown:
+            fields = ", ".join(batch)
+            raise DataError(f"there is a sharding for {unknown[0]!r}; the batch has {fields}")
+        if self.is_global:
+            moved = jax.tree_util.tree_map_with_path(
+                lambda path, leaf, sharding: _global(path, leaf, sharding, rows, batch_size),
+                batch,
+                shardings,
+            )
+        else:
+            moved = to_device(batch, shardings)
+        return moved
+
+    def constrain(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Return a traced batch, laid out as the sharding says."""
+        if self.sharding is None:
+            return batch
+        return {
+            name: jax.tree.map(
+                lambda leaf, name=name: jax.lax.with_sharding_constraint(
+                    leaf, _auto(self.of(name, leaf.ndim))
+                ),
+                value,
+            )
+            for name, value in batch.items()
+        }
+
+    def replicate(self, data: Any) -> Any:
+        """Return a pytree of arrays, whole on every device of the mesh."""
+        sharding = _auto(self.meshes[0])
+        if isinstance(sharding, NamedSharding):
+            sharding = NamedSharding(sharding.mesh, PartitionSpec())
+        if not self.is_global:
+            return jax.device_put(data, sharding)
+        return jax.tree.map(
+            lambda leaf: jax.make_array_from_callback(
+                leaf.shape, sharding, lambda index: np.asarray(leaf)[index], dtype=leaf.dtype
+            ),
+            data,
+        )
+
+    def relabelled(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Return a batch that a program made on the mesh that was given, where another was used."""
+        given: Any = self.meshes[0] if self.meshes else None
+        if given is _auto(given):
+            return batch
+
+        def leaf(value: Any) -> Any:
+            return jax.device_put(value, NamedSharding(given.mesh, value.sharding.spec))
+
+        moved: dict[str, Any] = jax.tree.map(leaf, batch)
+        return moved
+
+    def _of_leaf(self, field: str, leaf: Any) -> Any:
+        host = not isinstance(leaf, jax.Array) and is_host_dtype(np.asarray(leaf).dtype)
+        return _Nowhere() if host else self.of(field, np.ndim(leaf))
+
+    def of(self, field: str, rank: int) -> Any:
+        """Return the sharding of a field; raises `DataError` where it has none."""
+        sharding = self.sharding
+        if self.by_name:
+            default = self.meshes[0] if field == VALID_MASK else None
+            sharding = self.sharding.get(field, default)
+            if sharding is None:
+                named = ", ".join(self.sharding)
+                raise DataError(f"field {field!r} has no sharding; there are those of {named}")
+        return _of_rank(sharding, rank)
+
+
+def placement_of(sharding: Any) -> Placement:
+    """Return the placement that the argument `sharding` of a pipeline stands for.
+
+    sharding: None, a `Sharding`, the name of a mesh axis (of the mesh that `jax.set_mesh` set, or,
+        where that has none of the name, of a mesh of all devices), or a dict of these by field.
+
+    Raises `ConfigError` for anything else.
+    """
+    if sharding is None:
+        return Placement()
+    if isinstance(sharding, Mapping):
+        if not sharding:
+            raise ConfigError(
+                [Problem("sharding", "is an empty mapping; name each field, or none")]
+            )
+        return Placement({name: _sharding_of(part) for name, part in sharding.items()})
+    return Placement(_sharding_of(sharding))
+
+
+def _sharding_of(given: Any) -> Any:
+    if isinstance(given, str):
+        mesh = jax.sharding.get_mesh()
+        if given not in mesh.axis_names:
+            mesh = jax.make_mesh((jax.device_count(),), (given,), (AxisType.Auto,))
+        return NamedSharding(mesh, PartitionSpec(given))
+    if not isinstance(given, Sharding):
+        said = f"{given!r} is neither a jax.sharding.Sharding nor the name of a mesh axis"
+        raise ConfigError([Problem("sharding", said)])
+    return given
+
+
+def _of_rank(sharding: Any, rank: int) -> Any:
+    """Return the sharding for an array of that rank."""
+    if isinstance(sharding, NamedSharding) and len(sharding.spec) > rank:
+        return NamedSharding(sharding.mesh, PartitionSpec(*sharding.spec[:rank]))
+    return sharding
+
+
+def _auto(sharding: Any) -> Any:
+    """Return the sharding on a mesh whose axes XLA lays out, as programs here need it."""
+    if not isinstance(sharding, NamedSharding) or all(
+        kind == AxisType.Auto for kind in sharding.mesh.axis_types
+    ):
+        return sharding
+    mesh = sharding.mesh
+    names = mesh.axis_names
+    auto = jax.sharding.Mesh(mesh.devices, names, axis_types=(AxisType.Auto,) * len(names))
+    return NamedSharding(auto, sharding.spec)
+
+
+class _Nowhere:
+    """Stands for the sharding of a field that stays on the host."""
+
+
+def _spread(sharding: Any, batch: Any) -> list[Any]:
+    """Return a sharding for each leaf of the batch from a pytree that is like it, or a prefix."""
+
+    def is_one(value: Any) -> bool:
+        return value is None or isinstance(value, Sharding | jax.Device | _Nowhere)
+
+    try:
+        spread = jax.tree.leaves(
+            jax.tree.broadcast(sharding, batch, is_leaf=is_one), is_leaf=is_one
+        )
+    except ValueError as error:
+        said = f"is a pytree unlike the batch: {error}"
+        raise ConfigError([Problem("sharding", said)]) from error
+    wrong = [value for value in spread if not is_one(value)]
+    if wrong or len(spread) != len(jax.tree.leaves(batch)):
+        shown = wrong[0] if wrong else sharding
+        raise ConfigError([Problem("sharding", f"{shown!r} is no jax.sharding.Sharding")])
+    return spread
+
+
+def _row_shards(sharding: Any) -> int:
+    """Return over how many shards the leading axis is divided."""
+    if not isinstance(sharding, NamedSharding) or not len(sharding.spec):
+        return 1
+    names = sharding.spec[0]
+    axes = () if names is None else (names,) if isinstance(names, str) else tuple(names)
+    return math.prod(sharding.mesh.shape[axis] for axis in axes)
+
+
+def _global(path: Any, leaf: Any, sharding: Any, rows: Any, batch_size: int) -> Any:
+    """Return this process's rows of a field as part of a global array."""
+    if not isinstance(leaf, jax.Array) and is_host_dtype(np.asarray(leaf).dtype):
+        return leaf
+    if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        words = _global(path, jax.random.key_data(leaf), sharding, rows, batch_size)
+        return jax.random.wrap_key_data(words, impl=jax.random.key_impl(leaf))
+    local = np.asarray(canonical(jax.tree_util.keystr(path, simple=True), leaf))
+
+    def part(index: Any) -> Any:
+        start, stop, _ = index[0].indices(batch_size)
+        if rows is not None:
+            start, stop = np.searchsorted(rows, (start, stop)).tolist()
+        return local[(slice(start, stop), *index[1:])]
+
+    shape = (batch_size, *local.shape[1:])
+    return jax.make_array_from_callback(shape, sharding, part, dtype=local.dtype)
+
+
+def prefetch_to_device(iterable: Iterable[Any], size: int = 2, sharding: Any = None) -> Prefetched:
+    """Return an iterator of the same pytrees, on the device, up to `size` of them made ahead.
+
+    sharding: as for `to_device`.
+
+    Close it, or use it in a `with` block, to stop early. Raises `ConfigError` for a size below 1.
+    """
+    check_integer("size", size, 1)
+    return Prefetched(as_in_this_thread(_on_device(iterable, sharding)), size)
+
+
+def _is_numpy(leaf: Any) -> bool:
+    return isinstance(leaf, np.ndarray) and not is_host_dtype(leaf.dtype)
+
+
+def as_in_this_thread(items: Generator[Any]) -> Generator[Any]:
+    """Return the items, made under this thread's settings of JAX in whatever thread asks for them.
+
+    They are x64 mode and the default device, which `with` statements set for one thread alone.
+    """
+    config: Any = jax.config
+    x64, device = bool(config.jax_enable_x64), config.jax_default_device
+
+    def made() -> Generator[Any]:
+        with jax.enable_x64(x64), jax.default_device(device):
+            yield from items  # which closes them, too
+
+    return made()
+
+
+def _on_device(iterable: Iterable[Any], sharding: Any) -> Generator[Any]:
+    items = iter(iterable)
+    try:
+        for item in items:
+            # What gave the item may write the next one over it.
+            kept = jax.tree.map(lambda leaf: np.array(leaf) if _is_numpy(leaf) else leaf, item)
+            yield to_device(kept, sharding)
+    finally:
+        close = getattr(items, "close", None)
+        if close is not None:
+            close()
+
+
+def agree(what: Any, seconds: float) -> None:
+    """Wait until all processes of `jax.distributed` say the same of `what`, a JSON-able value.
+
+    Raises `FeedraceError` where one of them does not come within so many seconds, or says another.
+    """
+    global _agreements
+    # JAX keeps the store by which processes find one another, but has no public name for it.
+    from jax._src.distributed import global_state
+
+    client: Any = global_state.client
+    me, text = jax.process_index(), json.dumps(what, sort_keys=True)
+    number, _agreements = _agreements, _agreements + 1
+    client.key_value_set(f"feedrace/{number}/{me}", text)
+    deadline = time.monotonic() + seconds
+    for process in range(jax.process_count()):
+        left = max(1, int(1000 * (deadline - time.monotonic())))
+        try:
+            other = client.blocking_key_value_get(f"feedrace/{number}/{process}", left)
+        except jax.errors.JaxRuntimeError as error:
+            raise FeedraceError(
+                f"process {process} of {jax.process_count()} did not begin iteration {number} "
+                f"within {seconds:g} s (stall_seconds); it ended, or iterates less often"
+            ) from error
+        if other != text:
+            raise FeedraceError(
+                f"process {process} stands elsewhere than process {me}, or has another pipeline: "
+                f"{other} against {text}"
+            )

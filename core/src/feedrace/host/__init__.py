@@ -1,0 +1,1 @@
+"""The host half: records read, batched and handed over; numpy alone."""

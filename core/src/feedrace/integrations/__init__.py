@@ -1,0 +1,1 @@
+"""Doors to other libraries; each needs an extra of its own."""

@@ -1,0 +1,1 @@
+"""Base classes for authors of samplers, sources and batchers, on `flax.nnx`."""

@@ -1,0 +1,182 @@
+"""The base class of sources: order, iteration, batches and state, derived from `fetch`."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import attrs
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from feedrace.config.fields import StructuralConfig
+from feedrace.errors import ConfigError, Problem, StateError
+from feedrace.host import specs
+from feedrace.modules.module import StructuralModule, take_config_fields, with_seed
+from feedrace.plan.order import epoch_indices, traced_indices
+
+_ELEMENTS = 256
+_IN_STATE = ("shuffle", "seed")  # fields of the config that may change while it is used
+
+
+class SourceModule(StructuralModule):
+    """A source of records by number; subclasses give `fetch`, `element_spec` and `length`.
+
+    Its own order is sequential, or, where `config.shuffle` is true, a new permutation each epoch.
+    `index` and `epoch` say where its iteration and `get_batch` stand.
+    """
+
+    length: int
+
+    def __init__(
+        self, config: StructuralConfig, *, rngs: nnx.Rngs | None = None, name: str | None = None
+    ) -> None:
+        super().__init__(config, rngs=rngs, name=name)
+        self.index = nnx.Variable(0)
+        self.epoch = nnx.Variable(0)
+        self._handed = False  # whether this very object handed out the record before `index`
+
+    def fetch(self, indices: Any) -> dict[str, Any]:
+        """Return the records of these numbers: a dict of arrays with leading axis len(indices)."""
+        raise NotImplementedError(f"{type(self).__name__} must define fetch")
+
+    def element_spec(self) -> Any:
+        """Return a dict of `jax.ShapeDtypeStruct`, the shape and dtype of each field."""
+        raise NotImplementedError(f"{type(self).__name__} must define element_spec")
+
+    def process(self, indices: Any) -> dict[str, Any]:
+        """Return `fetch(indices)`."""
+        return self.fetch(indices)
+
+    def __len__(self) -> int:
+        """Return the number of records."""
+        return self.length
+
+    @property
+    def seed(self) -> int:
+        """The seed of its own order."""
+        return int(getattr(self.config, "seed", 0))
+
+    @property
+    def is_random_order(self) -> bool:
+        """Whether its own order is shuffled."""
+        return bool(getattr(self.config, "shuffle", False))
+
+    def set_random_order(self, enabled: bool) -> None:
+        """Shuffle its own order from now on, or not."""
+        if hasattr(self.config, "shuffle"):
+            self.config = nnx.static(attrs.evolve(self.config, shuffle=bool(enabled)))
+        elif enabled:
+            raise ConfigError(
+                [Problem("shuffle", f"{type(self).__name__} has no order of its own")]
+            )
+
+    def indices(self, start: int, stop: int) -> Any:
+        """Return the record numbers at absolute positions [start, stop) of its own order."""
+        if self.is_random_order:
+            return epoch_indices(start, stop, self.length, seed=self.seed)
+        return np.arange(start, stop, dtype=np.int64) % self.length
+
+    def indices_at(self, epoch: Any, positions: Any) -> Any:
+        """Return the record numbers at int32 positions of an epoch (uint32), traceably."""
+        if self.is_random_order:
+            return traced_indices(epoch, positions, self.length, seed=self.seed)
+        return positions
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Yield the records that are left of this epoch, one dict each, then start the next."""
+        self._begin()
+        base = int(self.epoch.get_value()) * self.length
+        starts = range(int(self.index.get_value()), self.length, _ELEMENTS)
+        yield from self._hand_out(
+            self.fetch(self.indices(base + s, base + min(s + _ELEMENTS, self.length)))
+            for s in starts
+        )
+
+    def _begin(self) -> None:
+        """Begin the next epoch where an iteration stopped on the last record of this one."""
+        if self._handed and int(self.index.get_value()) == self.length:
+            self._next_epoch()
+
+    def _next_epoch(self) -> None:
+        self._handed = False
+        self.index.set_value(0)
+        self.epoch.set_value(int(self.epoch.get_value()) + 1)
+
+    def _hand_out(self, blocks: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Yield the records in `blocks`, the rest of this epoch, keeping `index` and `epoch`."""
+        for block in blocks:
+            for element in split_records(specs.arrive(block)):
+                self.index.set_value(int(self.index.get_value()) + 1)
+                self._handed = True
+                yield element
+        self._next_epoch()
+
+    def get_batch(self, batch_size: int, key: Any | None = None) -> dict[str, Any]:
+        """Return the next `batch_size` records, going on into the next epoch where one ends.
+
+        With a PRNG `key` the source's position is neither used nor moved: the records are drawn
+        without replacement (epoch after epoch where `batch_size` exceeds the length).
+        """
+        specs.check_batch_size(batch_size)
+        if key is not None:
+            return self._arrived(np.asarray(self._keyed_order(0, batch_size, key), np.int64))
+        start = int(self.epoch.get_value()) * self.length + int(self.index.get_value())
+        batch = self._arrived(self.indices(start, start + batch_size))
+        epoch, index = divmod(start + batch_size, self.length)
+        self.epoch.set_value(epoch)
+        self.index.set_value(index)
+        return batch
+
+    def get_batch_at(self, start: Any, size: int, key: Any | None = None) -> dict[str, Any]:
+        """Return `size` records from position `start` on, traceably, where the source can do so."""
+        raise NotImplementedError(
+            f"{type(self).__name__} reads on the host; use fetch, or a source that holds its data"
+        )
+
+    def _arrived(self, indices: Any) -> dict[str, Any]:
+        arrived: dict[str, Any] = specs.arrive(self.fetch(indices))
+        return arrived
+
+    def _keyed_order(self, start: Any, size: int, key: Any) -> Any:
+        """Return `size` record numbers from `start` on, in the order `key` chooses; traceable."""
+        if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+            key = jax.random.key_data(key)
+        words = key.reshape(-1)
+        positions = (start + jnp.arange(size, dtype=jnp.int32)) % self.length
+        return traced_indices(words[-1], positions, self.length, seed=words[0])
+
+    def reset(self, seed: int | None = None) -> None:
+        """Go back to the first record of epoch 0, with another seed where one is given.
+
+        Raises `ConfigError` for a seed out of range, or one given to a source that has none.
+        """
+        if seed is not None:
+            self.config = nnx.static(with_seed(self, seed))
+        self._handed = False
+        self.index.set_value(0)
+        self.epoch.set_value(0)
+
+    def get_state(self) -> dict[str, Any]:
+        fields = {n: getattr(self.config, n) for n in _IN_STATE if hasattr(self.config, n)}
+        return {**super().get_state(), **fields}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        config, variables = take_config_fields(self, state, _IN_STATE)
+        before = super().get_state()
+        super().set_state(variables)
+        if not (0 <= state["index"] <= self.length and state["epoch"] >= 0):
+            super().set_state(before)
+            raise StateError(
+                f"index {state['index']} in epoch {state['epoch']} is not a place in "
+                f"{self.length} records"
+            )
+        self._handed = False
+        self.config = nnx.static(config)
+
+
+def split_records(records: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the records of a dict of arrays (leaves may be nested) one by one."""
+    leaves, structure = jax.tree.flatten(records)
+    for row in zip(*leaves, strict=True):
+        yield jax.tree.unflatten(structure, row)

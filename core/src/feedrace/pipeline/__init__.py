@@ -1,0 +1,1 @@
+"""The pipeline: its options, its parts, and the loop that hands out batches."""

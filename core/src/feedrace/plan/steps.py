@@ -1,0 +1,189 @@
+"""Which records make up a batch: pure functions of the config and the batch's number."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import attrs
+import numpy as np
+
+from feedrace.config.fields import integer
+from feedrace.errors import ConfigError, DataError, Problem
+
+TRAIN = "train"
+_FIRST_BLOCK, _LAST_BLOCK = 65536, 262144
+
+
+@attrs.define(kw_only=True, eq=False)  # not frozen: that takes half of the time a step costs
+class Step:
+    """One batch's place in a run, and the batch itself once it is read.
+
+    stream: "train" or a callback's name.
+    epoch, update, sample: training epochs, updates and records completed before this step; for a
+        train step, the epoch it lies in and the updates and records with it included.
+    indices: int64 record numbers of the batch, padding excluded.
+    start: absolute position, in its stream, of the first of them.
+    first, last: whether it opens or closes an epoch (train) or one evaluation (callbacks).
+    after: the scheduler's state once this step is done.
+    batch: dict of arrays with leading axis `batch_size`.
+    """
+
+    stream: str
+    epoch: int
+    update: int
+    sample: int
+    indices: Any
+    start: int
+    first: bool
+    last: bool
+    after: Mapping[str, int]
+    batch: Any = None
+
+
+@attrs.frozen(kw_only=True)
+class StreamPlan:
+    """How the records of one stream fall into batches; no batch crosses an epoch's end.
+
+    sampler: gives `indices(start, stop)` for absolute positions.
+    records_per_epoch: positions in one epoch of the sampler.
+    epochs: epochs in one pass, None where the sampler is endless.
+
+    Raises `ConfigError` for a batch size below 1, or one that leaves no batch; `DataError` where
+    there is no record.
+    """
+
+    name: str
+    sampler: Any
+    batch_size: int = attrs.field(validator=integer(1))
+    drop_remainder: bool
+    records_per_epoch: int
+    epochs: int | None
+
+    def __attrs_post_init__(self) -> None:
+        if self.records_per_epoch < 1:
+            raise DataError(f"stream {self.name!r} has no records; every stream needs at least 1")
+        if self.batches_per_epoch < 1:
+            raise ConfigError(
+                [
+                    Problem(
+                        "batch_size",
+                        f"{self.batch_size} leaves no batch of the {self.records_per_epoch} "
+                        f"records of stream {self.name!r} while drop_remainder is true",
+                    )
+                ]
+            )
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Number of batches in one epoch."""
+        if self.drop_remainder:
+            return self.records_per_epoch // self.batch_size
+        return -(-self.records_per_epoch // self.batch_size)
+
+    @property
+    def batches_per_pass(self) -> int | None:
+        """Number of batches in one pass, None where it is endless."""
+        return None if self.epochs is None else self.epochs * self.batches_per_epoch
+
+    @property
+    def samples_per_epoch(self) -> int:
+        """Number of records served in one epoch; fewer than all where the remainder is dropped."""
+        if self.drop_remainder:
+            return self.batches_per_epoch * self.batch_size
+        return self.records_per_epoch
+
+    def positions(self, batch: int) -> tuple[int, int]:
+        """Return the absolute positions [start, stop) of batch number `batch`, from 0, for ever."""
+        epoch, within = divmod(batch, self.batches_per_epoch)
+        offset = within * self.batch_size
+        stop = min(offset + self.batch_size, self.records_per_epoch)
+        base = epoch * self.records_per_epoch
+        return base + offset, base + stop
+
+    def samples(self, batches: int) -> int:
+        """Return the number of records in the first `batches` batches."""
+        epochs, within = divmod(batches, self.batches_per_epoch)
+        return epochs * self.samples_per_epoch + within * self.batch_size
+
+    def ends_epoch(self, start: int) -> bool:
+        """Return whether the batch that begins at absolute position `start` is its epoch's last."""
+        within = start % self.records_per_epoch // self.batch_size
+        return within == self.batches_per_epoch - 1
+
+    def batches(self, first: int, last: int | None = None) -> Iterator[tuple[int, int, Any]]:
+        """Yield (number, absolute start, int64 record numbers) of batches [first, last).
+
+        Positions are asked of the sampler in blocks, since one call for many costs little more than
+        one for few; the first is small, so that it comes soon. Endless where `last` is None.
+        """
+        block_size = _FIRST_BLOCK
+        spec = getattr(self.sampler, "index_spec", None)
+        width = 1 if spec is None else math.prod(spec().shape)  # records in one element
+        while last is None or first < last:
+            per_block = max(1, block_size // (self.batch_size * width))
+            block_size = _LAST_BLOCK
+            stop = (first // self.batches_per_epoch + 1) * self.batches_per_epoch
+            stop = min(stop, first + per_block, stop if last is None else last)
+            base, end = self.positions(first)[0], self.positions(stop - 1)[1]
+            block, count = np.asarray(self.sampler.indices(base, end), dtype=np.int64), end - base
+            if block.shape[:1] != (count,):
+                raise DataError(
+                    f"{type(self.sampler).__name__} of stream {self.name!r} gave indices of shape "
+                    f"{block.shape} for {count} positions; it has to give one for each"
+                )
+            for number in range(first, stop):
+                offset = (number - first) * self.batch_size
+                yield number, base + offset, block[offset : offset + self.batch_size]
+            first = stop
+
+    def train_steps(
+        self, first: int, last: int | None, after: Callable[[int], Mapping[str, int]]
+    ) -> Iterator[Step]:
+        """Yield the steps that make updates [first, last) of a train stream.
+
+        after: gives the scheduler's state once a number of updates is done.
+        """
+        per_epoch, sample = self.batches_per_epoch, self.samples(first)
+        epoch, within = divmod(first, per_epoch)
+        for update, start, indices in self.batches(first, last):
+            sample += len(indices)
+            within += 1
+            yield Step(
+                stream=self.name,
+                epoch=epoch,
+                update=update + 1,
+                sample=sample,
+                indices=indices,
+                start=start,
+                first=within == 1,
+                last=within == per_epoch,
+                after=after(update + 1),
+            )
+            if within == per_epoch:
+                epoch, within = epoch + 1, 0
+
+
+def plan_stream(name: str, sampler: Any, *, batch_size: int, drop_remainder: bool) -> StreamPlan:
+    """Return the plan of a stream whose records `sampler` orders.
+
+    An epoch is the sampler's `records_per_epoch` where it has one, else its whole length.
+    """
+    try:
+        length: int | None = len(sampler)
+    except TypeError:  # an endless sampler says so in this way
+        length = None
+    per_epoch = getattr(sampler, "records_per_epoch", None)
+    if per_epoch is None:
+        if length is None:
+            raise DataError(
+                f"the sampler of stream {name!r} has neither a length nor records_per_epoch"
+            )
+        per_epoch = length
+    return StreamPlan(
+        name=name,
+        sampler=sampler,
+        batch_size=batch_size,
+        drop_remainder=drop_remainder,
+        records_per_epoch=per_epoch,
+        epochs=None if length is None else length // max(per_epoch, 1),
+    )

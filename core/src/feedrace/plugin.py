@@ -1,0 +1,60 @@
+"""What plugin authors import: everything here is stable, everything else of the core is private.
+
+Importing this module imports neither JAX nor numpy; each name below does when it is first used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    pass
+
+_HOMES = {
+    "builtin.memory": ("ArraySource",),
+    "config.fields": (
+        "IDENTITY",
+        "REQUIRED",
+        "SamplerConfig",
+        "StructuralConfig",
+        "as_tuple",
+        "boolean",
+        "check_integer",
+        "component_field",
+        "epochs",
+        "integer",
+        "number",
+        "one_of",
+        "path_field",
+        "text",
+    ),
+    "device.placement": ("to_device",),
+    "errors": (
+        "ConfigError",
+        "DataError",
+        "FeedraceError",
+        "Problem",
+        "StateError",
+        "did_you_mean",
+        "pip_line",
+    ),
+    "host.columns": ("column",),
+    "host.prefetch": ("Prefetched",),
+    "modules.module": ("BatcherModule", "IdentityDict", "Module", "StructuralModule"),
+    "modules.sampler": ("SamplerModule",),
+    "modules.source": ("SourceModule", "split_records"),
+    "plan.order": ("epoch_indices", "traced_indices"),
+    "plan.shuffle": ("epoch_spans", "permute", "position_of", "round_keys"),
+    "plan.steps": ("TRAIN", "Step", "StreamPlan"),
+    "registry.component": ("Component", "Health", "hookimpl"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "specs":
+        return importlib.import_module("feedrace.host.specs")
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'feedrace.plugin' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"feedrace.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value

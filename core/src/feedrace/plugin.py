@@ -40,10 +40,9 @@ _HOMES = {
     "host.columns": ("column",),
     "host.prefetch": ("Prefetched",),
     "modules.module": ("BatcherModule", "IdentityDict", "Module", "StructuralModule"),
-    "modules.sampler": ("SamplerModule",),
+    "modules.sampler": ("OrderedSamplerModule", "SamplerModule"),
     "modules.source": ("SourceModule", "split_records"),
-    "plan.order": ("epoch_indices", "traced_indices"),
-    "plan.shuffle": ("epoch_spans", "permute", "position_of", "round_keys"),
+    "plan.order": ("Order", "epoch_spans", "permute", "round_keys"),
     "plan.steps": ("TRAIN", "Step", "StreamPlan"),
     "registry.component": ("Component", "Health", "hookimpl"),
 }

@@ -85,7 +85,8 @@ class Order:
         if self.seed is None:
             return records
         keys = round_keys(self.n, self.seed, epoch, self.stream)
-        places: NDArray[np.int64] = permute(np.atleast_1d(records), self.n, keys, inverse=True)
+        flat: NDArray[np.int64] = records.reshape(-1)
+        places: NDArray[np.int64] = permute(flat, self.n, keys, inverse=True)
         return places.reshape(records.shape)
 
 

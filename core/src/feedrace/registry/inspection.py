@@ -11,8 +11,8 @@ from typing import Any
 
 import attrs
 
-from feedrace.errors import ComponentError, ConfigError, PluginWarning, Problem, pip_line
 from feedrace import protocols
+from feedrace.errors import ComponentError, ConfigError, PluginWarning, Problem, pip_line
 from feedrace.registry import catalog
 from feedrace.registry.component import Component, Health
 from feedrace.registry.installed import EntryPoint, installed, normal

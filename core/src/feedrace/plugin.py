@@ -56,7 +56,8 @@ _HOMES = {
     "modules.module": ("Module", "StructuralModule"),
     "modules.sampler": ("OrderedSamplerModule", "SamplerModule"),
     "modules.source": ("SourceModule",),
-    "plan.order": ("Order", "epoch_spans", "permute", "round_keys"),
+    "plan.order": ("Order", "round_keys"),
+    "plan.shuffle": ("permute",),
     "plan.steps": ("TRAIN", "Step", "StreamPlan"),
     "registry.component": ("Component", "Health", "hookimpl"),
 }

@@ -6,6 +6,8 @@ Importing this module imports neither JAX nor numpy; each name below does when i
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from feedrace import protocols as protocols
+
 if TYPE_CHECKING:
     pass
 

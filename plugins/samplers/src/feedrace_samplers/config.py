@@ -104,9 +104,9 @@ class MixtureSamplerConfig(SamplerConfig):
 
     sizes: records of each component; together all `num_records`.
     weights: share of each component in the mixture, not below 0, not all 0; None for the sizes.
-        Fractions, and whole numbers whose sum without common divisors exceeds 65,536, are rounded
-        to multiples of 1 / 65,536 of their sum; an epoch of such a mixture need not serve every
-        record exactly once.
+        Decimals of up to four places, and whole numbers whose sum without common divisors is at
+        most 65,536, are exact; others are rounded to multiples of 1 / 65,536 of their sum, and an
+        epoch of such a mixture need not serve every record exactly once.
     epoch_size: draws in one epoch; None for the number of records.
     shuffle, seed: the order within each component, another one each time it was served whole.
     """

@@ -35,6 +35,7 @@ _HOMES = {
         "Problem",
         "StateError",
         "did_you_mean",
+        "install_line",
         "pip_line",
     ),
     "host.columns": ("column",),

@@ -13,7 +13,7 @@ from flax import nnx
 from feedrace.errors import ConfigError, DataError, Problem
 from feedrace.host import specs
 from feedrace.host.specs import is_host_dtype
-from feedrace.registry.making import class_name
+from feedrace.registry import class_name
 
 
 @attrs.frozen

@@ -10,6 +10,7 @@ from typing import Any
 
 import attrs
 
+from feedrace import protocols
 from feedrace.config.mapping import structure
 from feedrace.errors import (
     BrokenPluginError,
@@ -20,7 +21,6 @@ from feedrace.errors import (
     in_words,
     join,
 )
-from feedrace.protocols import METHODS
 from feedrace.registry.catalog import resolve
 from feedrace.registry.component import Component
 
@@ -128,11 +128,11 @@ def instantiate(spec: Any, *, num_records: int | None = None, rngs: Any = None) 
     except Exception as error:
         error.add_note(f"while creating {component.origin}")
         raise
-    lacking = [m for m in METHODS[component.kind] if not hasattr(made, m)]
-    if lacking or isinstance(made, type):
-        fault = f"lacks {', '.join(lacking)}" if lacking else "is a class"
+    fault = protocols.check(component.kind, made)
+    if fault:
         raise BrokenPluginError(
-            f"{component.origin}: its target made {made!r}, no {component.kind}: it {fault}"
+            f"{component.origin}: its target made {made!r}, which is not a "
+            f"{component.kind}: it {fault}"
         )
     with contextlib.suppress(TypeError):  # not every object supports weak references
         weakref.finalize(made, made_by.pop, id(made), None)

@@ -5,7 +5,6 @@ schema and documentation agree.
 """
 
 import math
-import sys
 from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from typing import Any
@@ -87,9 +86,10 @@ def number(minimum: float = -math.inf, maximum: float = math.inf) -> Rule:
     rule = "a finite number" + (f" from {minimum} to {maximum}" if schema else "")
 
     def holds(value: Any) -> bool:
-        # An int beyond all floats is as useless as an infinite number.
-        finite = _is(Real, value) and abs(value) <= sys.float_info.max
-        return finite and bool(minimum <= value <= maximum)
+        try:
+            return _is(Real, value) and math.isfinite(value) and bool(minimum <= value <= maximum)
+        except OverflowError:  # an int beyond all floats is as useless as an infinite number
+            return False
 
     return Rule(holds, rule, schema)
 

@@ -16,9 +16,9 @@ from feedrace.cli.output import config_argument, errors_told, json_option
 @json_option
 @errors_told
 def validate(config: str, as_json: bool) -> None:
-    """Check a config without reading data; tells every problem with its path and, in TOML, line.
+    """Check a config without reading data; show every problem with its path and, in TOML, line.
 
-    The exit status is 1 where there is one.
+    The exit status is 1 if there is a problem.
     """
     from feedrace.pipeline.document import read_config
 
@@ -36,9 +36,9 @@ def validate(config: str, as_json: bool) -> None:
 @json_option
 @errors_told
 def fill(config: str, output: str | None, as_json: bool) -> None:
-    """Write a config out with every default in it, in the format of the file.
+    """Write a config with every default in it, in the format of the file.
 
-    TOML has no null: there, a field that is not set is a comment.
+    TOML has no null: a field that is not set becomes a comment there.
     """
     from feedrace.config.files import write_text
     from feedrace.pipeline.document import read_config

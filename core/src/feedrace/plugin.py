@@ -9,8 +9,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     pass
 
+# Modules, for tools that test and inspect plugins as feedrace-testing does.
+_MODULES = {
+    "protocols": "protocols",
+    "registry": "registry",
+    "schema": "registry.schema",
+    "specs": "host.specs",
+}
 _HOMES = {
     "builtin.memory": ("ArraySource",),
+    "cli.output": ("errors_told", "json_option", "tell"),
     "config.fields": (
         "IDENTITY",
         "REQUIRED",
@@ -29,9 +37,12 @@ _HOMES = {
     ),
     "device.placement": ("to_device",),
     "errors": (
+        "ComponentError",
         "ConfigError",
         "DataError",
         "FeedraceError",
+        "NotInstalledError",
+        "PluginWarning",
         "Problem",
         "StateError",
         "did_you_mean",
@@ -44,15 +55,15 @@ _HOMES = {
     "modules.source": ("SourceModule", "split_records"),
     "plan.order": ("epoch_indices", "traced_indices"),
     "plan.shuffle": ("epoch_spans", "permute", "position_of", "round_keys"),
-    "plan.steps": ("TRAIN", "Step", "StreamPlan"),
+    "plan.steps": ("TRAIN", "Step", "StreamPlan", "plan_stream"),
     "registry.component": ("Component", "Health", "hookimpl"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "specs":
-        return importlib.import_module("feedrace.host.specs")
+    if name in _MODULES:
+        return importlib.import_module(f"feedrace.{_MODULES[name]}")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'feedrace.plugin' has no attribute {name!r}")
     value = getattr(importlib.import_module(f"feedrace.{_HOME_OF[name]}"), name)

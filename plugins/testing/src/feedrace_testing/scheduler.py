@@ -11,7 +11,7 @@ import pytest
 from feedrace import registry
 from feedrace.errors import StateError
 from feedrace.plan.steps import TRAIN, StreamPlan, plan_stream
-from feedrace.testing.component import ComponentSuite
+from feedrace_testing.component import ComponentSuite
 
 
 class SchedulerSuite(ComponentSuite):

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from feedrace.errors import ConfigError, DataError
 from feedrace.host import specs
 from feedrace.host.specs import VALID_MASK
-from feedrace.testing.component import ComponentSuite, fits, same_values, tree_structure
-from feedrace.testing.strategies import elements
+from feedrace_testing.component import ComponentSuite, fits, same_values, tree_structure
+from feedrace_testing.strategies import elements
 
 
 class BatcherSuite(ComponentSuite):

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from feedrace.errors import FeedraceError
 from feedrace.host.specs import VALID_MASK
-from feedrace.testing.component import ComponentSuite, same_values, tree_structure
-from feedrace.testing.strategies import batches
+from feedrace_testing.component import ComponentSuite, same_values, tree_structure
+from feedrace_testing.strategies import batches
 
 
 class StageSuite(ComponentSuite):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from feedrace import protocols
 from feedrace.errors import ConfigError, DataError, StateError
 from feedrace.host import specs
-from feedrace.testing.component import ComponentSuite, fits, same_values, tree_structure
+from feedrace_testing.component import ComponentSuite, fits, same_values, tree_structure
 
 
 class SourceSuite(ComponentSuite):

@@ -15,7 +15,7 @@ from feedrace.registry import catalog
 from feedrace.registry.component import Component
 from feedrace.registry.lightness import LIMIT, Weight, weigh
 from feedrace.registry.schema import schema
-from feedrace.testing.spawned import in_spawned_process
+from feedrace_testing.spawned import in_spawned_process
 
 _weights: dict[tuple[str, ...], Weight] = {}
 

@@ -12,9 +12,9 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from feedrace.errors import ConfigError, StateError
 from feedrace.plan.steps import plan_stream
-from feedrace.testing.component import ComponentSuite
-from feedrace.testing.machine import checkpoint_machine
-from feedrace.testing.strategies import spans
+from feedrace_testing.component import ComponentSuite
+from feedrace_testing.machine import checkpoint_machine
+from feedrace_testing.strategies import spans
 
 
 class SamplerSuite(ComponentSuite):

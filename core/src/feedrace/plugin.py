@@ -49,6 +49,7 @@ _HOMES = {
         "pip_line",
     ),
     "host.columns": ("column",),
+    "host.specs": ("VALID_MASK",),
     "host.prefetch": ("Prefetched",),
     "modules.module": ("BatcherModule", "IdentityDict", "Module", "StructuralModule"),
     "modules.sampler": ("SamplerModule",),

@@ -1,4 +1,7 @@
-"""The suites find what is wrong: each fault makes the test that is meant for it fail."""
+"""The suites find faults: each fault makes the test that is meant for it fail."""
+
+import sys
+import types
 
 import attrs
 import jax.numpy as jnp
@@ -9,11 +12,17 @@ from hypothesis.errors import HypothesisException
 from hypothesis.stateful import run_state_machine_as_test
 
 import feedrace
-from feedrace.config.fields import integer
 from feedrace.errors import PluginWarning, UnknownComponentError
-from feedrace.plugin import BatcherModule, SamplerConfig, SamplerModule, StructuralConfig
-from feedrace.registry import catalog
-from feedrace.testing import (
+from feedrace.plugin import (
+    BatcherModule,
+    SamplerConfig,
+    SamplerModule,
+    StructuralConfig,
+    integer,
+    registry,
+    specs,
+)
+from feedrace_testing import (
     BatcherSuite,
     SamplerSuite,
     SchedulerSuite,
@@ -24,6 +33,7 @@ from feedrace.testing import (
     isolated_registry,
     temporary_plugin,
 )
+from feedrace_testing.spawned import in_spawned_process
 
 __all__ = ["broken_plugin", "isolated_registry", "temporary_plugin"]  # fixtures
 
@@ -96,11 +106,11 @@ class Odd(Good):
 
 SAMPLER_FAULTS = [
     (Impure, "test_indices_are_a_pure_function_of_the_positions"),
-    (Narrow, "test_indices_are_int64_one_for_each_position_and_of_the_source"),
-    (TooFar, "test_indices_are_int64_one_for_each_position_and_of_the_source"),
+    (Narrow, "test_indices_are_int64_one_per_position_and_within_the_source"),
+    (TooFar, "test_indices_are_int64_one_per_position_and_within_the_source"),
     (Skips, "test_an_epoch_serves_every_record_once"),
-    (Still, "test_epochs_and_seeds_have_orders_of_their_own"),
-    (Forgets, "test_from_the_state_at_every_position_the_same_remainder_comes"),
+    (Still, "test_each_epoch_and_each_seed_has_another_order"),
+    (Forgets, "test_a_saved_state_at_any_position_resumes_exactly"),
     (TakesAnyState, "test_bad_positions_and_states_are_refused_and_change_nothing"),
     (Counts, "test_its_config_round_trips"),
     (Odd, "test_it_meets_its_protocol"),
@@ -148,7 +158,7 @@ def test_the_sampler_suite_passes_a_good_one():
                 getattr(suite, name)()
 
 
-def test_what_differs_in_a_spawned_process_or_cannot_be_had_there_is_found(temporary_plugin):
+def test_a_component_that_differs_in_a_spawned_process_is_found(temporary_plugin):
     temporary_plugin(
         "local",
         "import os\nfrom feedrace.plugin import Component, hookimpl\nFEEDRACE_API = 1\n@hookimpl\n"
@@ -162,12 +172,23 @@ def test_what_differs_in_a_spawned_process_or_cannot_be_had_there_is_found(tempo
     class Suite(StageSuite):
         component = "mine"
 
-    with pytest.raises(AssertionError):
+    with pytest.raises(AssertionError) as caught:
         Suite().test_a_spawned_process_makes_its_equal()
-    with feedrace.temporary():
-        feedrace.register("sampler", "mine", Good, config=Config, summary="Mine.")
-        with pytest.raises(AssertionError, match="cannot be sent to another process"):
-            sampler_suite().test_a_spawned_process_makes_its_equal()
+    assert "another process" not in str(caught.value)
+
+
+def test_a_registered_class_that_no_other_process_can_import_is_found(monkeypatch):
+    class Local(Good):
+        pass
+
+    here = type("Here", (Good,), {"__module__": "only_here"})
+    monkeypatch.setitem(sys.modules, "only_here", types.ModuleType("only_here"))
+    sys.modules["only_here"].Here = here
+    for target in (Local, here):
+        with feedrace.temporary():
+            feedrace.register("sampler", "mine", target, config=SamplerConfig, summary="Mine.")
+            with pytest.raises(AssertionError, match="cannot be sent to another process"):
+                in_spawned_process(SamplerSuite.observe, None, "sampler", {"use": "mine"})
 
 
 def test_a_declaration_that_is_heavy_or_lacks_a_summary_is_found(temporary_plugin):
@@ -190,10 +211,10 @@ def test_a_declaration_that_is_heavy_or_lacks_a_summary_is_found(temporary_plugi
 def test_a_batcher_that_loses_records_or_its_mask_is_found():
     class Loses(BatcherModule):
         def process(self, elements, *, batch_size, drop_remainder=False):
-            feedrace.host.specs.check_batch_size(batch_size)
+            specs.check_batch_size(batch_size)
             rows = list(elements)[:batch_size]
             stacked = {key: np.stack([np.asarray(r[key]) for r in rows]) for key in rows[0]}
-            return [feedrace.host.specs.pad_batch(stacked, batch_size=batch_size)]
+            return [specs.pad_batch(stacked, batch_size=batch_size)]
 
     class Suite(BatcherSuite):
         component = "mine"
@@ -220,7 +241,7 @@ class Drops:
 @pytest.mark.parametrize(
     ("target", "name"),
     [
-        (Shifts, "test_a_record_fares_alike_whatever_stands_beside_it"),
+        (Shifts, "test_a_record_is_treated_alike_in_any_batch"),
         (Drops, "test_a_batch_stays_a_batch"),
         (Shifts, "test_a_batch_without_its_fields_is_refused"),
     ],
@@ -246,9 +267,9 @@ class Repeats:
 @pytest.mark.parametrize(
     "name",
     [
-        "test_from_the_state_after_every_step_the_same_remainder_comes",
+        "test_the_state_after_any_step_resumes_exactly",
         "test_the_next_pass_begins_where_this_one_ends",
-        "test_states_that_no_step_leads_to_are_refused",
+        "test_states_that_no_step_reaches_are_refused",
     ],
 )
 def test_the_scheduler_suite_finds_each_fault(name):
@@ -262,7 +283,7 @@ def test_the_scheduler_suite_finds_each_fault(name):
 
 
 def test_a_source_whose_spec_is_not_what_arrives_is_found():
-    memory = catalog.resolve("source", "memory")
+    memory = registry.resolve("source", "memory")
 
     class Wrong(memory.load_target()):
         def element_spec(self):
@@ -280,9 +301,9 @@ def test_a_source_whose_spec_is_not_what_arrives_is_found():
     with feedrace.temporary():
         feedrace.register("source", "mine", Wrong, config=memory.load_config(), summary="Mine.")
         for name in (
-            "test_what_arrives_is_what_its_spec_says",
-            "test_records_are_given_in_the_order_asked_for_also_twice",
-            "test_numbers_that_are_no_records_are_refused",
+            "test_what_arrives_meets_its_spec",
+            "test_records_come_in_the_order_asked_for_even_twice",
+            "test_numbers_out_of_range_are_refused",
         ):
             with pytest.raises(FAILURES):
                 getattr(Suite(), name)()
@@ -296,10 +317,10 @@ def test_an_isolated_registry_has_the_built_in_names_alone(isolated_registry):
 
 def test_nothing_of_another_test_is_left():
     with pytest.raises(UnknownComponentError):
-        catalog.resolve("sampler", "here")
+        registry.resolve("sampler", "here")
 
 
 def test_a_broken_plugin_is_left_out_with_a_warning(broken_plugin):
     with pytest.warns(PluginWarning, match="this plugin is broken"):
         feedrace.available()
-    assert broken_plugin in catalog.broken_plugins()
+    assert broken_plugin in registry.broken_plugins()

@@ -8,31 +8,30 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedrace.errors import ConfigError, DataError
-from feedrace.host import specs
-from feedrace.host.specs import VALID_MASK
-from feedrace_testing.component import ComponentSuite, fits, same_values, tree_structure
+from feedrace.plugin import VALID_MASK, ConfigError, DataError, protocols, specs
+from feedrace_testing.component import ComponentSuite
 from feedrace_testing.strategies import elements
+from feedrace_testing.trees import fits, same_values
 
 
 class BatcherSuite(ComponentSuite):
     """The tests of a batcher.
 
-    Of its capabilities, "every-record" adds that each record is in exactly one batch, found by the
-    int field `id` that the elements have.
+    Of its capabilities, "every-record" adds that each record is in exactly one batch; the int field
+    `id` of the elements identifies them.
     """
 
     kind = "batcher"
 
     def elements(self) -> st.SearchStrategy[list[dict[str, Any]]]:
-        """Return a strategy for lists of elements, alike, each with a field `id`; override it."""
+        """Return a strategy for lists of elements of one structure with a field `id`."""
         return elements()
 
     def batch_specs(self, made: Any, element_spec: Any, size: int) -> Any:
-        """Return the specs that batches may have: several where `batch_specs` says so."""
+        """Return the specs that batches may have: several if `batch_specs` lists them."""
         spec = made.batch_spec(element_spec, batch_size=size)
         assert spec[VALID_MASK].shape == (size,)
-        if not hasattr(made, "batch_specs"):
+        if not protocols.provides(made, protocols.ManyShapes):
             return (spec,)
         return made.batch_specs(element_spec, batch_size=size)
 
@@ -43,33 +42,32 @@ class BatcherSuite(ComponentSuite):
     def observe(made: Any, material: Any) -> Any:
         return [jax.tree.map(np.asarray, b) for b in made.process(material, batch_size=3)]
 
-    def test_batches_are_what_their_spec_says_padded_and_masked(self) -> None:
+    def test_batches_meet_their_spec_padded_and_masked(self) -> None:
         made = self.make()
 
         @settings(max_examples=self.max_examples, deadline=None, database=None)
         @given(self.elements(), st.integers(1, 6))
-        def check(given_elements: list[dict[str, Any]], size: int) -> None:
-            for batch in made.process(given_elements, batch_size=size):
+        def check(drawn: list[dict[str, Any]], size: int) -> None:
+            for batch in made.process(drawn, batch_size=size):
                 assert np.asarray(batch[VALID_MASK]).dtype == bool
                 assert np.any(batch[VALID_MASK])
                 arrived = specs.arrive(batch)
-                known = self.batch_specs(made, _spec_of(given_elements[0]), size)
+                known = self.batch_specs(made, _spec_of(drawn[0]), size)
                 assert any(_meets(arrived, spec) for spec in known)
 
         check()
 
     def test_every_record_is_in_one_batch(self) -> None:
-        if not self.can("every-record"):
-            pytest.skip("it does not promise every-record")
+        self.require("every-record")
         made = self.make()
 
         @settings(max_examples=self.max_examples, deadline=None, database=None)
         @given(self.elements(), st.integers(1, 6))
-        def check(given_elements: list[dict[str, Any]], size: int) -> None:
-            batches = list(made.process(given_elements, batch_size=size))
+        def check(drawn: list[dict[str, Any]], size: int) -> None:
+            batches = list(made.process(drawn, batch_size=size))
             ids = [int(i) for b in batches for i in np.asarray(b["id"])[np.asarray(b[VALID_MASK])]]
-            assert sorted(ids) == [int(element["id"]) for element in given_elements]
-            whole = list(made.process(given_elements, batch_size=size, drop_remainder=True))
+            assert sorted(ids) == [int(element["id"]) for element in drawn]
+            whole = list(made.process(drawn, batch_size=size, drop_remainder=True))
             assert len(whole) <= len(batches)
             if not self.can("windowed"):  # which may pad a batch within a window
                 assert all(np.all(b[VALID_MASK]) for b in whole)
@@ -86,7 +84,7 @@ class BatcherSuite(ComponentSuite):
         assert list(self.make().process([], batch_size=2)) == []
 
     @pytest.mark.parametrize("size", [0, -1, 1.5, "2", True, None])
-    def test_a_batch_size_that_is_no_int_of_1_or_more_is_refused(self, size: Any) -> None:
+    def test_a_batch_size_other_than_a_positive_int_is_refused(self, size: Any) -> None:
         made, material = self.make(), self.material()
         with pytest.raises(ConfigError):
             list(made.process(material, batch_size=size))
@@ -101,15 +99,15 @@ class BatcherSuite(ComponentSuite):
 
 
 def _meets(batch: dict[str, Any], spec: dict[str, Any]) -> bool:
-    """Return whether a batch is what a spec says."""
-    if tree_structure(batch) != tree_structure(spec):
+    """Return whether a batch has the structure, shapes and dtypes of a spec."""
+    if jax.tree.structure(batch) != jax.tree.structure(spec):
         return False
     pairs = zip(jax.tree.leaves(batch), jax.tree.leaves(spec), strict=True)
     return all(a.dtype == b.dtype and fits(a.shape, b.shape) for a, b in pairs)
 
 
 def _spec_of(element: dict[str, Any]) -> Any:
-    def leaf(value: Any) -> Any:
+    def leaf(value: Any) -> jax.ShapeDtypeStruct:
         dtype = np.dtype(object) if isinstance(value, str | bytes) else np.asarray(value).dtype
         return jax.ShapeDtypeStruct(np.shape(value), specs.arriving_dtype(dtype))
 

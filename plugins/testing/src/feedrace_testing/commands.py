@@ -43,5 +43,6 @@ def check(which: str | None, as_json: bool) -> None:
 
     Everything the plugin declares is imported. Exit status 1 means that something is wrong.
     """
-    names = [which] if which else sorted({e.dist for e in registry.installed.installed().entries})
+    every = {entry.dist for entry in registry.installed.installed().entries}
+    names = sorted(every) if which is None else [which]
     tell([finding for name in names for finding in inspect(name)], as_json)

@@ -1,6 +1,6 @@
-"""Pytest fixtures for tests that need plugins: none, one for the time of a test, a broken one.
+"""Pytest fixtures: no plugin at all, plugins for the duration of a test, a broken plugin.
 
-Import those that you use into a test module or a conftest.py.
+Import those you use into a test module or a conftest.py.
 """
 
 import importlib
@@ -10,36 +10,36 @@ from pathlib import Path
 
 import pytest
 
-from feedrace.registry import catalog
+import feedrace
 
 Install = Callable[..., str]
 
 
 @pytest.fixture
 def isolated_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Leave no plugin but the built-in one; what a test registers goes with it."""
+    """Hide all plugins but the built-in one; what a test registers ends with it."""
     monkeypatch.setattr("importlib.metadata.distributions", list)
     for variable in ("FEEDRACE_PLUGINS", "FEEDRACE_PLUGINS_DISABLE", "FEEDRACE_PREFER"):
         monkeypatch.delenv(variable, raising=False)
-    catalog.refresh()
-    with catalog.temporary():
+    feedrace.refresh()
+    with feedrace.temporary():
         yield
-    catalog.refresh()
+    feedrace.refresh()
 
 
 @pytest.fixture
 def temporary_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
-    """Give a function that installs a plugin for the time of a test: a real dist-info folder.
+    """Give a function that installs a plugin, with a real dist-info folder, during a test.
 
-    It takes the plugin's namespace and the code of its declaring module, in which `{module}` is
-    replaced by the module's name, which it returns; also `dist`, `version` and `requires` of the
-    dist, and `refresh=False` to leave the registry as it is.
+    It takes the plugin's namespace and the code of its declaring module, and returns the module's
+    name, which also replaces `{module}` in the code. Optional: `dist`, `version` and `requires` of
+    the dist, and `refresh=False`, which leaves the registry as it is.
     """
     folder = tmp_path / "site"
     folder.mkdir()
     monkeypatch.syspath_prepend(str(folder))
     modules: list[str] = []
-    catalog.refresh()
+    feedrace.refresh()
 
     def install(
         namespace: str,
@@ -63,18 +63,18 @@ def temporary_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
         modules.append(module)
         importlib.invalidate_caches()
         if refresh:
-            catalog.refresh()
+            feedrace.refresh()
         return module
 
-    with catalog.temporary():
+    with feedrace.temporary():
         yield install
-    catalog.refresh()
+    feedrace.refresh()
     for module in modules:
         sys.modules.pop(module, None)
 
 
 @pytest.fixture
 def broken_plugin(temporary_plugin: Install) -> str:
-    """Give the namespace of an installed plugin whose import raises `ImportError`."""
+    """Give the namespace of an installed plugin that raises `ImportError` when imported."""
     temporary_plugin("broken", "raise ImportError('this plugin is broken')", version="0.0")
     return "broken"

@@ -1,4 +1,4 @@
-"""Look closely at one plugin, as `feedrace plugins check` does."""
+"""Inspect one plugin closely, as `feedrace plugins check` does."""
 
 import inspect
 import re
@@ -11,39 +11,43 @@ from typing import Any
 
 import attrs
 
-from feedrace.errors import ComponentError, ConfigError, PluginWarning, Problem, pip_line
-from feedrace import protocols
-from feedrace.registry import catalog
-from feedrace.registry.component import Component, Health
-from feedrace.registry.installed import EntryPoint, installed, normal
-from feedrace.registry.lightness import LIMIT, weigh
-from feedrace.registry.making import config_class_of
-from feedrace.registry.schema import field_documents, object_schema
+from feedrace.plugin import (
+    Component,
+    ComponentError,
+    ConfigError,
+    Health,
+    PluginWarning,
+    Problem,
+    did_you_mean,
+    pip_line,
+    protocols,
+    registry,
+    schema,
+)
+from feedrace_testing.lightness import LIMIT, weigh
 
-_TABLE = '[project.entry-points.feedrace] in pyproject.toml, a line such as mine = "{}.plugin"'
+_Fault = tuple[str, str]  # what is wrong, and the fix
 
 
 def check(which: str) -> list[Health]:
     """Return all findings on a plugin: a dist, a namespace, or a project's folder such as ".".
 
-    Everything that it declares is imported. Raises `ConfigError` where the folder holds no project.
+    Everything it declares is imported. Raises `ConfigError` if the folder holds no project.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PluginWarning)  # they are findings here
-        catalog.scan()
-    dist = _project_name(Path(which)) if _is_folder(which) else which
-    read = installed()
-    mine = [e for e in read.entries if normal(dist) in (normal(e.dist), normal(e.namespace))]
-    if not mine:
-        return [_no_entry(dist, which if _is_folder(which) else dist)]
-    findings = [f for f in read.findings if f.subject == f"dist {mine[0].dist}"]
-    for entry in mine:
+        registry.scan()
+    normal = registry.installed.normal
+    is_folder = which.startswith(".") or "/" in which or "\\" in which
+    dist = _project_name(Path(which)) if is_folder else which
+    read = registry.installed.installed()
+    entries = [e for e in read.entries if normal(dist) in (normal(e.dist), normal(e.namespace))]
+    if not entries:
+        return [_no_entry(dist, which if is_folder else "")]
+    findings = [f for f in read.findings if f.subject == f"dist {entries[0].dist}"]
+    for entry in entries:
         findings += _plugin_findings(entry)
     return findings
-
-
-def _is_folder(which: str) -> bool:
-    return which.startswith(".") or "/" in which or "\\" in which
 
 
 def _project_name(folder: Path) -> str:
@@ -51,35 +55,50 @@ def _project_name(folder: Path) -> str:
         text = (folder / "pyproject.toml").read_text(encoding="utf-8")
         name: str = tomllib.loads(text)["project"]["name"]
     except (OSError, KeyError, TypeError, tomllib.TOMLDecodeError) as error:
-        said = f"names no project: {type(error).__name__}: {error}"
-        raise ConfigError([Problem("", said)], origin=str(folder / "pyproject.toml")) from error
+        message = f"names no project: {type(error).__name__}: {error}"
+        raise ConfigError([Problem("", message)], origin=str(folder / "pyproject.toml")) from error
     return name
 
 
-def _no_entry(dist: str, where: str) -> Health:
+def _no_entry(dist: str, folder: str) -> Health:
     from importlib.metadata import PackageNotFoundError, version
 
     try:
         found = version(dist)
-    except PackageNotFoundError:
-        editable = ("-e", where) if _is_folder(where) else (where,)
-        said = "not installed in this environment"
-        return Health(f"dist {dist}", False, said, pip_line("install", *editable))
-    said = f"{found} registers no entry point in the group feedrace"
-    table = _TABLE.format(dist.replace("-", "_"))
-    mend = f"add to {table}, and install it anew: metadata is written when a dist is installed"
-    return Health(f"dist {dist}", False, said, mend)
+    except (PackageNotFoundError, ValueError):
+        return Health(f"dist {dist}", False, "not installed in this environment",
+                      _installing(dist, folder))  # fmt: skip
+    line = f'mine = "{dist.replace("-", "_")}.plugin"'
+    return Health(
+        f"dist {dist}",
+        False,
+        f"{found} registers no entry point in the group feedrace",
+        f"add to [project.entry-points.feedrace] in pyproject.toml a line such as {line}, and "
+        "install the project again: metadata is written when a dist is installed",
+    )
 
 
-def _plugin_findings(entry: EntryPoint) -> Iterator[Health]:
+def _installing(dist: str, folder: str) -> str:
+    """Return how to install a dist; pip is only proposed for a folder and for our own plugins."""
+    if folder:
+        return pip_line("install", "-e", folder)
+    extra = registry.installed.normal(dist).removeprefix("feedrace-")
+    if extra in registry.discovery.FIRST_PARTY:
+        return pip_line("install", f"feedrace[{extra}]")
+    entries = registry.installed.installed().entries
+    known = sorted({e.dist for e in entries} | {e.namespace for e in entries})
+    hint = did_you_mean(dist, known).removeprefix("; ")
+    return hint or f"check the name; installed plugins: {', '.join(known) or 'none'}"
+
+
+def _plugin_findings(entry: Any) -> Iterator[Health]:
     subject = f"plugin {entry.namespace}"
-    found = catalog.scan()
+    found = registry.scan()
     if entry.namespace in found.disabled:
-        said = "switched off by FEEDRACE_PLUGINS or FEEDRACE_PLUGINS_DISABLE"
-        yield Health(subject, False, said, "change the variable to check it")
+        message = "switched off by FEEDRACE_PLUGINS or FEEDRACE_PLUGINS_DISABLE"
+        yield Health(subject, False, message, "change the variable to check it")
         return
-    keys = (entry.namespace, f"{entry.namespace} ({entry.dist})")
-    for key in keys:
+    for key in (entry.namespace, f"{entry.namespace} ({entry.dist})"):
         error = found.broken.get(key)
         if error is not None:
             cause = error.__cause__ or error
@@ -101,46 +120,47 @@ def _weight(modules: list[str], namespace: str) -> Health:
     subject = f"imports of {namespace}"
     shown = f"{', '.join(modules)} in {weight.seconds * 1e3:.0f} ms"
     if weight.error:
-        return Health(subject, False, f"{', '.join(modules)}: {weight.error}", "mend the import")
+        return Health(subject, False, f"{', '.join(modules)}: {weight.error}", "fix the import")
     if weight.heavy:
-        said = f"{shown}, with {', '.join(weight.heavy)}"
-        return Health(subject, False, said, "import those where the component is, not here")
+        message = f"{shown}, with {', '.join(weight.heavy)}"
+        return Health(subject, False, message, "import those in the component's own module")
     if weight.seconds > LIMIT:
-        said = f"{shown}; declarations and configs have {LIMIT * 1e3:.0f} ms"
-        return Health(subject, False, said, "import less there")
+        message = f"{shown}; declarations and configs have {LIMIT * 1e3:.0f} ms"
+        return Health(subject, False, message, "import less there")
     return Health(subject, True, f"{shown}, nothing heavy")
 
 
 def _component_findings(component: Component) -> Iterator[Health]:
     subject = f"{component.kind} {component.reference}"
-    wrong = [*_name_faults(component), *_config_faults(component), *_target_faults(component)]
-    for said, mend in wrong:
-        yield Health(subject, False, said, mend)
-    if not wrong:
+    faults = [*_name_faults(component), *_config_faults(component), *_target_faults(component)]
+    for message, fix in faults:
+        yield Health(subject, False, message, fix)
+    if not faults:
         yield Health(subject, True, component.summary)
 
 
-def _name_faults(component: Component) -> Iterator[tuple[str, str]]:
+def _name_faults(component: Component) -> Iterator[_Fault]:
     if not component.summary:
         yield "it has no summary", "give Component a summary, one sentence for listings"
     for name in (component.name, *component.aliases):
         try:
-            winner = catalog.resolve(component.kind, name)
+            winner = registry.resolve(component.kind, name)
         except ComponentError as error:
-            yield str(error), "give it a name of its own"
+            yield str(error), "choose another name"
             continue
         if winner != component:
-            said = f"the name {name!r} means {winner.reference} of {winner.dist or 'this process'}"
-            yield said, f"give it a name of its own, or write {component.reference!r}"
+            owner = f"{winner.reference} of {winner.dist or 'this process'}"
+            fix = f"choose another name, or write {component.reference!r}"
+            yield f"the name {name!r} means {owner}", fix
 
 
-def _config_faults(component: Component) -> Iterator[tuple[str, str]]:
+def _config_faults(component: Component) -> Iterator[_Fault]:
     try:
-        cls = config_class_of(component)
+        cls: Any = registry.config_class_of(component)
         if cls is not None:
-            object_schema(cls, {})
+            schema.object_schema(cls, {})
     except ComponentError as error:
-        yield error.said, error.mend or "mend what config names"
+        yield error.said, error.mend or "fix what config names"
         return
     if cls is None:
         return
@@ -148,45 +168,48 @@ def _config_faults(component: Component) -> Iterator[tuple[str, str]]:
         yield f"its config class {cls.__name__} can be changed", "decorate it with @attrs.frozen"
     lacking = [f.name for f in attrs.fields(cls) if f.name not in _documented(cls)]
     if lacking:
-        said = f"the docstring of {cls.__name__} says nothing of {', '.join(lacking)}"
-        yield said, "write lines 'name: what it means'; schemas and `plugins show` have them"
+        message = f"the docstring of {cls.__name__} does not describe {', '.join(lacking)}"
+        yield message, "write lines 'name: what it means', which schemas and `plugins show` print"
 
 
 def _documented(cls: type) -> set[str]:
     common = {"stream_name", "num_records", "num_epochs", "seed"}
     texts = " ".join(inspect.getdoc(base) or "" for base in cls.__mro__[:-1])
-    return common | field_documents(cls).keys() | set(re.findall(r"`(\w+)`", texts))
+    return common | schema.field_documents(cls).keys() | set(re.findall(r"`(\w+)`", texts))
 
 
-def _is_frozen(cls: type) -> bool:
+def _is_frozen(cls: Any) -> bool:
     for field in attrs.fields(cls)[:1]:
         try:
             setattr(object.__new__(cls), field.name, field.default)
         except AttributeError:  # attrs' own FrozenInstanceError
             continue
-        except Exception:  # noqa: BLE001 (a validator ran, so that the field could be set)
+        except Exception:  # noqa: BLE001 (a validator ran, so the field can be set)
             return False
         return False
     return True
 
 
-def _target_faults(component: Component) -> Iterator[tuple[str, str]]:
+def _target_faults(component: Component) -> Iterator[_Fault]:
     try:
         target = component.load_target()
     except ComponentError as error:
-        yield error.said, error.mend or "mend what target names"
+        yield error.said, error.mend or "fix what target names"
         return
     if not callable(target):
         yield f"its target {target!r} cannot be called", "name a class, or a function of the config"
         return
-    wanted = protocols.members(protocols.KINDS[component.kind])
-    lacking = [m for m in wanted if not hasattr(target, m)] if isinstance(target, type) else []
-    if lacking:
-        said = f"{target.__qualname__} is no {component.kind}; it lacks {', '.join(lacking)}"
-        yield said, f"define {', '.join(lacking)}"
-    said = _call_fault(target, component)
-    if said:
-        yield said, "take the config as its first argument, and nothing else that is required"
+    if isinstance(target, type):
+        defined = {name for base in target.__mro__ for name in vars(base)}
+        wanted = protocols.members(protocols.KINDS[component.kind])
+        lacking = ", ".join(name for name in wanted if name not in defined)
+        if lacking:
+            yield f"{target.__qualname__} is not a {component.kind}: lacks {lacking}", (
+                f"define {lacking}"
+            )
+    message = _call_fault(target, component)
+    if message:
+        yield message, "take the config as its first argument, and require nothing else"
 
 
 def _call_fault(target: Any, component: Component) -> str:

@@ -1,4 +1,4 @@
-"""What importing modules costs, measured in a process of its own."""
+"""What importing modules costs, measured in another process."""
 
 import json
 import os
@@ -8,12 +8,15 @@ from collections.abc import Sequence
 
 import attrs
 
-LIMIT = 0.05  # seconds that the declaration of a plugin may take
+LIMIT = 0.05  # seconds that importing a plugin's declarations and configs may take
 HEAVY = ("jax", "flax", "numpy", "tensorflow", "tensorflow_datasets", "torch", "pandas", "scipy")
 
+# What listing names and reading configs imports anyway does not count.
 _PROGRAM = """
 import importlib, json, sys, time
-import attrs, msgspec, feedrace, feedrace.registry.making, feedrace.builtin.plugin
+import feedrace
+feedrace.available()
+feedrace.plugin.SamplerConfig, feedrace.plugin.hookimpl
 seconds = []
 for name in {names!r}:
     began = time.perf_counter()
@@ -25,9 +28,9 @@ print(json.dumps([sum(seconds), [m for m in {heavy!r} if m in sys.modules]]))
 
 @attrs.frozen
 class Weight:
-    """Seconds that some imports took, and which of the heavy libraries came along.
+    """Seconds that some imports took, and which heavy libraries they loaded.
 
-    error: the last line of what an import that failed, or never ended, said; else empty.
+    error: the last line that a failed import printed, or that it never ended; else empty.
     """
 
     seconds: float
@@ -36,12 +39,14 @@ class Weight:
 
 
 def weigh(names: Sequence[str], *, limit: float = 30.0) -> Weight:
-    """Import modules in a new process, and say what that cost beside feedrace itself.
+    """Import modules in a new process and return what that costs beyond feedrace itself.
 
-    The fastest of up to three runs counts, since a machine may be busy.
+    The fastest of up to three runs counts, since the machine may be busy. An import that takes
+    longer than `limit` seconds is an error.
     """
     program = _PROGRAM.format(names=list(names), heavy=HEAVY)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    path = os.pathsep.join(p for p in sys.path if p)
+    environment = {**os.environ, "PYTHONPATH": path, "FEEDRACE_PLUGINS": ""}  # imports no plugin
     best = Weight(float("inf"), ())
     for _ in range(3):
         try:

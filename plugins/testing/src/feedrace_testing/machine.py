@@ -1,4 +1,4 @@
-"""A stateful machine: iterate, save, restore; the remainder is always the same."""
+"""A Hypothesis state machine for anything that iterates, saves its state and restores it."""
 
 import json
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-_TOLD = 64  # saved states that are kept at most
+_KEPT = 64  # saved states at most
 
 
 def checkpoint_machine(
@@ -17,11 +17,11 @@ def checkpoint_machine(
     take: Callable[[Any, int], list[Any]],
     length: int,
 ) -> type[RuleBasedStateMachine]:
-    """Return a machine that takes items, saves states and goes back to them, in any order.
+    """Return a state machine that takes items, saves states and restores them in any order.
 
-    make: gives a new object with `get_state`, `set_state` and `reset`.
-    expected: gives the items at positions [start, stop) of a run from the beginning.
-    take: takes the next n items from the object, fewer where its pass ends.
+    make: returns a new object with `get_state`, `set_state` and `reset`.
+    expected: returns the items at positions [start, stop) of a run from the beginning.
+    take: returns the next n items of the object, fewer if its pass ends.
     length: items in one pass.
 
     Run it with `hypothesis.stateful.run_state_machine_as_test`.
@@ -48,7 +48,7 @@ def checkpoint_machine(
         @rule()
         def save(self) -> None:
             state = json.dumps(self.object.get_state())
-            self.saved = [*self.saved[-_TOLD:], (state, self.position, self.pass_start)]
+            self.saved = [*self.saved[-_KEPT:], (state, self.position, self.pass_start)]
 
         @rule(data=st.data())
         def restore(self, data: st.DataObject) -> None:

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from feedrace.errors import ConfigError, StateError
-from feedrace.plan.steps import plan_stream
+from feedrace.plugin import ConfigError, StateError, plan_stream
 from feedrace_testing.component import ComponentSuite
 from feedrace_testing.machine import checkpoint_machine
 from feedrace_testing.strategies import spans
@@ -20,17 +19,17 @@ from feedrace_testing.strategies import spans
 class SamplerSuite(ComponentSuite):
     """The tests of a sampler built on `SamplerModule`.
 
-    num_records: records to sample from, where `config` does not say.
+    num_records: records to sample from, unless `config` has them.
 
     Of its capabilities, "exactly-once" adds that an epoch serves every record once, and
-    "reshuffles" that another epoch, and another seed, gives another order.
+    "reshuffles" that each epoch and each seed gives another order.
     """
 
     kind = "sampler"
     num_records: ClassVar[int] = 23
 
     def make(self, **fields: Any) -> Any:
-        cls = self.config_class()
+        cls: Any = self.config_class()
         known = () if cls is None else [field.name for field in attrs.fields(cls)]
         if "num_records" in known and "num_records" not in self.config:
             fields = {"num_records": self.num_records, **fields}
@@ -40,7 +39,7 @@ class SamplerSuite(ComponentSuite):
     def observe(made: Any, material: Any) -> Any:
         return made.indices(0, 2 * made.records_per_epoch + 3)
 
-    def test_indices_are_int64_one_for_each_position_and_of_the_source(self) -> None:
+    def test_indices_are_int64_one_per_position_and_within_the_source(self) -> None:
         made = self.make()
         window = made.index_spec().shape
         end = 2 * made.records_per_epoch
@@ -75,17 +74,15 @@ class SamplerSuite(ComponentSuite):
         assert len(indices) == 5
 
     def test_an_epoch_serves_every_record_once(self) -> None:
-        if not self.can("exactly-once"):
-            pytest.skip("it does not promise exactly-once")
+        self.require("exactly-once")
         made = self.make()
         size = made.records_per_epoch
         for epoch in range(3):
             served = made.indices(epoch * size, (epoch + 1) * size)
             assert sorted(served.tolist()) == list(range(made.config.num_records))
 
-    def test_epochs_and_seeds_have_orders_of_their_own(self) -> None:
-        if not self.can("reshuffles"):
-            pytest.skip("it does not promise to reshuffle")
+    def test_each_epoch_and_each_seed_has_another_order(self) -> None:
+        self.require("reshuffles")
         made = self.make()
         size = made.records_per_epoch
         first, second = made.indices(0, size).tolist(), made.indices(size, 2 * size).tolist()
@@ -93,7 +90,7 @@ class SamplerSuite(ComponentSuite):
         other = self.make(seed=made.config.seed + 1)
         assert other.indices(0, size).tolist() not in (first, second)
 
-    def test_a_pass_yields_len_records_and_the_next_goes_on(self) -> None:
+    def test_a_pass_yields_len_records_and_the_next_continues(self) -> None:
         made = self.make()
         length = len(made)
         assert list(made) == made.indices(0, length).tolist()
@@ -101,7 +98,7 @@ class SamplerSuite(ComponentSuite):
         made.reset()
         assert made.sample(3) == made.indices(0, min(3, length)).tolist()
 
-    def test_from_the_state_at_every_position_the_same_remainder_comes(self) -> None:
+    def test_a_saved_state_at_any_position_resumes_exactly(self) -> None:
         made = self.make()
         length = len(made)
         whole = made.indices(0, length).tolist()
@@ -127,8 +124,8 @@ class SamplerSuite(ComponentSuite):
         run_state_machine_as_test(machine, settings=chosen)
 
     @pytest.mark.parametrize("hosts", [2, 3])
-    def test_hosts_take_equal_steps_and_together_the_whole_batch(self, hosts: int) -> None:
-        """Each host has a sampler of its own, and takes its rows of every batch."""
+    def test_hosts_take_equal_steps_and_together_whole_batches(self, hosts: int) -> None:
+        """Each host has its own sampler, and takes its rows of every batch."""
         size = 2 * hosts
 
         def steps() -> list[Any]:
@@ -159,7 +156,7 @@ class SamplerSuite(ComponentSuite):
                 made.set_state(wrong)
         assert made.get_state() == before
 
-    def test_a_clone_goes_its_own_way_from_the_same_place(self) -> None:
+    def test_a_clone_continues_independently_from_the_same_position(self) -> None:
         made = self.make()
         made.sample(2)
         twin = made.clone()

@@ -1,4 +1,4 @@
-"""Make a new plugin from the template that comes with this package."""
+"""Write a new plugin from the template of this package."""
 
 import keyword
 import re
@@ -8,11 +8,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from feedrace.errors import ConfigError, NotInstalledError, Problem, pip_line
-from feedrace.registry.component import CODE
-from feedrace.registry.discovery import BUILTIN, FIRST_PARTY
+from feedrace.plugin import ConfigError, Problem, pip_line, registry
 
-# Names of the template's own files, and words that a class of this name could not have.
+# Names of the template's own files, and names that a class could not have.
 _RESERVED = {"config", "plugin", "none", "true", "false", "jax", "flax", "numpy"}
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
@@ -21,25 +19,23 @@ def make(name: str, kind: str, folder: Path) -> dict[str, Any]:
     """Write the project `name`, a dist with one component of `kind`, into a new folder.
 
     Returns its `folder`, its `files`, its `component` and the `next` command to run. Raises
-    `ConfigError` for a name that cannot be used and a folder with something in it;
-    `NotInstalledError` where copier is missing.
+    `ConfigError` for a name that cannot be used and for a folder that is not empty.
     """
+    import copier
+
     component = name.removeprefix("feedrace-")
     module = name.replace("-", "_")
     if not _NAME.fullmatch(name) or not component:
         raise ConfigError([Problem("NAME", f"{name!r} is not kebab-case, such as 'my-{kind}'")])
-    taken = {BUILTIN, CODE, *FIRST_PARTY, "feedrace"}
+    discovery = registry.discovery
+    taken = {discovery.BUILTIN, discovery.CODE, *discovery.FIRST_PARTY, "feedrace"}
     reserved = keyword.iskeyword(component) or component in _RESERVED
     if component in taken or reserved or module in sys.stdlib_module_names:
-        raise ConfigError([Problem("NAME", f"{name!r} is taken; choose another, as 'my-{name}'")])
+        message = f"{name!r} is taken; choose another name, such as 'my-{name}'"
+        raise ConfigError([Problem("NAME", message)])
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        said = f"{folder} has something in it; remove it, or give --into another folder"
-        raise ConfigError([Problem("NAME", said)])
-    try:
-        import copier
-    except ImportError as error:
-        said = "a new plugin is written with copier, which is not installed"
-        raise NotInstalledError(said, mend=pip_line("install", "feedrace[scaffold]")) from error
+        message = f"{folder} is not empty; remove it, or choose another folder with --into"
+        raise ConfigError([Problem("NAME", message)])
     data = {
         "name": name,
         "kind": kind,
@@ -49,12 +45,12 @@ def make(name: str, kind: str, folder: Path) -> dict[str, Any]:
         "class_name": "".join(part.capitalize() for part in component.split("-")),
         "feedrace_version": version("feedrace"),
     }
-    template = resources.files("feedrace") / "template"
+    template = resources.files("feedrace_testing") / "template"
     copier.run_copy(str(template), folder, data=data, defaults=True, quiet=True)
-    where = folder if folder.is_absolute() else f"./{folder}"
+    path = folder if folder.is_absolute() else f"./{folder}"
     return {
         "folder": str(folder),
         "files": sorted(str(path) for path in folder.rglob("*") if path.is_file()),
         "component": component,
-        "next": pip_line("install", "-e", f"{where}[test]"),
+        "next": pip_line("install", "-e", f"{path}[test]"),
     }

@@ -8,17 +8,16 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from feedrace import registry
-from feedrace.errors import StateError
-from feedrace.plan.steps import TRAIN, StreamPlan, plan_stream
+from feedrace.plugin import TRAIN, StateError, Step, StreamPlan, plan_stream, protocols, registry
 from feedrace_testing.component import ComponentSuite
 
 
 class SchedulerSuite(ComponentSuite):
     """The tests of a scheduler.
 
-    num_records, batch_size: of the train stream, which the built-in sequential sampler orders, in
-        passes of `num_epochs`; each callback has a stream of `callback_records` records.
+    num_records, num_epochs, batch_size: of the train stream, in the order of the built-in
+        sequential sampler.
+    callback_records: records of each callback's stream.
     """
 
     kind = "scheduler"
@@ -28,8 +27,9 @@ class SchedulerSuite(ComponentSuite):
     callback_records: ClassVar[int] = 5
 
     def plans(self, made: Any) -> Mapping[str, StreamPlan]:
-        """Return the plans of the streams that the scheduler runs."""
-        names = [callback.stream for callback in getattr(made, "callbacks", ())]
+        """Return the plans of all streams that the scheduler runs."""
+        several = protocols.provides(made, protocols.MultiStream)
+        names = [callback.stream for callback in made.callbacks] if several else []
         return {
             TRAIN: _plan(TRAIN, self.num_records, self.num_epochs, self.batch_size),
             **{name: _plan(name, self.callback_records, 1, 2) for name in names},
@@ -45,17 +45,17 @@ class SchedulerSuite(ComponentSuite):
 
     @staticmethod
     def observe(made: Any, material: Any) -> Any:
-        return [_told(step) for step in itertools.islice(made.steps({"pass": 0}, material), 40)]
+        return [_values(step) for step in itertools.islice(made.steps({"pass": 0}, material), 40)]
 
-    def run(self, state: Mapping[str, int]) -> list[Any]:
-        """Return the steps that are left of a pass, as comparable values."""
+    def run(self, state: Mapping[str, int]) -> list[tuple[Any, ...]]:
+        """Return the remaining steps of a pass, as values that can be compared."""
         made = self.make()
-        return [_told(step) for step in made.steps(state, self.plans(made))]
+        return [_values(step) for step in made.steps(state, self.plans(made))]
 
-    def test_from_the_state_after_every_step_the_same_remainder_comes(self) -> None:
+    def test_the_state_after_any_step_resumes_exactly(self) -> None:
         made = self.make()
         steps = list(made.steps(self.start, self.plans(made)))
-        whole = [_told(step) for step in steps]
+        whole = [_values(step) for step in steps]
         assert whole
         for number, step in enumerate(steps, 1):
             state = json.loads(json.dumps(step.after))
@@ -63,10 +63,10 @@ class SchedulerSuite(ComponentSuite):
             assert "pass" in state
             assert self.run(state) == whole[number:]
 
-    def test_a_pass_has_the_steps_it_says(self) -> None:
+    def test_a_pass_has_as_many_steps_as_it_promises(self) -> None:
         made = self.make()
-        if not hasattr(made, "steps_per_pass"):
-            pytest.skip("it does not say how many steps a pass has")
+        if not protocols.provides(made, protocols.Counted):
+            pytest.skip("does not know how many steps a pass has")
         assert made.steps_per_pass(self.plans(made)) == len(self.run(self.start))
 
     def test_the_next_pass_begins_where_this_one_ends(self) -> None:
@@ -74,7 +74,7 @@ class SchedulerSuite(ComponentSuite):
         trained = [step for step in first + second if step[0] == TRAIN]
         assert [step[2] for step in trained] == list(range(1, len(trained) + 1))
 
-    def test_the_train_steps_are_those_of_its_plan_and_of_no_other_records(self) -> None:
+    def test_the_train_steps_serve_the_records_of_their_plan(self) -> None:
         made = self.make()
         plan = self.plans(made)[TRAIN]
         steps = [step for step in made.steps(self.start, self.plans(made)) if step.stream == TRAIN]
@@ -84,8 +84,7 @@ class SchedulerSuite(ComponentSuite):
             assert np.array_equal(step.indices, indices)
 
     def test_callbacks_run_whole(self) -> None:
-        if not self.can("callbacks"):
-            pytest.skip("it does not promise callbacks")
+        self.require("callbacks")
         made = self.make()
         plans = self.plans(made)
         assert len(plans) > 1, "give a config with a callback"
@@ -99,7 +98,7 @@ class SchedulerSuite(ComponentSuite):
     def test_every_host_makes_the_same_steps(self) -> None:
         assert self.run(self.start) == self.run(self.start)
 
-    def test_states_that_no_step_leads_to_are_refused(self) -> None:
+    def test_states_that_no_step_reaches_are_refused(self) -> None:
         made = self.make()
         far = 10**6
         for wrong in ({"pass": 0, "update": far}, {"pass": 0, "no_such_counter": 1}):
@@ -112,8 +111,8 @@ def _plan(name: str, records: int, epochs: int, batch_size: int) -> StreamPlan:
     return plan_stream(name, sampler, batch_size=batch_size, drop_remainder=False)
 
 
-def _told(step: Any) -> tuple[Any, ...]:
-    """Return what a step says, in values that compare."""
+def _values(step: Step) -> tuple[Any, ...]:
+    """Return all that a step holds, as values that can be compared."""
     return (
         step.stream, step.epoch, step.update, step.sample, tuple(step.indices.tolist()),
         step.start, step.first, step.last, tuple(sorted(step.after.items())),

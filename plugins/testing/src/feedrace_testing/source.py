@@ -11,17 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedrace import protocols
-from feedrace.errors import ConfigError, DataError, StateError
-from feedrace.host import specs
-from feedrace_testing.component import ComponentSuite, fits, same_values, tree_structure
+from feedrace.plugin import ConfigError, DataError, StateError, protocols, specs
+from feedrace_testing.component import ComponentSuite
+from feedrace_testing.trees import fits, rows, same_values
 
 
 class SourceSuite(ComponentSuite):
-    """The tests of a source that gives records by number, built on `SourceModule`.
+    """The tests of a source that is built on `SourceModule`.
 
-    Of its capabilities, "on-device" adds that `get_batch_at` can be traced by JAX. Fields whose
-    shape differs from record to record have None in their spec.
+    Of its capabilities, "on-device" adds that JAX can trace `get_batch_at`. The spec of a field
+    whose shape varies from record to record has None in its shape.
     """
 
     kind = "source"
@@ -33,17 +32,17 @@ class SourceSuite(ComponentSuite):
     def observe(made: Any, material: Any) -> Any:
         return _plain(made.fetch(np.arange(min(len(made), 5))))
 
-    def test_it_has_records_and_says_how_many(self) -> None:
+    def test_it_has_records_and_knows_how_many(self) -> None:
         made = self.make()
         assert len(made) >= 1
         assert made.length == len(made)
 
-    def test_what_arrives_is_what_its_spec_says(self) -> None:
+    def test_what_arrives_meets_its_spec(self) -> None:
         made = self.make()
         spec = made.element_spec()
         for numbers in ([0], [len(made) - 1, 0]):
             records = made.fetch(np.array(numbers))
-            assert tree_structure(records) == tree_structure(spec)
+            assert jax.tree.structure(records) == jax.tree.structure(spec)
             arrived = specs.arrive(records)
             pairs = zip(jax.tree.leaves(arrived), jax.tree.leaves(spec), strict=True)
             for leaf, wanted in pairs:
@@ -54,7 +53,7 @@ class SourceSuite(ComponentSuite):
                 else:  # records of different shapes
                     assert all(fits(row.shape, wanted.shape) for row in leaf)
 
-    def test_records_are_given_in_the_order_asked_for_also_twice(self) -> None:
+    def test_records_come_in_the_order_asked_for_even_twice(self) -> None:
         made = self.make()
         singles = [made.fetch(np.array([i])) for i in range(min(len(made), 8))]
 
@@ -63,12 +62,12 @@ class SourceSuite(ComponentSuite):
         def check(numbers: list[int]) -> None:
             together = _plain(made.fetch(np.array(numbers)))
             for row, number in enumerate(numbers):
-                one = jax.tree.map(lambda leaf, row=row: leaf[row : row + 1], together)
+                one = rows(together, slice(row, row + 1))
                 assert same_values(one, _plain(singles[number]))
 
         check()
 
-    def test_numbers_that_are_no_records_are_refused(self) -> None:
+    def test_numbers_out_of_range_are_refused(self) -> None:
         made = self.make()
         for wrong in (-1, len(made)):
             with pytest.raises((DataError, IndexError)):
@@ -84,7 +83,7 @@ class SourceSuite(ComponentSuite):
             one = specs.arrive(made.fetch(np.array([number])))
             assert same_values(jax.tree.map(lambda x: x[0], one), element)
 
-    def test_from_the_state_at_every_position_the_same_remainder_comes(self) -> None:
+    def test_a_saved_state_at_any_position_resumes_exactly(self) -> None:
         made = self.make()
         count = min(len(made), 20)
         whole = list(itertools.islice(made, count))
@@ -116,9 +115,8 @@ class SourceSuite(ComponentSuite):
         with pytest.raises(ConfigError):
             made.get_batch(0)
 
-    def test_batches_can_be_had_inside_jit(self) -> None:
-        if not self.can("on-device"):
-            pytest.skip("it does not promise on-device")
+    def test_batches_can_be_gathered_inside_jit(self) -> None:
+        self.require("on-device")
         made = self.make()
         made.set_random_order(False)
         _ = made.fetch(np.array([0]))
@@ -130,5 +128,5 @@ class SourceSuite(ComponentSuite):
 
 
 def _plain(records: Any) -> Any:
-    """Return records as numpy arrays, which compare and pickle."""
+    """Return records as numpy arrays, which can be compared and pickled."""
     return jax.tree.map(np.asarray, records)

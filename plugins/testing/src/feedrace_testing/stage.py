@@ -9,41 +9,42 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedrace.errors import FeedraceError
-from feedrace.host.specs import VALID_MASK
-from feedrace_testing.component import ComponentSuite, same_values, tree_structure
+from feedrace.plugin import VALID_MASK, FeedraceError
+from feedrace_testing.component import ComponentSuite
 from feedrace_testing.strategies import batches
+from feedrace_testing.trees import close_values, rows, same_values
+
+_SIZE = 5
 
 
 class StageSuite(ComponentSuite):
-    """The tests of a stage, which treats each record by itself.
+    """The tests of a stage that treats each record by itself.
 
-    fields: name to (shape of one record, dtype) of what a batch needs to hold for it.
+    fields: name to (shape of one record, dtype) of the fields that a batch needs for it.
 
-    Of its capabilities, "stochastic" says that it is called with one PRNG key a record, too.
+    Of its capabilities, "stochastic" means that it is also called with one PRNG key per record.
     """
 
     kind = "stage"
     fields: ClassVar[Mapping[str, tuple[tuple[int, ...], str]]] = {"x": ((2, 3), "float32")}
 
     def material(self) -> Any:
-        size = 5
         batch: dict[str, Any] = {
-            name: np.arange(size * int(np.prod(shape))).reshape(size, *shape).astype(dtype)
+            name: np.arange(_SIZE * int(np.prod(shape))).reshape(_SIZE, *shape).astype(dtype)
             for name, (shape, dtype) in self.fields.items()
         }
-        return {**batch, VALID_MASK: np.arange(size) < 4}
+        return {**batch, VALID_MASK: np.arange(_SIZE) < _SIZE - 1}
 
     @staticmethod
     def observe(made: Any, material: Any) -> Any:
         return jax.tree.map(np.asarray, apply(made, material))
 
     def batches(self) -> st.SearchStrategy[dict[str, Any]]:
-        """Return a strategy for batches; override it where a stage takes only some."""
+        """Return a strategy for batches; override it if a stage takes only some."""
         return batches(dict(self.fields))
 
     def test_it_says_whether_it_is_stochastic(self) -> None:
-        assert bool(getattr(self.make(), "stochastic", False)) == self.can("stochastic")
+        assert _is_stochastic(self.make()) == self.can("stochastic")
 
     def test_a_batch_stays_a_batch(self) -> None:
         made = self.make()
@@ -61,34 +62,30 @@ class StageSuite(ComponentSuite):
 
         check()
 
-    def test_inside_jit_it_gives_the_same_and_its_shapes_are_known_beforehand(self) -> None:
+    def test_it_gives_the_same_inside_jit_with_shapes_known_beforehand(self) -> None:
         made, batch = self.make(), self.material()
         eager, traced = apply(made, batch), jax.jit(lambda b: apply(made, b))(batch)
-        assert tree_structure(eager) == tree_structure(traced)
+        assert jax.tree.structure(eager) == jax.tree.structure(traced)
+        assert close_values(eager, traced)
         known = jax.eval_shape(lambda b: apply(made, b), batch)
-        for one, two, spec in zip(*map(jax.tree.leaves, (eager, traced, known)), strict=True):
-            np.testing.assert_allclose(
-                np.asarray(one, np.float64), np.asarray(two, np.float64), rtol=1e-5, atol=1e-6
-            )
-            assert (np.shape(two), np.asarray(two).dtype) == (spec.shape, spec.dtype)
+        for leaf, spec in zip(jax.tree.leaves(traced), jax.tree.leaves(known), strict=True):
+            assert (leaf.shape, leaf.dtype) == (spec.shape, spec.dtype)
 
-    def test_a_record_fares_alike_whatever_stands_beside_it(self) -> None:
+    def test_a_record_is_treated_alike_in_any_batch(self) -> None:
         made, batch = self.make(), self.material()
-        keys = _keys(len(batch[VALID_MASK]))
-        whole = jax.tree.map(np.asarray, apply(made, batch, keys))
-        for rows in (slice(0, 2), slice(2, 5)):
-            part = apply(made, jax.tree.map(lambda x, rows=rows: x[rows], batch), keys[rows])
-            mine = jax.tree.map(lambda x, rows=rows: x[rows], whole)
-            for one, two in zip(*map(jax.tree.leaves, (part, mine)), strict=True):
-                np.testing.assert_allclose(np.asarray(one), two, rtol=1e-5, atol=1e-6)
+        keys = _keys(_SIZE)
+        whole = apply(made, batch, keys)
+        for chosen in (slice(0, 2), slice(2, _SIZE)):
+            assert close_values(
+                apply(made, rows(batch, chosen), keys[chosen]), rows(whole, chosen)
+            )
 
     def test_keys_alone_choose_what_a_stochastic_stage_does(self) -> None:
-        if not self.can("stochastic"):
-            pytest.skip("it does not promise to be stochastic")
+        self.require("stochastic")
         made, batch = self.make(), self.material()
-        first = apply(made, batch, _keys(5))
-        assert same_values(apply(made, batch, _keys(5)), first)
-        others = [apply(made, batch, _keys(5, seed)) for seed in range(1, 20)]
+        first = apply(made, batch, _keys(_SIZE))
+        assert same_values(apply(made, batch, _keys(_SIZE)), first)
+        others = [apply(made, batch, _keys(_SIZE, seed)) for seed in range(1, 20)]
         assert not all(same_values(other, first) for other in others)
 
     def test_a_batch_without_its_fields_is_refused(self) -> None:
@@ -97,13 +94,17 @@ class StageSuite(ComponentSuite):
             apply(self.make(), without)
 
 
-def apply(made: Any, batch: dict[str, Any], keys: Any = None) -> Any:
-    """Return the batch after the stage, which is given keys where it is stochastic."""
+def apply(made: Any, batch: dict[str, Any], keys: jax.Array | None = None) -> Any:
+    """Return the batch after a stage, which gets keys if it is stochastic."""
     batch = jax.tree.map(jax.numpy.asarray, batch)
-    if not getattr(made, "stochastic", False):
+    if not _is_stochastic(made):
         return made(batch)
     return made(batch, _keys(len(batch[VALID_MASK])) if keys is None else keys)
 
 
-def _keys(count: int, seed: int = 0) -> Any:
+def _is_stochastic(made: Any) -> bool:
+    return bool(getattr(made, "stochastic", False))
+
+
+def _keys(count: int, seed: int = 0) -> jax.Array:
     return jax.random.split(jax.random.key(seed), count)

@@ -1,11 +1,11 @@
-"""Hypothesis strategies: stretches of positions, elements and batches."""
+"""Hypothesis strategies for slices of positions, elements and batches."""
 
 from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
 
-from feedrace.host.specs import VALID_MASK
+from feedrace.plugin import VALID_MASK
 
 _DTYPES = ("float32", "int32", "uint8", "bool")
 
@@ -20,31 +20,29 @@ def spans(end: int, *, parts: int = 2) -> st.SearchStrategy[list[int]]:
 def elements(
     draw: st.DrawFn, *, min_size: int = 1, max_size: int = 12, host: bool = True
 ) -> list[dict[str, Any]]:
-    """Draw a list of elements alike in structure, shapes and dtypes.
+    """Draw a list of elements with equal structure, shapes and dtypes.
 
-    Each has an int32 field `id`, its number in the list, an array `x`, and with `host`, sometimes,
-    a string `name`.
+    Each has an int32 field `id`, its index in the list, and an array `x`; if `host` is true, some
+    lists also have a string field `name`.
     """
     count = draw(st.integers(min_size, max_size))
     shape = tuple(draw(st.lists(st.integers(1, 3), max_size=2)))
     dtype = draw(st.sampled_from(_DTYPES))
     named = host and draw(st.booleans())
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    made = []
+    drawn = []
     for number in range(count):
-        element: dict[str, Any] = {
-            "id": np.int32(number),
-            "x": np.asarray(rng.integers(0, 2, shape)).astype(dtype),
-        }
-        made.append({**element, "name": f"n{number}"} if named else element)
-    return made
+        x = np.asarray(rng.integers(0, 2, shape)).astype(dtype)
+        element: dict[str, Any] = {"id": np.int32(number), "x": x}
+        drawn.append({**element, "name": f"n{number}"} if named else element)
+    return drawn
 
 
 @st.composite
 def batches(
     draw: st.DrawFn, fields: dict[str, tuple[tuple[int, ...], str]], *, max_size: int = 8
 ) -> dict[str, Any]:
-    """Draw a batch with a `valid_mask` that ends in padding, as pipelines make them.
+    """Draw a batch as pipelines make it: padded with zeros at its end, with a `valid_mask`.
 
     fields: name to (shape of one record, dtype).
     """

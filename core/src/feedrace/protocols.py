@@ -190,7 +190,7 @@ class Skipping(Protocol):
 class Timed(Protocol):
     """A source that measures how long it decodes.
 
-    decode_seconds: seconds of `fetch` spent on decoding so far; threads at work together count once.
+    decode_seconds: seconds spent on decoding so far; threads at work together count once.
     """
 
     decode_seconds: float
@@ -240,7 +240,7 @@ class EpochListener(Protocol):
     """A sampler that wants to know when an epoch was handed out whole."""
 
     def epoch_completed(self, epoch: int) -> None:
-        """Called in the thread of the loop, when it asks for the batch after the epoch's last."""
+        """Take note; called from the loop's thread when it asks for the next batch."""
 
 
 # Optional, for batchers

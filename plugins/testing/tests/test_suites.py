@@ -18,9 +18,10 @@ from feedrace.plugin import (
     SamplerConfig,
     SamplerModule,
     StructuralConfig,
+    check_batch_size,
     integer,
+    pad_batch,
     registry,
-    specs,
 )
 from feedrace_testing import (
     BatcherSuite,
@@ -211,10 +212,10 @@ def test_a_declaration_that_is_heavy_or_lacks_a_summary_is_found(temporary_plugi
 def test_a_batcher_that_loses_records_or_its_mask_is_found():
     class Loses(BatcherModule):
         def process(self, elements, *, batch_size, drop_remainder=False):
-            specs.check_batch_size(batch_size)
+            check_batch_size(batch_size)
             rows = list(elements)[:batch_size]
             stacked = {key: np.stack([np.asarray(r[key]) for r in rows]) for key in rows[0]}
-            return [specs.pad_batch(stacked, batch_size=batch_size)]
+            return [pad_batch(stacked, batch_size=batch_size)]
 
     class Suite(BatcherSuite):
         component = "mine"

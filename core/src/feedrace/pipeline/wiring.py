@@ -6,14 +6,13 @@ from typing import Any
 
 from flax import nnx
 
-from feedrace import registry
+from feedrace import protocols, registry
 from feedrace.builtin.single import SingleScheduler
 from feedrace.device.placement import Placement
 from feedrace.device.stages import Stages, is_stochastic
 from feedrace.errors import ConfigError, DataError, Problem
 from feedrace.pipeline.stream import Stream, is_windowed, own_order
 from feedrace.plan.steps import TRAIN, plan_stream
-from feedrace import protocols
 
 
 class Problems(list[Problem]):

@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 
+from feedrace import protocols
 from feedrace.config.fields import structure, unstructure
 from feedrace.errors import (
     BrokenPluginError,
@@ -19,7 +20,6 @@ from feedrace.errors import (
     UnknownComponentError,
     in_words,
 )
-from feedrace import protocols
 from feedrace.registry.catalog import (
     adopt,
     available,
@@ -167,7 +167,8 @@ def instantiate(use: Any, *, num_records: int | None = None, rngs: Any = None) -
     wrong = protocols.check(component.kind, made)
     if wrong:
         raise BrokenPluginError(
-            f"{component.origin}: its target made {made!r}, which is no {component.kind}; it {wrong}"
+            f"{component.origin}: its target made {made!r}, which is not a "
+            f"{component.kind}: it {wrong}"
         )
     with contextlib.suppress(TypeError):  # not every object can be referred to weakly
         weakref.finalize(made, _made_by.pop, id(made), None)

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedrace.plugin import VALID_MASK, ConfigError, DataError, protocols, specs
+from feedrace.plugin import (
+    VALID_MASK,
+    ConfigError,
+    DataError,
+    arrive,
+    arriving_dtype,
+    protocols,
+)
 from feedrace_testing.component import ComponentSuite
 from feedrace_testing.strategies import elements
 from feedrace_testing.trees import fits, same_values
@@ -51,7 +58,7 @@ class BatcherSuite(ComponentSuite):
             for batch in made.process(drawn, batch_size=size):
                 assert np.asarray(batch[VALID_MASK]).dtype == bool
                 assert np.any(batch[VALID_MASK])
-                arrived = specs.arrive(batch)
+                arrived = arrive(batch)
                 known = self.batch_specs(made, _spec_of(drawn[0]), size)
                 assert any(_meets(arrived, spec) for spec in known)
 
@@ -109,6 +116,6 @@ def _meets(batch: dict[str, Any], spec: dict[str, Any]) -> bool:
 def _spec_of(element: dict[str, Any]) -> Any:
     def leaf(value: Any) -> jax.ShapeDtypeStruct:
         dtype = np.dtype(object) if isinstance(value, str | bytes) else np.asarray(value).dtype
-        return jax.ShapeDtypeStruct(np.shape(value), specs.arriving_dtype(dtype))
+        return jax.ShapeDtypeStruct(np.shape(value), arriving_dtype(dtype))
 
     return jax.tree.map(leaf, element)

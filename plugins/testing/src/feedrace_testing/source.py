@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedrace.plugin import ConfigError, DataError, StateError, protocols, specs
+from feedrace.plugin import ConfigError, DataError, StateError, arrive, protocols
 from feedrace_testing.component import ComponentSuite
 from feedrace_testing.trees import fits, rows, same_values
 
@@ -43,7 +43,7 @@ class SourceSuite(ComponentSuite):
         for numbers in ([0], [len(made) - 1, 0]):
             records = made.fetch(np.array(numbers))
             assert jax.tree.structure(records) == jax.tree.structure(spec)
-            arrived = specs.arrive(records)
+            arrived = arrive(records)
             pairs = zip(jax.tree.leaves(arrived), jax.tree.leaves(spec), strict=True)
             for leaf, wanted in pairs:
                 assert len(leaf) == len(numbers)
@@ -80,7 +80,7 @@ class SourceSuite(ComponentSuite):
             assert sorted(order.tolist()) == list(range(len(made)))
         first = made.indices(0, len(made))
         for element, number in zip(made, first[:64], strict=False):
-            one = specs.arrive(made.fetch(np.array([number])))
+            one = arrive(made.fetch(np.array([number])))
             assert same_values(jax.tree.map(lambda x: x[0], one), element)
 
     def test_a_saved_state_at_any_position_resumes_exactly(self) -> None:
@@ -123,7 +123,7 @@ class SourceSuite(ComponentSuite):
         size = min(3, len(made))
         traced = jax.jit(lambda start: made.get_batch_at(start, size))(jnp.int32(len(made) - 1))
         numbers = (np.arange(size) + len(made) - 1) % len(made)
-        eager = specs.arrive(made.fetch(numbers))
+        eager = arrive(made.fetch(numbers))
         assert same_values(traced, {name: eager[name] for name in traced})
 
 

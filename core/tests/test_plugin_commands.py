@@ -111,9 +111,7 @@ def test_why_gives_the_cure_of_what_is_not_there(monkeypatch, site):
     assert "no stage is called 'memory'; it is a source" in other
 
 
-@pytest.mark.parametrize(
-    "command", [["list"], ["show", "memory"], ["why", "memory"]]
-)
+@pytest.mark.parametrize("command", [["list"], ["show", "memory"], ["why", "memory"]])
 def test_recovery_commands_work_beside_broken_plugins(site, tmp_path, command):
     site("bad", "raise OSError('no such library')")
     (tmp_path / "wreck-1.dist-info").mkdir()

@@ -195,7 +195,8 @@ def test_a_registered_class_that_no_other_process_can_import_is_found(monkeypatc
 def test_a_declaration_that_is_heavy_or_lacks_a_summary_is_found(temporary_plugin):
     temporary_plugin(
         "heavy",
-        "import numpy\nfrom feedrace.plugin import Component, hookimpl\nFEEDRACE_API = 1\n@hookimpl\n"
+        "import numpy\nfrom feedrace.plugin import Component, hookimpl\nFEEDRACE_API = 1\n"
+        "@hookimpl\n"
         "def feedrace_components():\n"
         "    yield Component(kind='stage', name='heavy', target='{module}:print')\n",
     )

@@ -204,8 +204,9 @@ def _target_faults(component: Component) -> Iterator[_Fault]:
         wanted = protocols.members(protocols.KINDS[component.kind])
         lacking = ", ".join(name for name in wanted if name not in defined)
         if lacking:
-            yield f"{target.__qualname__} is not a {component.kind}: lacks {lacking}", (
-                f"define {lacking}"
+            yield (
+                f"{target.__qualname__} is not a {component.kind}: lacks {lacking}",
+                (f"define {lacking}"),
             )
     message = _call_fault(target, component)
     if message:

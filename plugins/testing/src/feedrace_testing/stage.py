@@ -76,9 +76,7 @@ class StageSuite(ComponentSuite):
         keys = _keys(_SIZE)
         whole = apply(made, batch, keys)
         for chosen in (slice(0, 2), slice(2, _SIZE)):
-            assert close_values(
-                apply(made, rows(batch, chosen), keys[chosen]), rows(whole, chosen)
-            )
+            assert close_values(apply(made, rows(batch, chosen), keys[chosen]), rows(whole, chosen))
 
     def test_keys_alone_choose_what_a_stochastic_stage_does(self) -> None:
         self.require("stochastic")

@@ -46,7 +46,7 @@ def install(project):
 def test_a_new_plugin_of_each_kind_passes_its_own_tests(here):
     for kind in KINDS:
         assert call(f"my-{kind}", "--kind", kind).exit_code == 0
-    path = os.pathsep.join(install(here / f"my-{kind}") for kind in KINDS)
+    path = os.pathsep.join([*(install(here / f"my-{kind}") for kind in KINDS), *sys.path])
     tests = [f"my-{kind}/tests" for kind in KINDS]
     done = subprocess.run([sys.executable, "-m", "pytest", "-q", "--import-mode=importlib", *tests],
                           env={**os.environ, "PYTHONPATH": path}, capture_output=True,

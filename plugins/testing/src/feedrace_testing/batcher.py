@@ -18,7 +18,7 @@ from feedrace.plugin import (
 )
 from feedrace_testing.component import ComponentSuite
 from feedrace_testing.strategies import elements
-from feedrace_testing.trees import fits, same_values
+from feedrace_testing.trees import fits, same_structure, same_values
 
 
 class BatcherSuite(ComponentSuite):
@@ -107,7 +107,7 @@ class BatcherSuite(ComponentSuite):
 
 def _meets(batch: dict[str, Any], spec: dict[str, Any]) -> bool:
     """Return whether a batch has the structure, shapes and dtypes of a spec."""
-    if jax.tree.structure(batch) != jax.tree.structure(spec):
+    if not same_structure(batch, spec):
         return False
     pairs = zip(jax.tree.leaves(batch), jax.tree.leaves(spec), strict=True)
     return all(a.dtype == b.dtype and fits(a.shape, b.shape) for a, b in pairs)

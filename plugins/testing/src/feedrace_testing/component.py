@@ -64,7 +64,7 @@ class ComponentSuite:
         if not self.can(capability):
             pytest.skip(f"does not promise {capability}")
 
-    def config_class(self) -> type | None:
+    def config_class(self) -> Any:
         """Return the config class, or None if the component takes no config."""
         return registry.config_class_of(self.declaration)
 
@@ -124,7 +124,7 @@ class ComponentSuite:
         with pytest.raises(ConfigError) as caught:
             self.make(no_such_field=1)
         assert [problem.path for problem in caught.value.problems] == ["no_such_field"]
-        cls: Any = self.config_class()
+        cls = self.config_class()
         if cls is None:
             return
         attrs.resolve_types(cls)

@@ -91,7 +91,7 @@ def _installing(dist: str, folder: str) -> str:
     return hint or f"check the name; installed plugins: {', '.join(known) or 'none'}"
 
 
-def _plugin_findings(entry: Any) -> Iterator[Health]:
+def _plugin_findings(entry: registry.installed.EntryPoint) -> Iterator[Health]:
     subject = f"plugin {entry.namespace}"
     found = registry.scan()
     if entry.namespace in found.disabled:

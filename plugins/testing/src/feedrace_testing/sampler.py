@@ -29,7 +29,7 @@ class SamplerSuite(ComponentSuite):
     num_records: ClassVar[int] = 23
 
     def make(self, **fields: Any) -> Any:
-        cls: Any = self.config_class()
+        cls = self.config_class()
         known = () if cls is None else [field.name for field in attrs.fields(cls)]
         if "num_records" in known and "num_records" not in self.config:
             fields = {"num_records": self.num_records, **fields}

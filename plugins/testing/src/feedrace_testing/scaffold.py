@@ -27,8 +27,8 @@ def make(name: str, kind: str, folder: Path) -> dict[str, Any]:
     module = name.replace("-", "_")
     if not _NAME.fullmatch(name) or not component:
         raise ConfigError([Problem("NAME", f"{name!r} is not kebab-case, such as 'my-{kind}'")])
-    discovery = registry.discovery
-    taken = {discovery.BUILTIN, discovery.CODE, *discovery.FIRST_PARTY, "feedrace"}
+    namespaces = {registry.component.CODE, registry.discovery.BUILTIN}
+    taken = {"feedrace", *namespaces, *registry.discovery.FIRST_PARTY}
     reserved = keyword.iskeyword(component) or component in _RESERVED
     if component in taken or reserved or module in sys.stdlib_module_names:
         message = f"{name!r} is taken; choose another name, such as 'my-{name}'"

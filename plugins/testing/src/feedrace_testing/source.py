@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from feedrace.plugin import ConfigError, DataError, StateError, arrive, protocols
 from feedrace_testing.component import ComponentSuite
-from feedrace_testing.trees import fits, rows, same_values
+from feedrace_testing.trees import fits, rows, same_structure, same_values
 
 
 class SourceSuite(ComponentSuite):
@@ -42,7 +42,7 @@ class SourceSuite(ComponentSuite):
         spec = made.element_spec()
         for numbers in ([0], [len(made) - 1, 0]):
             records = made.fetch(np.array(numbers))
-            assert jax.tree.structure(records) == jax.tree.structure(spec)
+            assert same_structure(records, spec)
             arrived = arrive(records)
             pairs = zip(jax.tree.leaves(arrived), jax.tree.leaves(spec), strict=True)
             for leaf, wanted in pairs:

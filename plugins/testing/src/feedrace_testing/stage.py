@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from feedrace.plugin import VALID_MASK, FeedraceError
 from feedrace_testing.component import ComponentSuite
 from feedrace_testing.strategies import batches
-from feedrace_testing.trees import close_values, rows, same_values
+from feedrace_testing.trees import close_values, rows, same_structure, same_values
 
 _SIZE = 5
 
@@ -65,7 +65,7 @@ class StageSuite(ComponentSuite):
     def test_it_gives_the_same_inside_jit_with_shapes_known_beforehand(self) -> None:
         made, batch = self.make(), self.material()
         eager, traced = apply(made, batch), jax.jit(lambda b: apply(made, b))(batch)
-        assert jax.tree.structure(eager) == jax.tree.structure(traced)
+        assert same_structure(eager, traced)
         assert close_values(eager, traced)
         known = jax.eval_shape(lambda b: apply(made, b), batch)
         for leaf, spec in zip(jax.tree.leaves(traced), jax.tree.leaves(known), strict=True):

@@ -6,9 +6,14 @@ import jax
 import numpy as np
 
 
+def same_structure(one: Any, two: Any) -> bool:
+    """Return whether two trees have the same structure."""
+    return bool(jax.tree.structure(one) == jax.tree.structure(two))  # type: ignore[operator]
+
+
 def same_values(one: Any, two: Any) -> bool:
     """Return whether two trees have the same structure and equal leaves."""
-    if jax.tree.structure(one) != jax.tree.structure(two):
+    if not same_structure(one, two):
         return False
     pairs = zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True)
     return all(np.array_equal(a, b) for a, b in pairs)

@@ -149,6 +149,11 @@ def test_a_command_for_authors_names_the_dist_that_brings_it(monkeypatch, site, 
     assert f"`plugins {command}` comes with feedrace-testing" in missing.output
     assert "not installed" in missing.output
     assert "pip install 'feedrace[testing]'" in missing.output
+    as_json = call(command, "mine", "--kind", "stage", "--json")
+    assert as_json.exit_code == 1
+    assert json.loads(as_json.stdout)["error"] == "NotInstalledError"
+    assert "pip install 'feedrace[testing]'" in json.loads(as_json.stdout)["mend"]
+    assert "not installed" in call(command, "--help").output
     assert command not in call("--help").output.partition("Commands:")[2].split()
 
 
@@ -160,7 +165,7 @@ def test_a_command_for_authors_says_why_its_dist_is_left_out(monkeypatch, site, 
     assert "no such library" in call("new", "mine").output
     monkeypatch.setenv("FEEDRACE_PLUGINS_DISABLE", "testing")
     registry.refresh()
-    assert "FEEDRACE_PLUGINS_DISABLE switches off" in call("new", "mine").output
+    assert "switched off by FEEDRACE_PLUGINS" in call("new", "mine").output
 
 
 ADDED = """

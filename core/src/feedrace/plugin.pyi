@@ -27,13 +27,13 @@ from feedrace.config.fields import (
 
 # Base classes
 from feedrace.builtin.memory import ArraySource as ArraySource
-from feedrace.modules.module import (
-    BatcherModule as BatcherModule,
-    IdentityDict as IdentityDict,
-    Module as Module,
-    StructuralModule as StructuralModule,
+from feedrace.modules.batcher import BatcherModule as BatcherModule
+from feedrace.modules.cache import IdentityDict as IdentityDict
+from feedrace.modules.module import Module as Module, StructuralModule as StructuralModule
+from feedrace.modules.sampler import (
+    OrderedSamplerModule as OrderedSamplerModule,
+    SamplerModule as SamplerModule,
 )
-from feedrace.modules.sampler import SamplerModule as SamplerModule
 from feedrace.modules.source import SourceModule as SourceModule
 
 # Errors
@@ -51,11 +51,10 @@ from feedrace.errors import (
 )
 
 # Orders and steps
-from feedrace.plan.order import epoch_indices as epoch_indices, traced_indices as traced_indices
-from feedrace.plan.shuffle import (
+from feedrace.plan.order import (
+    Order as Order,
     epoch_spans as epoch_spans,
     permute as permute,
-    position_of as position_of,
     round_keys as round_keys,
 )
 from feedrace.plan.steps import (

@@ -86,9 +86,9 @@ def _installing(dist: str, folder: str) -> str:
     if extra in registry.discovery.FIRST_PARTY:
         return pip_line("install", f"feedrace[{extra}]")
     entries = registry.installed.installed().entries
-    known = sorted({e.dist for e in entries} | {e.namespace for e in entries})
-    hint = did_you_mean(dist, known).removeprefix("; ")
-    return hint or f"check the name; installed plugins: {', '.join(known) or 'none'}"
+    dists = sorted({e.dist for e in entries})
+    hint = did_you_mean(dist, [*dists, *(e.namespace for e in entries)]).removeprefix("; ")
+    return hint or f"check the name; installed plugins: {', '.join(dists) or 'none'}"
 
 
 def _plugin_findings(entry: registry.installed.EntryPoint) -> Iterator[Health]:

@@ -2,6 +2,7 @@
 
 # Declarations
 from feedrace.registry.component import (
+    KINDS as KINDS,
     Component as Component,
     Health as Health,
     hookimpl as hookimpl,
@@ -47,6 +48,7 @@ from feedrace.errors import (
     Problem as Problem,
     StateError as StateError,
     did_you_mean as did_you_mean,
+    install_line as install_line,
     pip_line as pip_line,
 )
 
@@ -98,4 +100,4 @@ from feedrace.cli.output import (
 
 # For tools that test, inspect or write plugins, as feedrace-testing does
 from feedrace import protocols as protocols, registry as registry
-from feedrace.registry import schema as schema
+from feedrace.registry import discovery as discovery, schema as schema

@@ -40,7 +40,9 @@ def fill(config: str, output: str | None, as_json: bool) -> None:
 
     TOML has no null: there, a field that is not set is a comment.
     """
-    from feedrace.pipeline.document import filled, read_config, write_text
+    from feedrace.config.files import write_text
+    from feedrace.pipeline.document import read_config
+    from feedrace.registry import filled
 
     quiet()
     suffix = ".json" if as_json else Path(output or config).suffix.lower()
@@ -57,10 +59,11 @@ def fill(config: str, output: str | None, as_json: bool) -> None:
 @errors_told
 def schema(output: str | None, as_json: bool) -> None:
     """Print one JSON Schema for configs, with the components that are installed."""
-    from feedrace.registry.schema import schema as make
+    from feedrace.pipeline.document import PipelineConfig
+    from feedrace.registry.schema import schema as schema_of
 
     quiet()
-    made: dict[str, Any] = make()
+    made: dict[str, Any] = schema_of(PipelineConfig)
     text = json.dumps(made, indent=None if as_json else 2) + "\n"
     if output is None:
         sys.stdout.write(text)

@@ -11,7 +11,7 @@ from feedrace.errors import (
     ComponentError,
     DisabledError,
     NotInstalledError,
-    pip_line,
+    install_line,
 )
 from feedrace.registry import catalog
 from feedrace.registry.component import KINDS
@@ -47,9 +47,9 @@ def _why_missing(message: str) -> ComponentError:
         return BrokenPluginError(f"{message} left out: {found.broken['testing']}")
     if "testing" in found.disabled:
         message += " switched off by FEEDRACE_PLUGINS or FEEDRACE_PLUGINS_DISABLE"
-        return DisabledError(message, mend="change the variable to use it")
+        return DisabledError(message, fix="change the variable to use it")
     return NotInstalledError(
-        f"{message} not installed", mend=pip_line("install", "feedrace[testing]")
+        f"{message} not installed", fix=install_line("testing")
     )
 
 

@@ -26,7 +26,7 @@ from feedrace.pipeline.document import PipelineConfig, parse_config, read_config
 from feedrace.plugin import StructuralConfig
 from feedrace.registry import filled
 from feedrace.registry.schema import schema
-from feedrace.testing import isolated_registry
+from feedrace_testing import isolated_registry
 
 __all__ = ["isolated_registry"]  # a fixture
 GOOD = """\

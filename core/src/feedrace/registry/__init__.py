@@ -8,6 +8,7 @@ from feedrace.registry.catalog import (
     register,
     registered,
     resolve,
+    scan,
     temporary,
     unregister,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "register",
     "registered",
     "resolve",
+    "scan",
     "shortest_reference",
     "temporary",
     "unregister",

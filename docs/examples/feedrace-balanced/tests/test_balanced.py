@@ -1,4 +1,4 @@
-"""What the balanced sampler promises, beside the suite that any sampler has to pass."""
+"""What the balanced sampler promises, besides passing the suite of all samplers."""
 
 import collections
 import json
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import feedrace
-from feedrace.testing import SamplerSuite
+from feedrace_testing import SamplerSuite
 
 LABELS = [0] * 20 + [1] * 5 + [2] * 2
 
@@ -75,7 +75,7 @@ def test_labels_come_from_the_source_of_a_pipeline():
         assert np.bincount(batch["label"])[[3, 5, 8]].tolist() == [10, 10, 10]
 
 
-def test_a_run_that_is_broken_off_goes_on_with_the_same_records():
+def test_an_interrupted_run_resumes_with_the_same_records():
     whole = [batch["x"].tolist() for batch in feedrace.build(config(num_epochs=2))]
     first = feedrace.build(config(num_epochs=2))
     batches = iter(first)
@@ -87,7 +87,7 @@ def test_a_run_that_is_broken_off_goes_on_with_the_same_records():
 
 
 @pytest.mark.parametrize(
-    ("fields", "path", "said"),
+    ("fields", "path", "message"),
     [
         ({"label": "lable"}, "sampler", "no field 'lable'; they have label, x"),
         ({"shares": {"3": 1, "4": 1}}, "sampler.shares.4", "no record has this label"),
@@ -99,23 +99,23 @@ def test_a_run_that_is_broken_off_goes_on_with_the_same_records():
         ({"epoch_size": 0}, "sampler.epoch_size", "0 is not an int of 1 or more"),
     ],
 )
-def test_what_is_wrong_is_told_at_its_path(fields, path, said):
+def test_a_mistake_is_reported_at_its_path(fields, path, message):
     with pytest.raises(feedrace.errors.ConfigError) as caught:
         feedrace.build(config(**fields))
     assert [problem.path for problem in caught.value.problems] == [path]
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_labels_that_are_no_single_ints_or_strings_are_refused():
+def test_labels_other_than_single_ints_or_strings_are_refused():
     wrong = config()
     wrong["source"]["data"]["label"] = np.zeros((500, 2))
-    with pytest.raises(feedrace.errors.ConfigError, match="one int or string a record is needed"):
+    with pytest.raises(feedrace.errors.ConfigError, match="one int or string per record is needed"):
         feedrace.build(wrong)
 
 
 def test_without_labels_and_source_there_is_no_index():
     made = feedrace.create("sampler", "balanced", num_records=4)
-    with pytest.raises(feedrace.errors.ConfigError, match="no source has been attached"):
+    with pytest.raises(feedrace.errors.ConfigError, match="no source is attached"):
         made.indices(0, 1)
 
 

@@ -1,4 +1,4 @@
-"""The fields that a config of the sampler may have; light, like `plugin.py`."""
+"""The config of the sampler; like `plugin.py`, it imports nothing heavy."""
 
 import math
 from collections.abc import Mapping
@@ -15,16 +15,16 @@ MAX_PERIOD = 65536
 class BalancedConfig(SamplerConfig):
     """Config of the balanced sampler.
 
-    num_records: records to sample from; in a pipeline, the source's where left out.
+    num_records: records to sample from; a pipeline fills in its source's.
     label: the field of the source that holds the labels, ints or strings.
-    labels: the labels themselves, one for each record; then no source is asked.
-    shares: how often each label is drawn, a whole number for each; a label that is not in it is
-        not drawn. All equally often where None.
-    epoch_size: draws in one epoch; the number of records where None.
-    num_epochs: epochs in one pass, 1 or more, or -1 for no end.
+    labels: the labels themselves, one for each record; then the source is not read.
+    shares: how often to draw each label, as whole numbers; a label that is not listed is not
+        drawn. By default all are drawn equally often.
+    epoch_size: draws in one epoch; by default, the number of records.
+    num_epochs: epochs in one pass, 1 or more, or -1 to never end.
     seed: chooses the order.
 
-    Raises `ConfigError` for shares that are no whole numbers, or all 0.
+    Raises `ConfigError` for shares that are not whole numbers, or are all 0.
     """
 
     label: str = attrs.field(default="label", validator=text())
@@ -38,8 +38,10 @@ class BalancedConfig(SamplerConfig):
         super().__attrs_post_init__()
         problems = [] if self.shares is None else _share_problems(self.shares)
         if self.labels is not None and self.num_records not in (None, len(self.labels)):
-            said = f"{len(self.labels)} labels are not one for each of {self.num_records} records"
-            problems.append(Problem("labels", said))
+            message = (
+                f"{len(self.labels)} labels are not one for each of {self.num_records} records"
+            )
+            problems.append(Problem("labels", message))
         if problems:
             raise ConfigError(problems)
 
@@ -56,6 +58,6 @@ def _share_problems(shares: Any) -> list[Problem]:
         return problems
     period = sum(shares.values()) // max(math.gcd(*shares.values()), 1)
     if not 1 <= period <= MAX_PERIOD:
-        said = f"they add up to {period}, which is not from 1 to {MAX_PERIOD}"
-        return [Problem("shares", said)]
+        message = f"they add up to {period}, which is not from 1 to {MAX_PERIOD}"
+        return [Problem("shares", message)]
     return []

@@ -1,4 +1,4 @@
-"""What this plugin offers; imported whenever names are listed, so that it imports nothing heavy."""
+"""What this plugin offers; imported whenever names are listed, so it imports nothing heavy."""
 
 from collections.abc import Iterator
 

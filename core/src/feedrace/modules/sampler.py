@@ -113,10 +113,11 @@ class SamplerModule(StructuralModule):
             chunk = _Chunk(stop, indices, iter(indices))
             self._chunk = nnx.static(chunk)
             yield chunk.left
-            if self._chunk is chunk:
+            newest = self._chunk is chunk
+            if newest:
                 self._settle()
-                if self._chunk is None:  # else `epoch_completed` iterated anew
-                    continue
+            if newest and self._chunk is None:  # else `epoch_completed` iterated anew
+                continue
             raise FeedraceError(
                 f"this iterator of {type(self).__name__} is out of date: the sampler was iterated "
                 f"anew, reset or given a state since; use the newest iterator"

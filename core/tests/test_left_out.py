@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 import feedrace
-from feedrace.host import specs
+from feedrace.device import specs
+from feedrace.host.records import pad_batch
 
 BAD = {3, 4, 10}
 
@@ -30,7 +31,7 @@ class Stacking:
     """A batcher that asks for elements, one by one."""
 
     def process(self, elements, *, batch_size, drop_remainder=False):
-        yield specs.pad_batch({"x": np.array([e["x"] for e in elements])}, batch_size=batch_size)
+        yield pad_batch({"x": np.array([e["x"] for e in elements])}, batch_size=batch_size)
 
     def batch_spec(self, element_spec, *, batch_size):
         return specs.batch_spec(element_spec, batch_size=batch_size)
@@ -46,7 +47,7 @@ class Windowed(Stacking):
         rows = np.arange(len(records["x"]))[::-1]
         for start in range(0, len(rows), batch_size):
             part = rows[start : start + batch_size]
-            yield specs.pad_batch({"x": records["x"][part]}, batch_size=batch_size), part
+            yield pad_batch({"x": records["x"][part]}, batch_size=batch_size), part
 
 
 @pytest.mark.parametrize("batcher", [None, Stacking(), Windowed()])

@@ -173,7 +173,8 @@ def test_what_differs_in_a_spawned_process_or_cannot_be_had_there_is_found(tempo
 def test_a_declaration_that_is_heavy_or_lacks_a_summary_is_found(temporary_plugin):
     temporary_plugin(
         "heavy",
-        "import numpy\nfrom feedrace.plugin import Component, hookimpl\nFEEDRACE_API = 1\n@hookimpl\n"
+        "import numpy\n"
+        "from feedrace.plugin import Component, hookimpl\nFEEDRACE_API = 1\n@hookimpl\n"
         "def feedrace_components():\n"
         "    yield Component(kind='stage', name='heavy', target='{module}:print')\n",
     )
@@ -190,10 +191,10 @@ def test_a_declaration_that_is_heavy_or_lacks_a_summary_is_found(temporary_plugi
 def test_a_batcher_that_loses_records_or_its_mask_is_found():
     class Loses(BatcherModule):
         def process(self, elements, *, batch_size, drop_remainder=False):
-            feedrace.host.specs.check_batch_size(batch_size)
+            feedrace.plugin.check_batch_size(batch_size)
             rows = list(elements)[:batch_size]
             stacked = {key: np.stack([np.asarray(r[key]) for r in rows]) for key in rows[0]}
-            return [feedrace.host.specs.pad_batch(stacked, batch_size=batch_size)]
+            return [feedrace.plugin.pad_batch(stacked, batch_size=batch_size)]
 
     class Suite(BatcherSuite):
         component = "mine"

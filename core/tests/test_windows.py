@@ -7,7 +7,7 @@ import pytest
 
 import feedrace
 from feedrace.errors import ConfigError, StateError
-from feedrace.host import specs
+from feedrace.host.records import pad_batch
 
 
 class BySize:
@@ -26,7 +26,7 @@ class BySize:
                 for i, row in enumerate(part):
                     x[i, : lengths[row]] = records["x"][row]
                 kept = {"x": x, "id": np.asarray(records["id"])[part]}
-                yield specs.pad_batch(kept, batch_size=batch_size), part
+                yield pad_batch(kept, batch_size=batch_size), part
 
     def process(self, elements, *, batch_size, drop_remainder=False):
         raise NotImplementedError
@@ -161,7 +161,7 @@ class Pieces(BySize):
             part = pieces[start : start + batch_size]
             rows = np.array([row for row, piece in part if piece == 0], np.int64)
             ids = np.array([row for row, _ in part])
-            batch = specs.pad_batch({"id": ids}, batch_size=batch_size)
+            batch = pad_batch({"id": ids}, batch_size=batch_size)
             keys = [row + piece * len(records["x"]) for row, piece in part]
             keys += [0] * (batch_size - len(part))
             yield (batch, rows, np.array(keys)) if self.told else (batch, rows)

@@ -28,6 +28,7 @@ _HOMES = {
         "text",
     ),
     "device.placement": ("to_device",),
+    "device.specs": ("arrive", "arriving_dtype", "batch_spec", "canonical", "spec_of"),
     "errors": (
         "ConfigError",
         "DataError",
@@ -39,9 +40,20 @@ _HOMES = {
     ),
     "host.columns": ("column",),
     "host.prefetch": ("Prefetched",),
+    "host.records": (
+        "VALID_MASK",
+        "check_batch_size",
+        "check_no_mask",
+        "check_numbers",
+        "count_records",
+        "is_host_dtype",
+        "is_ragged",
+        "pad_batch",
+        "split_records",
+    ),
     "modules.module": ("BatcherModule", "IdentityDict", "Module", "StructuralModule"),
     "modules.sampler": ("SamplerModule",),
-    "modules.source": ("SourceModule", "split_records"),
+    "modules.source": ("SourceModule",),
     "plan.order": ("epoch_indices", "traced_indices"),
     "plan.shuffle": ("epoch_spans", "permute", "position_of", "round_keys"),
     "plan.steps": ("TRAIN", "Step", "StreamPlan"),
@@ -51,8 +63,6 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "specs":
-        return importlib.import_module("feedrace.host.specs")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'feedrace.plugin' has no attribute {name!r}")
     value = getattr(importlib.import_module(f"feedrace.{_HOME_OF[name]}"), name)

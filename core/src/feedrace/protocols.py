@@ -1,118 +1,401 @@
-"""What the pipeline asks of its parts: one to four methods each, no base class needed.
+"""What each kind of part must have, and what it may have: no base class is needed for any of it.
 
-Arrays are numpy or JAX arrays; a spec is a pytree of `jax.ShapeDtypeStruct`. Indices are int64
-numpy arrays of record numbers; positions count records from the start of epoch 0, on and on.
+Arrays are numpy arrays, or JAX arrays if a source holds its records on the device. A *spec* is a
+dict (which may be nested) of objects with `shape` and `dtype`, such as `jax.ShapeDtypeStruct`.
+*Record numbers* are int64 from 0; *positions* are int64 and count records from the start of
+epoch 0, on and on. Every method is called from one thread at a time unless it says otherwise.
+
+The first five protocols are the kinds; `check` looks whether an object is of one. The others are
+optional: the core asks with `provides`, and probes for nothing that is not written here.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
+
+Arrays = dict[str, Any]  # field name to array, or to such a dict
+
+
+@runtime_checkable
+class IndexedSource(Protocol):
+    """A source: gives any records by number."""
+
+    def element_spec(self) -> Any:
+        """Return the spec of one record, with the dtypes that arrive on the device.
+
+        None stands in `shape` for a dimension that varies; such a field is one array a record.
+        """
+
+    def __len__(self) -> int:
+        """Return the number of records, 1 or more."""
+        return 0
+
+    def fetch(self, indices: Any) -> Arrays:
+        """Return the records of these numbers: arrays with leading axis `len(indices)`.
+
+        Called from the thread that makes batches. The source must not write to these arrays again:
+        they may become part of a batch as they are. Raises `DataError` for a bad number or record.
+        """
+        return {}
+
+
+@runtime_checkable
+class Sampler(Protocol):
+    """A sampler: says which record stands at each position, as a pure function."""
+
+    def indices(self, start: int, stop: int) -> Any:
+        """Return the record numbers at positions [start, stop): int64, one row each.
+
+        Any thread may call it.
+        """
+
+    def __len__(self) -> int:
+        """Return the number of positions in a pass; raise `TypeError` if it never ends."""
+        return 0
+
+
+@runtime_checkable
+class Batcher(Protocol):
+    """A batcher: groups records into batches of static shape with a bool `valid_mask`."""
+
+    def process(self, elements: Any, *, batch_size: int, drop_remainder: bool = False) -> Any:
+        """Return an iterator of batches of an iterable of records."""
+
+    def batch_spec(self, element_spec: Any, *, batch_size: int) -> Arrays:
+        """Return the spec of a batch; raise `DataError` for records that do not fit."""
+        return {}
+
+
+@runtime_checkable
+class Scheduler(Protocol):
+    """A scheduler: orders the steps of one or several streams."""
+
+    def steps(self, state: Mapping[str, int], plans: Mapping[str, Any]) -> Iterator[Any]:
+        """Yield the `feedrace.Step`s that are left of the pass that `state` is in.
+
+        state: ints, among them `pass`; each step carries in `after` the state that follows it.
+        plans: a `feedrace.plugin.StreamPlan` for each stream.
+
+        Raises `StateError` for a state that none of its steps leads to.
+        """
+        return iter(())
+
+
+@runtime_checkable
+class Stage(Protocol):
+    """A stage: maps a batch to a batch with the same leading axis, and runs on the device."""
+
+    def __call__(self, batch: Arrays) -> Arrays:
+        """Return the batch that follows; traced by `jax.jit` once for each shape."""
+        return {}
+
+
+@runtime_checkable
+class Source(Protocol):
+    """A source as the interface documents have it: it yields its records one by one."""
+
+    length: int | None
+
+    def element_spec(self) -> Any: ...
+
+    def __iter__(self) -> Iterator[Arrays]: ...
+
+    def reset(self) -> None: ...
 
 
 @runtime_checkable
 class Stateful(Protocol):
-    """Can say in a small JSON-able dict where it stands, and go back there."""
+    """Says in a small JSON-able dict where it stands, and goes back there."""
 
     def get_state(self) -> dict[str, Any]: ...
 
     def set_state(self, state: dict[str, Any]) -> None: ...
 
 
-@runtime_checkable
-class Sampler(Protocol):
-    """Says which record stands at every position, as a pure function.
+# Optional, for any kind
 
-    One with `attach(source)` is given its pipeline's source before the first index.
+
+class Configured(Protocol):
+    """Was made from a config, whose fields describe it in files and in saved states."""
+
+    config: Any
+
+
+class Unnameable(Protocol):
+    """Holds something that no config file can, so that it cannot be written as one.
+
+    unnamed: what that is, such as "has a collate_fn"; an empty string if it can be written.
     """
 
-    def indices(self, start: int, stop: int) -> Any: ...
-
-    def __len__(self) -> int: ...
+    unnamed: str
 
 
-@runtime_checkable
-class Source(Protocol):
-    """Yields records, as dicts of arrays, in turn; a pipeline needs an `IndexedSource`."""
+class Identified(Protocol):
+    """Knows what its config does not say of the records, such as a digest of the data."""
 
-    length: int | None
-
-    def element_spec(self) -> Any: ...
-
-    def __iter__(self) -> Iterator[dict[str, Any]]: ...
-
-    def reset(self) -> None: ...
+    def identity(self) -> str:
+        """Return it; a saved state is refused if it differs."""
+        return ""
 
 
-@runtime_checkable
-class IndexedSource(Protocol):
-    """Gives any records by number: a dict of arrays with leading axis `len(indices)`.
+class Detailed(Protocol):
+    """Has sentences for `feedrace describe`."""
 
-    It must not write to these arrays again: they may become part of a batch as they are.
+    def details(self) -> list[str]: ...
 
-    One that holds all its records on the device has the attribute `device_data`, that dict of JAX
-    arrays; batches are then made on the device. One that decodes may count the seconds that its
-    `fetch` spends on it in `decode_seconds`. One that leaves out records which it cannot read gives
-    blank rows for them, and `left_out(indices)`, bools, tells which of those just fetched they are.
-    What `details()` gives, a list of sentences, is shown by `feedrace describe`.
+
+# Optional, for sources
+
+
+class Ordered(Protocol):
+    """A source with an order of its own, used if there is no sampler."""
+
+    def indices(self, start: int, stop: int) -> Any:
+        """Return record numbers, as `Sampler.indices` does."""
+
+
+class OnDevice(Protocol):
+    """A source that may hold all fields of all records on the device.
+
+    on_device: whether it does; known without reading a record.
+    device_data: the records as JAX arrays; batches are then gathered on the device.
     """
 
-    def element_spec(self) -> Any: ...
-
-    def __len__(self) -> int: ...
-
-    def fetch(self, indices: Any) -> dict[str, Any]: ...
+    on_device: bool
+    device_data: Arrays
 
 
-@runtime_checkable
-class Batcher(Protocol):
-    """Groups records into batches of static shape with a `valid_mask`.
+class Readable(Protocol):
+    """A source with a part that reads on the host, needs no JAX, and can be pickled."""
 
-    One whose grouping depends on what is in the records works in windows of them, and has two more
-    methods: `window_size(batch_size)`, the records in a window, and `collate_window(records, *,
-    batch_size)`, which yields (batch, rows), one batch or more of the records of a window (a dict
-    of arrays with one leading axis). `rows` are the int64 places in the window of the records that
-    begin in the batch, row by row; each record of the window is in one `rows`. A step of such a
-    pipeline is a batch; updates count windows. It may yield (batch, rows, keys), too: int64 numbers
-    of all rows, each another one in the window, for the keys of stochastic stages; that of a row
-    which is a whole record is the record's place, and others are above all places. Where it raises
-    a `DataError` for a record, the error's `row` is that record's place.
+    def reader(self) -> "Reader":
+        """Return that part."""
+        raise NotImplementedError
 
-    One whose batches have several shapes gives all their specs as `batch_specs(element_spec, *,
-    batch_size)`, the largest last.
+
+class Reader(Protocol):
+    """The part of a source that worker processes hold; several threads may call it at a time."""
+
+    def fetch(self, indices: Any) -> Arrays:
+        """Return numpy arrays, as `IndexedSource.fetch` does."""
+        return {}
+
+
+class Skipping(Protocol):
+    """A source, or its reader, that leaves out records it cannot read, giving blank rows."""
+
+    def invalid_rows(self, indices: Any) -> Any:
+        """Return bools (len(indices),): which of the records fetched last are blank."""
+
+
+class Timed(Protocol):
+    """A source that measures how long it decodes.
+
+    decode_seconds: seconds spent on decoding so far; threads at work together count once.
     """
 
-    def process(self, elements: Any, *, batch_size: int, drop_remainder: bool = False) -> Any: ...
-
-    def batch_spec(self, element_spec: Any, *, batch_size: int) -> dict[str, Any]: ...
+    decode_seconds: float
 
 
-@runtime_checkable
-class Scheduler(Protocol):
-    """Orders the steps of one or several streams.
+class Columnar(Protocol):
+    """A source that gives one field of all records without reading the others."""
 
-    `steps(state, plans)` yields the `feedrace.Step`s that are left of the pass that `state` is in. `state` is a dict of ints with the key `pass`; each step carries in `after` the state
-    that follows it. `plans` maps stream names to `feedrace.plan.steps.StreamPlan`s. It raises
-    `feedrace.errors.StateError` for a state that none of its steps leads to.
+    def column(self, field: str) -> Any:
+        """Return a numpy array with leading axis `len(self)`."""
 
-    A scheduler of several streams has `callbacks`: objects with the attributes `stream` (a name),
-    `source`, `sampler`, `batcher`, `stages` and `batch_size` (None for the pipeline's own). One
-    with `steps_per_pass(plans)` and `timeline(plans)` shows in the command's output.
+
+# Optional, for samplers
+
+
+class Epochal(Protocol):
+    """A sampler whose epoch is not its whole length.
+
+    records_per_epoch: positions in an epoch; `len` is a multiple of it.
     """
 
-    def steps(self, state: Mapping[str, int], plans: Mapping[str, Any]) -> Iterator[Any]: ...
+    records_per_epoch: int
 
 
-@runtime_checkable
-class Stage(Protocol):
-    """Maps a batch to a batch; where `stochastic` is true, also given one PRNG key a record."""
+class Windowed(Protocol):
+    """A sampler each of whose elements is a window of records."""
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]: ...
+    def index_spec(self) -> Any:
+        """Return the shape and dtype of one element: () for a single record number."""
 
 
-# What the object that a component's target makes has to have; a pipeline's source also `fetch`.
-METHODS: Mapping[str, tuple[str, ...]] = {
-    "source": ("element_spec",),
-    "sampler": ("indices", "__len__"),
-    "batcher": ("process", "batch_spec"),
-    "scheduler": ("steps",),
-    "stage": ("__call__",),
+class Traceable(Protocol):
+    """An order that JAX can compute, in a sampler or a source."""
+
+    def indices_at(self, epoch: Any, positions: Any) -> Any:
+        """Return record numbers for int32 positions within a uint32 epoch, traceably."""
+
+
+class Attached(Protocol):
+    """A sampler that needs to know the source, such as its labels."""
+
+    def attach(self, source: Any) -> None:
+        """Take the source; called once, before the first index."""
+
+
+class EpochListener(Protocol):
+    """A sampler that wants to know when an epoch was handed out whole."""
+
+    def epoch_completed(self, epoch: int) -> None:
+        """Take note; called from the loop's thread when it asks for the next batch."""
+
+
+# Optional, for batchers
+
+
+class RowWise(Protocol):
+    """A batcher that may be row-wise.
+
+    row_wise: whether row i of a batch is record i, stacked and padded and no more. Each host then
+        reads only its own rows, and batches can be gathered on the device.
+    """
+
+    row_wise: bool
+
+
+class Collating(Protocol):
+    """A batcher that takes records that are stacked already."""
+
+    def collate(self, records: Arrays, *, batch_size: int) -> Arrays:
+        """Return one batch of up to `batch_size` records."""
+        return {}
+
+
+class Grouping(Protocol):
+    """A batcher that groups by what is in the records, a window of them at a time."""
+
+    def window_size(self, batch_size: int) -> int:
+        """Return the number of records in a window."""
+        return 0
+
+    def collate_window(self, records: Arrays, *, batch_size: int) -> Iterator[Any]:
+        """Yield (batch, rows, keys), or (batch, rows), for a window of records.
+
+        rows: int64 places in the window of the records that begin in the batch; each place of the
+            window comes once in all.
+        keys: int64 (batch_size,), another number for each row of the window, which seeds stochastic
+            stages: the place of its record if a row is one whole record, else above all places.
+
+        Raises `errors.RecordError` for a record that does not fit.
+        """
+        return iter(())
+
+
+class ManyShapes(Protocol):
+    """A batcher whose batches have several shapes."""
+
+    def batch_specs(self, element_spec: Any, *, batch_size: int) -> Sequence[Arrays]:
+        """Return the spec of each shape, the largest last."""
+        return ()
+
+
+class Filling(Protocol):
+    """A batcher that measures its padding.
+
+    fill: share of the positions of all batches so far that hold data; None before the first.
+    """
+
+    fill: float | None
+
+
+# Optional, for schedulers
+
+
+class MultiStream(Protocol):
+    """A scheduler of several streams.
+
+    callbacks: one object for each stream but the train stream, with the attributes `stream` (its
+        name), `source`, `sampler`, `batcher`, `stages` and `batch_size`; None takes the pipeline's.
+    """
+
+    callbacks: Sequence[Any]
+
+
+class Counted(Protocol):
+    """A scheduler that knows the length of a pass."""
+
+    def steps_per_pass(self, plans: Mapping[str, Any]) -> int | None:
+        """Return the number of steps in the first pass, None if it never ends."""
+
+
+class Drawn(Protocol):
+    """A scheduler that draws its schedule."""
+
+    def timeline(self, plans: Mapping[str, Any]) -> list[str]:
+        """Return lines of text for `feedrace describe`."""
+        return []
+
+
+# Optional, for stages
+
+
+class Placed(Protocol):
+    """A stage that says where it runs.
+
+    on: "host", on a batch of numpy arrays before it moves, or "device", the default.
+    """
+
+    on: str
+
+
+class Stochastic(Protocol):
+    """A stage that may draw random numbers.
+
+    stochastic: whether it is called as `stage(batch, keys)` with one PRNG key for each row: a JAX
+        key array on the device, uint32 (rows, 2) on the host.
+    """
+
+    stochastic: bool
+
+
+class Specified(Protocol):
+    """A host stage that changes shapes or dtypes."""
+
+    def spec(self, batch_spec: Arrays) -> Arrays:
+        """Return the spec of what it returns for batches of `batch_spec`."""
+        return {}
+
+
+KINDS: Mapping[str, type] = {
+    "source": IndexedSource,
+    "sampler": Sampler,
+    "batcher": Batcher,
+    "scheduler": Scheduler,
+    "stage": Stage,
 }
+
+
+def members(protocol: type) -> tuple[str, ...]:
+    """Return the names of what a protocol asks for."""
+    own = {**protocol.__annotations__, **vars(protocol)}
+    return tuple(
+        name for name in own if not name.startswith("_") or name in ("__len__", "__call__")
+    )
+
+
+def has(value: Any, name: str) -> bool:
+    """Return whether `value` has an attribute; a property of its class is not computed."""
+    if name == "__call__":  # which every class has
+        return callable(value)
+    return hasattr(type(value), name) or hasattr(value, name)
+
+
+def provides(value: Any, protocol: type) -> bool:
+    """Return whether `value` has all that an optional protocol asks for; None has nothing."""
+    return value is not None and all(has(value, name) for name in members(protocol))
+
+
+def check(kind: str, value: Any) -> str:
+    """Return what keeps `value` from being a source, sampler, batcher, scheduler or stage.
+
+    An empty string if nothing does.
+    """
+    if isinstance(value, type):
+        return f"is the class {value.__name__}; give an instance of it"
+    missing = [name for name in members(KINDS[kind]) if not has(value, name)]
+    if kind == "batcher" and has(value, "collate_window") and not has(value, "window_size"):
+        missing.append("window_size")
+    return f"lacks {', '.join(missing)}" if missing else ""

@@ -11,8 +11,9 @@ from flax import nnx
 
 from feedrace.builtin.config import MemorySourceConfig
 from feedrace.config.fields import StructuralConfig
+from feedrace.device import specs
 from feedrace.errors import DataError
-from feedrace.host import specs
+from feedrace.host.records import check_numbers, count_records, is_ragged
 from feedrace.modules.module import IdentityDict
 from feedrace.modules.source import SourceModule
 
@@ -71,7 +72,7 @@ class ArraySource(SourceModule):
 
     def fetch(self, indices: Any) -> dict[str, Any]:
         numbers = np.asarray(indices, np.int64)
-        specs.check_numbers(numbers, self.length)
+        check_numbers(numbers, self.length)
         _ = self.data
         gathered: dict[str, Any] = _gather(self._data, numbers.astype(np.int32))
         host = jax.tree.map(lambda value: value[numbers], dict(self._host))
@@ -114,7 +115,7 @@ class MemorySource(ArraySource):
         self._digest = ""
         if not config.data:
             raise DataError("a memory source has no fields; data needs at least one array")
-        self.length = specs.count_records(self.data)
+        self.length = count_records(self.data)
         if self.length < 1:
             raise DataError("a memory source has no records; its arrays need at least 1")
 
@@ -134,7 +135,7 @@ class MemorySource(ArraySource):
                     value = jax.random.key_data(value)
                 key, host = jax.tree_util.keystr(path), np.asarray(value)
                 digest.update(f"{key}{host.shape}{host.dtype}".encode())
-                if specs.is_ragged(host):
+                if is_ragged(host):
                     for entry in host:
                         digest.update(f"{entry.shape}{entry.dtype}".encode() + entry.tobytes())
                 else:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from feedrace.builtin import config as configs
 from feedrace.errors import DataError
-from feedrace.host.specs import VALID_MASK
+from feedrace.host.records import VALID_MASK
 
 
 class Rescale:

@@ -78,7 +78,7 @@ def _stream(pipeline: Any, name: str) -> dict[str, Any]:
 
     How many steps a batcher makes that works in windows is not known before the records are read.
     """
-    from feedrace.host.specs import VALID_MASK
+    from feedrace.host.records import VALID_MASK
     from feedrace.pipeline.stream import is_windowed
 
     plan, specs = pipeline.plans[name], pipeline.batch_specs(name)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from feedrace.host import specs
+from feedrace.host.records import VALID_MASK, check_numbers
 from feedrace.plan.steps import Step
 
 _TOGETHER = 4  # batches in one dispatch: measured best on a CPU, where more leave the cache
@@ -104,7 +104,7 @@ class DevicePath:
             counts[i] = len(step.indices)
             rows[i, : counts[i]] = step.indices
             epochs[i], positions[i] = divmod(step.start, stream.plan.records_per_epoch)
-        specs.check_numbers(rows, len(stream.source))
+        check_numbers(rows, len(stream.source))
         return rows.astype(np.int32), counts, epochs, positions
 
     def _several(self, fixed: Any, parameters: Any, data: Any, table: Any) -> list[Any]:
@@ -125,7 +125,7 @@ class DevicePath:
             keep = valid.reshape(-1, *[1] * (picked.ndim - 1))
             return jnp.where(keep, picked, jnp.zeros_like(picked))
 
-        batch = {**jax.tree.map(gather, data), specs.VALID_MASK: valid}
+        batch = {**jax.tree.map(gather, data), VALID_MASK: valid}
         batch = self._stream.placement.constrain(batch)
         staged: dict[str, Any] = self._stream.stages.apply(modules, batch, (epoch, position))
         return staged

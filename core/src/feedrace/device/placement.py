@@ -12,9 +12,10 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec, Sharding
 
 from feedrace.config.fields import check_integer
+from feedrace.device.specs import canonical
 from feedrace.errors import ConfigError, DataError, FeedraceError, Problem
 from feedrace.host.prefetch import Prefetched
-from feedrace.host.specs import VALID_MASK, canonical, is_host_dtype
+from feedrace.host.records import VALID_MASK, is_host_dtype
 
 _agreements = 0  # asked for so far, by this process
 

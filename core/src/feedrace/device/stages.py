@@ -11,8 +11,7 @@ import numpy as np
 from flax import nnx
 
 from feedrace.errors import ConfigError, DataError, Problem
-from feedrace.host import specs
-from feedrace.host.specs import is_host_dtype
+from feedrace.host.records import count_records, is_host_dtype
 from feedrace.registry.making import class_name
 
 
@@ -74,7 +73,7 @@ class Stages:
         batch = jax.tree.map(np.asarray, batch)
         stochastic = 0
         for stage in self.on_host:
-            size = specs.count_records(batch)
+            size = count_records(batch)
             before = _batch_spec(batch)
             if is_stochastic(stage):
                 place = np.uint32(epoch), np.asarray(positions, np.uint32)

@@ -10,8 +10,9 @@ import numpy as np
 from flax import nnx
 
 from feedrace.config.fields import StructuralConfig
+from feedrace.device import specs
 from feedrace.errors import ConfigError, Problem, StateError
-from feedrace.host import specs
+from feedrace.host.records import check_batch_size
 
 
 class Module(nnx.Module):
@@ -186,7 +187,7 @@ class StructuralModule(Module):
 class BatcherModule(StructuralModule):
     """A batcher; subclasses give `process`.
 
-    row_wise: true where row i of a batch is record i, stacked and padded as `specs.pad_batch` does
+    row_wise: true where row i of a batch is record i, stacked and padded as `pad_batch` does
         and no more: then batches can be made on the device, and by each host its own rows.
     """
 
@@ -205,7 +206,7 @@ class BatcherModule(StructuralModule):
 
         Raises `ConfigError` for a batch size below 1.
         """
-        specs.check_batch_size(batch_size)
+        check_batch_size(batch_size)
         raise NotImplementedError(f"{type(self).__name__} must define process")
 
     def batch_spec(self, element_spec: Any, *, batch_size: int) -> dict[str, Any]:

@@ -10,8 +10,9 @@ import numpy as np
 from flax import nnx
 
 from feedrace.config.fields import StructuralConfig
+from feedrace.device import specs
 from feedrace.errors import ConfigError, Problem, StateError
-from feedrace.host import specs
+from feedrace.host.records import check_batch_size
 from feedrace.modules.module import StructuralModule, take_config_fields, with_seed
 from feedrace.plan.order import epoch_indices, traced_indices
 
@@ -118,7 +119,7 @@ class SourceModule(StructuralModule):
         With a PRNG `key` the source's position is neither used nor moved: the records are drawn
         without replacement (epoch after epoch where `batch_size` exceeds the length).
         """
-        specs.check_batch_size(batch_size)
+        check_batch_size(batch_size)
         if key is not None:
             return self._arrived(np.asarray(self._keyed_order(0, batch_size, key), np.int64))
         start = int(self.epoch.get_value()) * self.length + int(self.index.get_value())

@@ -15,7 +15,7 @@ from feedrace.builtin.single import SingleScheduler
 from feedrace.config.fields import check_integer
 from feedrace.device.placement import agree, placement_of
 from feedrace.errors import ConfigError, FeedraceError, Problem, StateError
-from feedrace.host import specs
+from feedrace.host.records import check_batch_size
 from feedrace.pipeline.iterator import PipelineIterator
 from feedrace.pipeline.run import Run, split_counters
 from feedrace.pipeline.stream import INSIDE, is_windowed
@@ -60,7 +60,7 @@ class Pipeline(nnx.Module):
         sharding: Any = None,
         stall_seconds: float = 300.0,
     ) -> None:
-        specs.check_batch_size(batch_size)
+        check_batch_size(batch_size)
         check_integer("prefetch", prefetch, 0)
         if not isinstance(drop_remainder, bool):
             raise _problem("drop_remainder", f"{drop_remainder!r} is neither true nor false")

@@ -10,13 +10,13 @@ import numpy as np
 
 from feedrace.builtin.config import SequentialSamplerConfig
 from feedrace.builtin.sequential import SequentialSamplerModule
+from feedrace.device import specs
 from feedrace.device.loader import DevicePath, holds_records
 from feedrace.device.placement import Placement
 from feedrace.device.stages import Stages
 from feedrace.errors import DataError, StateError
-from feedrace.host import specs
+from feedrace.host.records import VALID_MASK, count_records, is_host_dtype, pad_batch, split_records
 from feedrace.host.timing import Clock
-from feedrace.modules.source import split_records
 from feedrace.plan.steps import TRAIN, Step, StreamPlan
 
 INSIDE = "inside"  # counter: batches done of a window that is not done yet
@@ -140,7 +140,7 @@ class Stream:
         numbers = indices.reshape(-1)  # a sampler of windows gives a row for each element
         records: dict[str, Any] = self.source.fetch(numbers)
         clock.enter("batch")
-        count = specs.count_records(records)
+        count = count_records(records)
         if count != len(numbers):
             raise DataError(f"the source gave {count} records; {len(numbers)} were asked for")
         if indices.ndim > 1:
@@ -254,7 +254,7 @@ def _row_keys(rows: Any, batch: dict[str, Any], number: int, records: int) -> An
     It is that of the row's record. Where rows are made of several records, or of parts, it is one
     above those of the `records`, and no other row has it.
     """
-    mask = np.asarray(batch[specs.VALID_MASK])
+    mask = np.asarray(batch[VALID_MASK])
     own = records + number * len(mask) + np.arange(len(mask))
     if len(rows) == np.count_nonzero(mask):
         own[mask] = rows
@@ -263,14 +263,14 @@ def _row_keys(rows: Any, batch: dict[str, Any], number: int, records: int) -> An
 
 def _masked(batch: dict[str, Any], good: Any) -> dict[str, Any]:
     """Return a batch whose first rows are valid only where they are good."""
-    mask = np.array(batch[specs.VALID_MASK])
+    mask = np.array(batch[VALID_MASK])
     mask[: len(good)] &= good
-    return {**batch, specs.VALID_MASK: mask}
+    return {**batch, VALID_MASK: mask}
 
 
 def _blank(leaf: Any) -> Any:
     """Return padding like a leaf: zeros, or None for objects."""
-    if specs.is_host_dtype(leaf.dtype):
+    if is_host_dtype(leaf.dtype):
         return np.full(np.shape(leaf), None, object)
     return jax.tree.map(np.zeros_like, leaf)
 
@@ -281,7 +281,7 @@ def _of_rows(positions: Any, rows: Any) -> Any:
 
 def _collate(batcher: Any, records: dict[str, Any], batch_size: int) -> dict[str, Any]:
     if batcher is None:
-        return specs.pad_batch(records, batch_size=batch_size)
+        return pad_batch(records, batch_size=batch_size)
     if hasattr(batcher, "collate"):
         whole: dict[str, Any] = batcher.collate(records, batch_size=batch_size)
         return whole

@@ -6,14 +6,13 @@ from typing import Any
 
 from flax import nnx
 
-from feedrace import registry
+from feedrace import protocols, registry
 from feedrace.builtin.single import SingleScheduler
 from feedrace.device.placement import Placement
 from feedrace.device.stages import Stages, is_stochastic
 from feedrace.errors import ConfigError, DataError, Problem
 from feedrace.pipeline.stream import Stream, is_windowed, own_order
 from feedrace.plan.steps import TRAIN, plan_stream
-from feedrace.protocols import METHODS
 
 
 class Problems(list[Problem]):
@@ -106,11 +105,9 @@ class Wiring:
             with self.problems.of(path):
                 parsed = registry.parse(kind, value)
                 made = registry.instantiate(parsed, num_records=num_records, rngs=self._rngs)
-                wanted = METHODS[kind] + (("fetch", "__len__") if kind == "source" else ())
-                lacking = [method for method in wanted if not hasattr(made, method)]
-                if isinstance(made, type) or lacking:
-                    said = f"lacks {', '.join(lacking)}" if lacking else "is a class"
-                    raise ConfigError([Problem("", f"{made!r} is no {kind}; it {said}")])
+                wrong = protocols.check(kind, made)
+                if wrong:
+                    raise ConfigError([Problem("", f"{made!r} is no {kind}; it {wrong}")])
                 found = made
         return found
 

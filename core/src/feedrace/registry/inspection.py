@@ -11,8 +11,8 @@ from typing import Any
 
 import attrs
 
+from feedrace import protocols
 from feedrace.errors import ComponentError, ConfigError, PluginWarning, Problem, pip_line
-from feedrace.protocols import METHODS
 from feedrace.registry import catalog
 from feedrace.registry.component import Component, Health
 from feedrace.registry.installed import EntryPoint, installed, normal
@@ -179,9 +179,7 @@ def _target_faults(component: Component) -> Iterator[tuple[str, str]]:
     if not callable(target):
         yield f"its target {target!r} cannot be called", "name a class, or a function of the config"
         return
-    wanted = METHODS[component.kind]
-    if component.kind == "source":
-        wanted = (*wanted, "fetch", "__len__")  # a pipeline reads by number
+    wanted = protocols.members(protocols.KINDS[component.kind])
     lacking = [m for m in wanted if not hasattr(target, m)] if isinstance(target, type) else []
     if lacking:
         said = f"{target.__qualname__} is no {component.kind}; it lacks {', '.join(lacking)}"

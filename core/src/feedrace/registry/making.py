@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 
+from feedrace import protocols
 from feedrace.config.fields import structure, unstructure
 from feedrace.errors import (
     BrokenPluginError,
@@ -19,7 +20,6 @@ from feedrace.errors import (
     UnknownComponentError,
     in_words,
 )
-from feedrace.protocols import METHODS
 from feedrace.registry.catalog import (
     adopt,
     available,
@@ -164,11 +164,11 @@ def instantiate(use: Any, *, num_records: int | None = None, rngs: Any = None) -
     except Exception as error:
         error.add_note(f"while creating {component.origin}")
         raise
-    lacking = [m for m in METHODS[component.kind] if not hasattr(made, m)]
-    if lacking or isinstance(made, type):
-        said = f"lacks {', '.join(lacking)}" if lacking else "is a class"
+    wrong = protocols.check(component.kind, made)
+    if wrong:
         raise BrokenPluginError(
-            f"{component.origin}: its target made {made!r}, which is no {component.kind}; it {said}"
+            f"{component.origin}: its target made {made!r}, which is not a "
+            f"{component.kind}: it {wrong}"
         )
     with contextlib.suppress(TypeError):  # not every object can be referred to weakly
         weakref.finalize(made, _made_by.pop, id(made), None)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from feedrace.device import specs
 from feedrace.errors import ConfigError, DataError
-from feedrace.host import specs
-from feedrace.host.specs import VALID_MASK
+from feedrace.host.records import VALID_MASK
 from feedrace.testing.component import ComponentSuite, fits, same_values, tree_structure
 from feedrace.testing.strategies import elements
 

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feedrace import protocols
+from feedrace.device import specs
 from feedrace.errors import ConfigError, DataError, StateError
-from feedrace.host import specs
 from feedrace.testing.component import ComponentSuite, fits, same_values, tree_structure
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feedrace.errors import FeedraceError
-from feedrace.host.specs import VALID_MASK
+from feedrace.host.records import VALID_MASK
 from feedrace.testing.component import ComponentSuite, same_values, tree_structure
 from feedrace.testing.strategies import batches
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from feedrace.host.specs import VALID_MASK
+from feedrace.host.records import VALID_MASK
 
 _DTYPES = ("float32", "int32", "uint8", "bool")
 

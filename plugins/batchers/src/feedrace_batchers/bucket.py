@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from feedrace.plugin import specs
+from feedrace.plugin import VALID_MASK, batch_spec
 from feedrace_batchers import sequences
 from feedrace_batchers.boundaries import choose_boundaries
 from feedrace_batchers.config import BucketBatcherConfig
@@ -70,7 +70,7 @@ class BucketBatcher(WindowedBatcher):
         mask = np.arange(batch_size) < len(group)
         batch |= sequences.take(others, records, batch_size)
         keys = sequences.row_keys(pieces.keys[group], batch_size)
-        return {**batch, specs.VALID_MASK: mask}, records[pieces.first[group]], keys
+        return {**batch, VALID_MASK: mask}, records[pieces.first[group]], keys
 
     def batch_specs(self, element_spec: Any, *, batch_size: int) -> tuple[dict[str, Any], ...]:
         """Return the specs of batches, one for each boundary, from short to long.
@@ -80,7 +80,7 @@ class BucketBatcher(WindowedBatcher):
         """
         limits = dict.fromkeys(self.config.fields, 0)
         ragged, others = sequences.split_spec(element_spec, limits, _SUFFIXES)
-        rest = specs.batch_spec(others, batch_size=batch_size)
+        rest = batch_spec(others, batch_size=batch_size)
         made = []
         for length in self.boundaries:
             batch = {}

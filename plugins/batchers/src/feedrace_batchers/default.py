@@ -10,11 +10,17 @@ import numpy as np
 from flax import nnx
 
 from feedrace.plugin import (
+    VALID_MASK,
     BatcherModule,
     DataError,
     IdentityDict,
     StructuralConfig,
-    specs,
+    canonical,
+    check_batch_size,
+    count_records,
+    is_host_dtype,
+    pad_batch,
+    spec_of,
     split_records,
 )
 from feedrace_batchers.stacking import Stacker, check_names, check_plain
@@ -66,7 +72,7 @@ class DefaultBatcher(BatcherModule):
         is unlike the first, for an integer that does not fit the dtype that arrives, and where
         `collate_fn` gives other shapes or dtypes than it did for the first batch.
         """
-        specs.check_batch_size(batch_size)
+        check_batch_size(batch_size)
         return self._batches(iter(elements), batch_size, drop_remainder)
 
     def _batches(
@@ -81,11 +87,11 @@ class DefaultBatcher(BatcherModule):
                 return
             if self.collate_fn is not None:
                 records = _checked(self._collated(group), row_specs, "first")
-                yield specs.pad_batch(records, batch_size=batch_size)
+                yield pad_batch(records, batch_size=batch_size)
             else:
                 stacker = stacker or Stacker(group[0])
                 batch = stacker.stack(group, number, batch_size)
-                yield {**batch, specs.VALID_MASK: np.arange(batch_size) < len(group)}
+                yield {**batch, VALID_MASK: np.arange(batch_size) < len(group)}
             number += len(group)
 
     def collate(self, records: dict[str, Any], *, batch_size: int) -> dict[str, Any]:
@@ -97,11 +103,11 @@ class DefaultBatcher(BatcherModule):
         """
         if self.collate_fn is not None:
             host = jax.tree.map(_on_host, records)
-            kind = _kind(specs.spec_of(host))
+            kind = _kind(spec_of(host))
             made = self._collated(list(split_records(host)))
             records = _checked(made, self._row_specs, kind)
         check_names(records, "a record")
-        return specs.pad_batch(records, batch_size=batch_size)
+        return pad_batch(records, batch_size=batch_size)
 
     def batch_spec(self, element_spec: Any, *, batch_size: int) -> dict[str, Any]:
         """Return the spec of a batch: a leading `(batch_size,)` on each leaf, and `valid_mask`.
@@ -111,7 +117,7 @@ class DefaultBatcher(BatcherModule):
         for fields whose length differs from record to record, unless there is a `collate_fn`.
         """
         if self.collate_fn is not None:
-            specs.check_batch_size(batch_size)
+            check_batch_size(batch_size)
             for path, leaf in jax.tree_util.tree_leaves_with_path(element_spec):
                 if None in leaf.shape:
                     name = jax.tree_util.keystr(path, simple=True, separator=".") or "the element"
@@ -122,7 +128,7 @@ class DefaultBatcher(BatcherModule):
             zeros = jax.tree.map(_zeros, element_spec)
             kind = _kind(element_spec)
             try:
-                element_spec = specs.spec_of(self._collated([zeros]))
+                element_spec = spec_of(self._collated([zeros]))
             except Exception as error:  # the function is the user's and may fail in any way
                 raise NotImplementedError(
                     f"what collate_fn gives is not known before it is called: on an element of "
@@ -143,7 +149,7 @@ class DefaultBatcher(BatcherModule):
         records: dict[str, Any] = made if isinstance(made, dict) else {"data": made}
         check_names(records, "what collate_fn gave")
         records = jax.tree_util.tree_map_with_path(_given, records)
-        count = specs.count_records(records)
+        count = count_records(records)
         if count != len(elements):
             raise DataError(
                 f"collate_fn gave arrays with leading axis {count} for {len(elements)} elements; "
@@ -156,8 +162,8 @@ def _given(path: Any, leaf: Any) -> Any:
     """Return a leaf that `collate_fn` gave with the dtype that arrives; text as objects."""
     name = jax.tree_util.keystr(path, simple=True, separator=".")
     check_plain(leaf, f"field {name!r}, which collate_fn gave,")
-    leaf = specs.canonical(name, leaf)
-    return leaf.astype(object) if specs.is_host_dtype(leaf.dtype) else leaf
+    leaf = canonical(name, leaf)
+    return leaf.astype(object) if is_host_dtype(leaf.dtype) else leaf
 
 
 def _kind(element_spec: Any) -> Any:
@@ -168,7 +174,7 @@ def _kind(element_spec: Any) -> Any:
 
 def _checked(records: dict[str, Any], row_specs: dict[Any, Any], kind: Any) -> dict[str, Any]:
     """Return the records; raises `DataError` where they are not as the first of their kind were."""
-    found = specs.spec_of(records)
+    found = spec_of(records)
     expected = row_specs.setdefault(kind, found)
     if found != expected:
         was = dict(jax.tree_util.tree_leaves_with_path(expected))
@@ -198,6 +204,6 @@ def _zeros(leaf: Any) -> Any:
         return jax.random.wrap_key_data(
             jnp.zeros((*shape, *jax.random.key_data(jax.random.key(0)).shape), np.uint32)
         )
-    if specs.is_host_dtype(leaf.dtype):
+    if is_host_dtype(leaf.dtype):
         return np.full(shape, "", object) if shape else ""
     return np.zeros(shape, leaf.dtype)

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from feedrace.plugin import specs
+from feedrace.plugin import VALID_MASK, batch_spec, check_batch_size
 from feedrace_batchers import sequences
 from feedrace_batchers.windowed import WindowedBatcher
 
@@ -41,7 +41,7 @@ class MultiRateBatcher(WindowedBatcher):
                 lengths = pieces.lengths[i, rows]
                 batch[f"{name}_mask"] = sequences.mask_of(lengths, batch_size, length)
             batch |= sequences.take(others, record, batch_size)
-            batch[specs.VALID_MASK] = np.arange(batch_size) < len(record)
+            batch[VALID_MASK] = np.arange(batch_size) < len(record)
             keys = sequences.row_keys(pieces.keys[rows], batch_size)
             yield batch, record[pieces.first[rows]], keys
 
@@ -51,11 +51,11 @@ class MultiRateBatcher(WindowedBatcher):
         Raises `ConfigError` for a batch size below 1; `DataError` where a field is missing, is no
         sequence, has a name that the batcher gives, or differs in length without being named.
         """
-        specs.check_batch_size(batch_size)
+        check_batch_size(batch_size)
         sampled, others = sequences.split_spec(element_spec, self.config.fields, _SUFFIXES)
         batch: dict[str, Any] = {}
         for name, length in self.config.fields.items():
             batch[name] = sequences.sequence_spec(sampled[name], batch_size, length)
             shape = (batch_size, length)
             batch[f"{name}_mask"] = jax.ShapeDtypeStruct(shape, np.dtype(bool))
-        return {**batch, **specs.batch_spec(others, batch_size=batch_size)}
+        return {**batch, **batch_spec(others, batch_size=batch_size)}

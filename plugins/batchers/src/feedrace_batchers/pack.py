@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from feedrace.plugin import DataError, specs
+from feedrace.plugin import VALID_MASK, DataError, arriving_dtype, check_batch_size
 from feedrace_batchers import sequences
 from feedrace_batchers.config import BEST_FIT
 from feedrace_batchers.fitting import fit
@@ -34,7 +34,7 @@ class PackBatcher(WindowedBatcher):
         """Return the number of records in a window."""
         if self.config.window is not None:
             return super().window_size(batch_size)
-        specs.check_batch_size(batch_size)
+        check_batch_size(batch_size)
         return batch_size * max(128, min(1024, 2**17 // batch_size))
 
     def batches_of_window(
@@ -89,7 +89,7 @@ class PackBatcher(WindowedBatcher):
             batch[SEGMENT_MASK] = mask
             others = jax.tree.map(lambda leaf: _spread(leaf, pieces.record[inside], mask), others)
         batch |= others
-        return {**batch, specs.VALID_MASK: np.arange(batch_size) < len(counts)}
+        return {**batch, VALID_MASK: np.arange(batch_size) < len(counts)}
 
     def _field(
         self,
@@ -152,7 +152,7 @@ class PackBatcher(WindowedBatcher):
         Raises `ConfigError` for a batch size below 1; `DataError` where a field is missing, is no
         sequence, has a name that the batcher gives, or has no place in a row.
         """
-        specs.check_batch_size(batch_size)
+        check_batch_size(batch_size)
         packed, others = sequences.split_spec(element_spec, self.config.fields, _SUFFIXES)
         self._check_others(others)
         batch: dict[str, Any] = {}
@@ -167,12 +167,12 @@ class PackBatcher(WindowedBatcher):
             batch[SEGMENT_MASK] = jax.ShapeDtypeStruct(shape, np.dtype(bool))
             others = jax.tree.map(
                 lambda leaf: jax.ShapeDtypeStruct(
-                    (*shape, *leaf.shape), specs.arriving_dtype(leaf.dtype)
+                    (*shape, *leaf.shape), arriving_dtype(leaf.dtype)
                 ),
                 others,
             )
         batch |= others
-        return {**batch, specs.VALID_MASK: jax.ShapeDtypeStruct((batch_size,), np.dtype(bool))}
+        return {**batch, VALID_MASK: jax.ShapeDtypeStruct((batch_size,), np.dtype(bool))}
 
 
 def _spread(leaf: Any, records: Any, mask: Any) -> Any:

@@ -8,7 +8,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from feedrace.plugin import DataError, specs
+from feedrace.plugin import (
+    DataError,
+    arriving_dtype,
+    canonical,
+    check_no_mask,
+    count_records,
+    is_host_dtype,
+    is_ragged,
+    pad_batch,
+)
 from feedrace_batchers.config import ERROR, SPLIT
 from feedrace_batchers.stacking import as_sequence, check_sequence, is_like_sequence
 
@@ -60,10 +69,10 @@ def read(
     fields = {name: _sequences(records, name) for name in limits}
     others = {name: value for name, value in records.items() if name not in limits}
     for path, leaf in jax.tree_util.tree_leaves_with_path(others):
-        if specs.is_ragged(leaf):
+        if is_ragged(leaf):
             name = jax.tree_util.keystr(path, simple=True, separator=".")
             raise DataError(_unnamed(name, limits))
-    count = specs.count_records(records)
+    count = count_records(records)
     lengths = np.array([[len(s) for s in column] for column in fields.values()], np.int64)
     lengths = lengths.reshape(len(fields), count)
     over = lengths > np.array(list(limits.values()))[:, None]
@@ -145,11 +154,11 @@ def arriving(name: str, whole: Any, parts: Any, records: Any) -> Any:
     Raises `RecordError` where an integer does not fit.
     """
     try:
-        return specs.canonical(name, whole)
+        return canonical(name, whole)
     except DataError:
         for part, record in zip(parts, records, strict=False):  # say which record it is
             try:
-                specs.canonical(name, part)
+                canonical(name, part)
             except DataError as error:
                 raise RecordError(int(record), str(error)) from None
         raise
@@ -157,7 +166,7 @@ def arriving(name: str, whole: Any, parts: Any, records: Any) -> Any:
 
 def pad_of(like: Any, name: str, pad_value: float) -> Any:
     """Return `pad_value` in the dtype of `like`; raises `DataError` where it does not fit."""
-    dtype = specs.arriving_dtype(like.dtype)
+    dtype = arriving_dtype(like.dtype)
     try:
         with np.errstate(over="ignore", invalid="ignore"):  # it is told below
             value = np.asarray(pad_value).astype(dtype)
@@ -189,7 +198,7 @@ def take(others: dict[str, Any], rows: Any, size: int) -> dict[str, Any]:
     """Return these rows of all leaves, padded to `size`."""
     taken: dict[str, Any] = jax.tree.map(lambda leaf: leaf[rows], others)
     # Fields without a leaf, such as None, have no rows; they are passed on.
-    return specs.pad_batch(taken, batch_size=size) if jax.tree.leaves(taken) else taken
+    return pad_batch(taken, batch_size=size) if jax.tree.leaves(taken) else taken
 
 
 def on_host(others: dict[str, Any]) -> dict[str, Any]:
@@ -226,7 +235,7 @@ def split_spec(
         if name not in element_spec:
             raise DataError(f"there is no field {name!r}; there are {', '.join(element_spec)}")
         spec = element_spec[name]
-        if not hasattr(spec, "shape") or not spec.shape or specs.is_host_dtype(spec.dtype):
+        if not hasattr(spec, "shape") or not spec.shape or is_host_dtype(spec.dtype):
             raise DataError(f"field {name!r} is {spec}, not a sequence of numbers")
         if None in spec.shape[1:]:
             raise DataError(
@@ -247,7 +256,7 @@ def check_names(
     fields: Mapping[str, Any], limits: Mapping[str, int], suffixes: tuple[str, ...]
 ) -> None:
     """Raise `DataError` where a field has the name of the batch's own masks and the like."""
-    specs.check_no_mask(fields)
+    check_no_mask(fields)
     taken = {f"{name}{suffix}" for name in limits for suffix in suffixes} & fields.keys()
     if taken:
         raise DataError(
@@ -258,7 +267,7 @@ def check_names(
 def sequence_spec(spec: Any, batch_size: int, length: int) -> Any:
     """Return the spec of a batch's sequence field."""
     shape = (batch_size, length, *spec.shape[1:])
-    return jax.ShapeDtypeStruct(shape, specs.arriving_dtype(spec.dtype))
+    return jax.ShapeDtypeStruct(shape, arriving_dtype(spec.dtype))
 
 
 def _unnamed(name: str, limits: Mapping[str, int]) -> str:

@@ -8,7 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from feedrace.plugin import DataError, specs
+from feedrace.plugin import (
+    VALID_MASK,
+    DataError,
+    arriving_dtype,
+    canonical,
+    check_no_mask,
+    is_host_dtype,
+)
 
 
 class Stacker:
@@ -80,7 +87,7 @@ class Stacker:
         except DataError:
             path = self._path(elements[0], leaf_number)
             for i, value in enumerate(column, number):  # say which element it is
-                specs.canonical(f"element {i}{path}", value)
+                canonical(f"element {i}{path}", value)
             raise
 
     def _columns(self, elements: list[Any], number: int) -> Any:
@@ -108,7 +115,7 @@ class Stacker:
         name = f"element 0{self._path(first, leaf)}"
         spec = leaf_spec(value, name)
         if spec[1] is not str and spec[1] is not bytes:
-            specs.canonical(name, value)
+            canonical(name, value)
         return spec
 
     def _rest(self, element: Any, number: int) -> Any:
@@ -183,12 +190,12 @@ def check_names(element: Any, name: str) -> None:
     """Raise `DataError` where a field is called `valid_mask`, or by anything but a string."""
     if not isinstance(element, dict):
         return
-    specs.check_no_mask(element)
+    check_no_mask(element)
     for key in element:
         if not isinstance(key, str):
             raise DataError(
                 f"{name} has a field called {key!r}, which cannot be sorted among names such as "
-                f"{specs.VALID_MASK!r}; call it {str(key)!r}"
+                f"{VALID_MASK!r}; call it {str(key)!r}"
             )
 
 
@@ -312,7 +319,7 @@ def _joined(column: Sequence[Any], spec: tuple[Any, Any], size: int) -> Any:
     shape, dtype = spec
     if set(map(type, column)) != {np.ndarray} or not shape:
         return None
-    if specs.is_host_dtype(dtype) or specs.arriving_dtype(dtype) != dtype:
+    if is_host_dtype(dtype) or arriving_dtype(dtype) != dtype:
         return None
     if {len(leaf) if leaf.ndim else None for leaf in column} != {shape[0]}:
         return None
@@ -344,7 +351,7 @@ def _stacked(column: Sequence[Any], spec: tuple[Any, Any], size: int) -> Any:
         padding = jnp.broadcast_to(jnp.zeros_like(whole[:1]), (size - count, *shape))
         return jnp.concatenate([whole, padding]) if size > count else whole
     stacked = np.stack(column) if shape else np.array(column)
-    stacked = specs.canonical("", stacked)
+    stacked = canonical("", stacked)
     out = np.empty((size, *shape), stacked.dtype)
     out[:count] = stacked
     out[count:] = np.zeros((), out.dtype)

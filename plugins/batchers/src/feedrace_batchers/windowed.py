@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from flax import nnx
 
-from feedrace.plugin import BatcherModule, DataError, StructuralConfig, specs
+from feedrace.plugin import VALID_MASK, BatcherModule, DataError, StructuralConfig, check_batch_size
 from feedrace_batchers.sequences import RecordError
 from feedrace_batchers.stacking import Stacker
 
@@ -28,7 +28,7 @@ class WindowedBatcher(BatcherModule):
 
     def window_size(self, batch_size: int) -> int:
         """Return the number of records in a window."""
-        specs.check_batch_size(batch_size)
+        check_batch_size(batch_size)
         return min(int(self.config.window) * batch_size, sys.maxsize)
 
     def batches_of_window(
@@ -78,7 +78,7 @@ class WindowedBatcher(BatcherModule):
         Raises `ConfigError` for a batch size below 1; `DataError`, on the way, for an element that
         is unlike the first, too long, or not a dict, and for an integer that does not fit.
         """
-        specs.check_batch_size(batch_size)
+        check_batch_size(batch_size)
         return self._batches(iter(elements), batch_size, drop_remainder)
 
     def _batches(
@@ -92,7 +92,7 @@ class WindowedBatcher(BatcherModule):
             records = stacker.stack(group, number, len(group))
             try:
                 for batch, rows, _ in self.collate_window(records, batch_size=batch_size):
-                    if drop_remainder and not batch[specs.VALID_MASK].all():
+                    if drop_remainder and not batch[VALID_MASK].all():
                         dropped = self._skipped_count.get_value() + len(rows)
                         self._skipped_count.set_value(dropped)
                     else:

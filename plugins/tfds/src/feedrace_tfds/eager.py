@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from feedrace.plugin import ArraySource, DataError, specs
+from feedrace.plugin import ArraySource, DataError, canonical, is_host_dtype
 from feedrace_tfds.config import TFDSEagerConfig
 from feedrace_tfds.memory import device_memory, in_words
 from feedrace_tfds.split_source import SplitSource
@@ -71,4 +71,4 @@ class TFDSEagerSource(SplitSource, ArraySource):
 def _moved(path: Any, leaf: Any) -> Any:
     """Return an array on the device; where the CPU is it, `jax.device_put` spares the copy."""
     name = jax.tree_util.keystr(path, simple=True, separator=".")
-    return leaf if specs.is_host_dtype(leaf.dtype) else jax.device_put(specs.canonical(name, leaf))
+    return leaf if is_host_dtype(leaf.dtype) else jax.device_put(canonical(name, leaf))

@@ -7,7 +7,7 @@ import attrs
 import jax
 import numpy as np
 
-from feedrace.plugin import ConfigError, DataError, Problem, did_you_mean, specs
+from feedrace.plugin import ConfigError, DataError, Problem, arriving_dtype, did_you_mean
 from feedrace_tfds.features import Kept
 
 _ALIGNMENT = 64  # what XLA wants of memory that it takes as it is, without a copy
@@ -106,7 +106,7 @@ class Layout:
         spec: dict[str, Any] = {}
         for leaf in self.leaves:
             shape = leaf.shape if leaf.target is None else leaf.target
-            _set(spec, leaf.name, jax.ShapeDtypeStruct(shape, specs.arriving_dtype(leaf.dtype)))
+            _set(spec, leaf.name, jax.ShapeDtypeStruct(shape, arriving_dtype(leaf.dtype)))
             if leaf.target is not None:
                 count = leaf.shape.count(None)
                 lengths = jax.ShapeDtypeStruct((count,) if count > 1 else (), np.dtype(np.int32))

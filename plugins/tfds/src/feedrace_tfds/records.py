@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import attrs
 import numpy as np
 
-from feedrace.plugin import DataError, specs
+from feedrace.plugin import DataError, check_numbers
 from feedrace_tfds.in_order import InOrder, format_reader, remote_tfrecord
 from feedrace_tfds.offsets import OffsetCache
 from feedrace_tfds.paths import is_remote
@@ -52,7 +52,7 @@ class Records:
 
     def check(self, numbers: Any) -> None:
         """Raise `DataError` for a number out of range."""
-        specs.check_numbers(numbers, len(self))
+        check_numbers(numbers, len(self))
 
     def locate(self, number: int) -> tuple[str, int]:
         """Return the file of a record, and its number therein."""

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from feedrace.plugin import IdentityDict, Prefetched, specs, split_records, to_device
+from feedrace.plugin import IdentityDict, Prefetched, canonical, split_records, to_device
 from feedrace_tfds.config import TFDSStreamingConfig
 from feedrace_tfds.layout import Arrays
 from feedrace_tfds.split_source import SplitSource
@@ -103,8 +103,8 @@ class TFDSStreamingSource(SplitSource):
 
 def _canonical(name: str, value: Any) -> Any:
     if value.dtype != object:
-        return specs.canonical(name, value)
+        return canonical(name, value)
     for row, entry in enumerate(value.tolist() if value.ndim == 1 else ()):
         if isinstance(entry, np.ndarray):
-            value[row] = specs.canonical(name, entry)
+            value[row] = canonical(name, entry)
     return value

@@ -76,16 +76,20 @@ def test_only_an_exceeded_budget_that_is_held_is_a_failure(monkeypatch, capsys, 
 
     budget = reading.Count(3, 400, 15)
     monkeypatch.setattr(reading, "BUDGETS", {"met": (budget, True), "over": (budget, held)})
+    monkeypatch.setattr(reading, "PEERS", {"met": (None, budget), "over": (budget, None)})
     monkeypatch.setattr(reading, "PACKAGES", {"feedrace": paths})
     assert reading.main("feedrace") == (1 if held else 0)
-    printed = capsys.readouterr()
-    assert "| met | 3 / 400 / 15 | 3 / 400 / 15 | met, held |" in printed.out
-    assert "| over | 4 / 399 / 15 | 3 / 400 / 15 | exceeded" in printed.out
-    assert ("over" in printed.err) == held
+    printed = capsys.readouterr().out
+    assert "| met | 3 / 400 / 15 | - | 3 / 400 / 15 | 3 / 400 / 15 |" in printed
+    assert "| over | 4 / 399 / 15 | 3 / 400 / 15 | - | 3 / 400 / 15 |" in printed
+    assert printed.endswith(
+        f"over budget{', which is held' if held else ' (not held yet)'}: over\n"
+    )
 
 
-def test_contributing_prints_every_path_with_its_budget():
+def test_contributing_prints_every_path_with_the_peers_figures_and_the_budget():
     text = (reading.Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()
     for path, (budget, _) in reading.BUDGETS.items():
         (row,) = [line for line in text.splitlines() if line.startswith(f"| {path} |")]
-        assert row.endswith(f"| {budget} |")
+        cells = [str(peer or "-") for peer in reading.PEERS[path]]
+        assert row.split(" | ")[2:] == [*cells, f"{budget} |"]

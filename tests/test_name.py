@@ -9,7 +9,7 @@ MAY_SAY_IT = ("CHANGELOG.md", "changes/")
 
 
 def files_of(root):
-    """Yield the paths of a checkout's tracked files, or of all files where there is no checkout."""
+    """Yield the paths of a checkout's tracked files, or of all files if there is no checkout."""
     if (root / ".git").exists():
         listed = subprocess.run(
             ["git", "ls-files", "-z"], cwd=root, capture_output=True, text=True, check=True

@@ -23,7 +23,7 @@ def test_every_wheel_is_typed_licensed_and_of_one_version(wheels):
     import zipfile
 
     made = sorted(wheels.glob("*.whl"))
-    assert len(made) == 5
+    assert len(made) == 6
     assert len({wheel.name.split("-")[1] for wheel in made}) == 1
     for wheel in made:
         names = zipfile.ZipFile(wheel).namelist()

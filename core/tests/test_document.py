@@ -21,7 +21,7 @@ from feedrace.errors import ConfigError, Problem
 from feedrace.pipeline.document import filled, read_config, write_text
 from feedrace.plugin import StructuralConfig
 from feedrace.registry.schema import schema
-from feedrace.testing import isolated_registry
+from feedrace_testing import isolated_registry
 
 __all__ = ["isolated_registry"]  # a fixture
 GOOD = """\

@@ -1,24 +1,45 @@
-"""`feedrace plugins`: look at what is installed, also where it is broken."""
+"""`feedrace plugins`: look at what is installed, even if it is broken."""
 
 import json
-from pathlib import Path
-from typing import Any
 
-import attrs
 import click
 
-from feedrace.cli import quiet
-from feedrace.cli.output import as_row, complete_reference, errors_told, json_option, tell
+from feedrace.cli import Group, quiet
+from feedrace.cli.output import as_row, complete_reference, errors_told, json_option
+from feedrace.errors import pip_line
 from feedrace.registry import catalog
 from feedrace.registry.component import KINDS
 
 kind_option = click.option("--kind", type=click.Choice(KINDS), help="Only components of this kind.")
 reference_argument = click.argument("reference", metavar="REF", shell_complete=complete_reference)
+_FOR_AUTHORS = ("check", "new")
 
 
-@click.group()
+class _Plugins(Group):
+    """The group `plugins`, which names the dist that brings the commands for authors."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        found = super().get_command(ctx, cmd_name)
+        if found is None and cmd_name in _FOR_AUTHORS:
+            raise click.ClickException(f"`plugins {cmd_name}` comes with {_why_missing()}")
+        return found
+
+
+def _why_missing() -> str:
+    """Return why the commands for authors are missing, and the fix."""
+    found = catalog.scan()
+    if "testing" in found.broken:
+        return f"feedrace-testing, which is left out: {found.broken['testing']}"
+    if "testing" in found.disabled:
+        variables = "FEEDRACE_PLUGINS or FEEDRACE_PLUGINS_DISABLE"
+        return f"feedrace-testing, which {variables} switches off; change the variable to use it"
+    install = pip_line("install", "feedrace[testing]")
+    return f"feedrace-testing, which is not installed; {install}"
+
+
+@click.group(cls=_Plugins)
 def plugins() -> None:
-    """Look at the installed plugins, and write a new one."""
+    """Look at the installed plugins; with feedrace-testing, also check them and write new ones."""
 
 
 @plugins.command("list")
@@ -26,7 +47,7 @@ def plugins() -> None:
 @json_option
 @errors_told
 def list_plugins(kind: str | None, as_json: bool) -> None:
-    """List the components that can be named in a config."""
+    """List the components that a config can name."""
     quiet()
     components = catalog.available(kind)
     broken = catalog.broken_plugins()
@@ -49,7 +70,7 @@ def list_plugins(kind: str | None, as_json: bool) -> None:
 @json_option
 @errors_told
 def show(reference: str, kind: str | None, as_json: bool) -> None:
-    """Show all that is known of a component, with the fields of its config."""
+    """Show everything about a component, including the fields of its config."""
     from feedrace.registry.explanation import fields_of, missing, offers
 
     quiet()
@@ -78,76 +99,15 @@ def show(reference: str, kind: str | None, as_json: bool) -> None:
 @json_option
 @errors_told
 def why(reference: str, kind: str | None, as_json: bool) -> None:
-    """Tell what a name means here and why, or why it means nothing; exit status 1 then."""
+    """Explain what a name means here, or why it means nothing (exit status 1)."""
     from feedrace.registry.explanation import explain
 
     quiet()
-    told = explain(reference, kind)
+    found = explain(reference, kind)
     if as_json:
-        click.echo(json.dumps(told))
+        click.echo(json.dumps(found))
     else:
-        for line in told["lines"]:
+        for line in found["lines"]:
             click.echo(line)
-    if not told["found"]:
+    if not found["found"]:
         raise SystemExit(1)
-
-
-@plugins.command()
-@click.argument("which", metavar="[DIST|.]", required=False)
-@json_option
-@errors_told
-def check(which: str | None, as_json: bool) -> None:
-    """Look closely at one plugin, by dist, namespace or project folder, or at all of them.
-
-    Everything that it declares is imported. The exit status is 1 where something is wrong.
-    """
-    from feedrace.registry.inspection import check as inspect
-    from feedrace.registry.installed import installed
-
-    quiet()
-    names = [which] if which else sorted({entry.dist for entry in installed().entries})
-    tell([finding for name in names for finding in inspect(name)], as_json)
-
-
-@plugins.command()
-@click.option(
-    "--check", "against", type=click.Path(exists=True, dir_okay=False), help="Compare with a file."
-)
-@json_option
-@errors_told
-def lock(against: str | None, as_json: bool) -> None:
-    """Print the installed plugins and their versions as pip requirements.
-
-    With `--check FILE`, say what differs from such a file; the exit status is 1 then.
-    """
-    from feedrace.registry.explanation import differences, locked
-
-    quiet()
-    here = locked()
-    if against is not None:
-        differing = differences(Path(against).read_text(encoding="utf-8"), here)
-        tell(differing, as_json)
-    elif as_json:
-        click.echo(json.dumps([attrs.asdict(entry) for entry in here]))
-    else:
-        for entry in here:
-            click.echo(entry.line)
-
-
-@plugins.command()
-@click.argument("name")
-@click.option("--kind", type=click.Choice(KINDS), default="sampler", show_default=True)
-@click.option("--into", type=click.Path(file_okay=False), help="The folder to make; NAME if none.")
-@json_option
-@errors_told
-def new(name: str, kind: str, into: str | None, as_json: bool) -> None:
-    """Write a new plugin, an installable project with one component."""
-    from feedrace.registry.scaffold import make
-
-    made: dict[str, Any] = make(name, kind, Path(into or name))
-    if as_json:
-        click.echo(json.dumps(made))
-        return
-    for file in made["files"]:
-        click.echo(file)
-    click.echo(f"next: {made['next']}")

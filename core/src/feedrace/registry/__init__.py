@@ -9,6 +9,7 @@ from feedrace.registry.catalog import (
     register,
     registered,
     resolve,
+    scan,
     temporary,
     unregister,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "register",
     "registered",
     "resolve",
+    "scan",
     "shortest_reference",
     "temporary",
     "unregister",

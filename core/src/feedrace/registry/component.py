@@ -16,7 +16,7 @@ KINDS = ("source", "sampler", "batcher", "scheduler", "stage")
 
 hookimpl = pluggy.HookimplMarker("feedrace")
 
-# What components of a kind can promise; the suites of `feedrace.testing` hold them to it.
+# What components of a kind can promise; the suites of `feedrace_testing` test it.
 CAPABILITIES: Mapping[str, Mapping[str, str]] = {
     "source": {"on-device": "`get_batch_at` can be traced by JAX"},
     "sampler": {

@@ -34,6 +34,7 @@ FIRST_PARTY: Mapping[str, tuple[str, ...]] = {
     "batchers": ("batcher/default", "batcher/bucket", "batcher/pack", "batcher/multi-rate"),
     "tfds": ("source/tfds-eager", "source/tfds-streaming"),
     "interleave": ("scheduler/interleaved",),
+    "testing": (),
 }
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import feedrace
-from feedrace.testing import SamplerSuite
+from feedrace_testing import SamplerSuite
 
 LABELS = [0] * 20 + [1] * 5 + [2] * 2
 

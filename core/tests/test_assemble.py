@@ -104,6 +104,7 @@ def test_a_component_that_is_not_installed_gives_the_pip_line(monkeypatch):
     import importlib.metadata
 
     monkeypatch.setattr(importlib.metadata, "distributions", list)
+    monkeypatch.setattr("feedrace.errors._checkout", lambda: None)
     registry.refresh()
     try:
         with pytest.raises(ConfigError, match=r"pip install 'feedrace\[tfds\]'") as caught:
@@ -119,7 +120,7 @@ def test_a_component_that_is_not_installed_gives_the_pip_line(monkeypatch):
         ("c.toml", "batch_size = \n", r"c\.toml: does not parse: .*line 1, column 14"),
         ("c.json", '{"batch_size": 1,}', r"c\.json: does not parse: .*line 1 column 1[78]"),
         ("c.yaml", "a: [1,\n", r"c\.yaml: does not parse: .*line 2, column 1"),
-        ("c.json", '{"batch_size": 1, "batch_size": 2}', "the key 'batch_size' stands twice"),
+        ("c.json", '{"batch_size": 1, "batch_size": 2}', "the key 'batch_size' comes twice"),
         ("c.json", "[1]", r"c\.json: holds list, not a table"),
         ("c.ini", "a = 1", r"'\.ini' is none of \.toml, \.json"),
         ("c.toml", 'batch_size = 0\n[source]\nuse = "memory"\ndata = {x = [1]}\n',

@@ -67,7 +67,7 @@ def test_show_of_an_unknown_or_broken_name_ends_with_its_error(site):
     told = call("show", "bad/thing", "--json")
     assert told.exit_code == 1
     assert json.loads(told.stdout)["error"] == "BrokenPluginError"
-    assert json.loads(told.stdout)["mend"]
+    assert json.loads(told.stdout)["fix"]
 
 
 def test_why_tells_what_wins_and_over_what(site, monkeypatch):
@@ -97,6 +97,7 @@ def test_why_shows_the_real_traceback_of_a_broken_plugin(site):
 
 def test_why_gives_the_cure_of_what_is_not_there(monkeypatch, site):
     monkeypatch.setattr("importlib.metadata.distributions", list)
+    monkeypatch.setattr("feedrace.errors._checkout", lambda: None)
     told = call("why", "tfds-eager", "--json")
     assert told.exit_code == 1
     document = json.loads(told.stdout)
@@ -143,12 +144,18 @@ def test_the_shell_completes_commands_names_and_kinds(words, offered):
 @pytest.mark.parametrize("command", ["new", "check"])
 def test_a_command_for_authors_names_the_dist_that_brings_it(monkeypatch, site, command):
     monkeypatch.setattr("importlib.metadata.distributions", list)
+    monkeypatch.setattr("feedrace.errors._checkout", lambda: None)
     registry.refresh()
     missing = call(command, "mine")
     assert missing.exit_code == 1
     assert f"`plugins {command}` comes with feedrace-testing" in missing.output
     assert "not installed" in missing.output
     assert "pip install 'feedrace[testing]'" in missing.output
+    as_json = call(command, "mine", "--kind", "stage", "--json")
+    assert as_json.exit_code == 1
+    assert json.loads(as_json.stdout)["error"] == "NotInstalledError"
+    assert "pip install 'feedrace[testing]'" in json.loads(as_json.stdout)["fix"]
+    assert "not installed" in call(command, "--help").output
     assert command not in call("--help").output.partition("Commands:")[2].split()
 
 
@@ -160,7 +167,7 @@ def test_a_command_for_authors_says_why_its_dist_is_left_out(monkeypatch, site, 
     assert "no such library" in call("new", "mine").output
     monkeypatch.setenv("FEEDRACE_PLUGINS_DISABLE", "testing")
     registry.refresh()
-    assert "FEEDRACE_PLUGINS_DISABLE switches off" in call("new", "mine").output
+    assert "switched off by FEEDRACE_PLUGINS" in call("new", "mine").output
 
 
 ADDED = """

@@ -2,6 +2,7 @@
 
 # Declarations
 from feedrace.registry.component import (
+    KINDS as KINDS,
     Component as Component,
     Health as Health,
     hookimpl as hookimpl,
@@ -27,12 +28,9 @@ from feedrace.config.fields import (
 
 # Base classes
 from feedrace.builtin.memory import ArraySource as ArraySource
-from feedrace.modules.module import (
-    BatcherModule as BatcherModule,
-    IdentityDict as IdentityDict,
-    Module as Module,
-    StructuralModule as StructuralModule,
-)
+from feedrace.modules.batcher import BatcherModule as BatcherModule
+from feedrace.modules.cache import IdentityDict as IdentityDict
+from feedrace.modules.module import Module as Module, StructuralModule as StructuralModule
 from feedrace.modules.sampler import (
     OrderedSamplerModule as OrderedSamplerModule,
     SamplerModule as SamplerModule,
@@ -50,6 +48,7 @@ from feedrace.errors import (
     Problem as Problem,
     StateError as StateError,
     did_you_mean as did_you_mean,
+    install_line as install_line,
     pip_line as pip_line,
 )
 
@@ -101,4 +100,4 @@ from feedrace.cli.output import (
 
 # For tools that test, inspect or write plugins, as feedrace-testing does
 from feedrace import protocols as protocols, registry as registry
-from feedrace.registry import schema as schema
+from feedrace.registry import discovery as discovery, schema as schema

@@ -65,11 +65,11 @@ def test_check_of_a_good_plugin_is_green(temporary_plugin):
         ("frozen(kw_only=True)\nclass Config(SamplerConfig)", "define\nclass Config",
          "Config can be changed"),
         ("size: int =", "sizes: list = []\n    size: int =", "mutable default"),
-        ("size: int =", 'size: "Nothing" =', "an annotation that cannot be told"),
+        ("size: int =", 'size: "Nothing" =', "an annotation that does not resolve"),
         ("size: how", "large: how", "does not describe size"),
         ("def indices", "def index", "Thing is not a sampler: lacks indices"),
         ("self, config", "self, config, more", "cannot be called with its config"),
-        (":Thing", ":Thong", "could not be loaded: AttributeError"),
+        (":Thing", ":Thong", "does not load: AttributeError"),
         (':Thing"', ':FEEDRACE_API"', "cannot be called"),
         ('name="thing"', 'name="sequential"', "means builtin/sequential of feedrace"),
         ('name="thing"', 'name="Thing"', "kebab-case"),
@@ -83,7 +83,7 @@ def test_check_names_each_fault(temporary_plugin, old, new, message):
     assert done.exit_code == 1, done.output
     wrong = [finding for finding in json.loads(done.stdout) if not finding["ok"]]
     assert any(message in finding["detail"] for finding in wrong), wrong
-    assert all(finding["mend"] for finding in wrong)
+    assert all(finding["fix"] for finding in wrong)
 
 
 def test_check_of_a_folder_reads_the_name_of_its_project(temporary_plugin, tmp_path, monkeypatch):
@@ -134,24 +134,25 @@ def test_an_unknown_name_is_not_proposed_to_pip(temporary_plugin, name):
     temporary_plugin("mine", GOOD, dist="my-dist")
     (finding,) = json.loads(call("check", name, "--json").stdout)
     assert "not installed" in finding["detail"]
-    assert "pip" not in finding["mend"]
-    assert any(text in finding["mend"] for text in ("my-dist", "did you mean"))
+    assert "pip" not in finding["fix"]
+    assert any(text in finding["fix"] for text in ("my-dist", "did you mean"))
 
 
 def test_a_misspelt_name_gets_the_nearest_one(temporary_plugin):
     temporary_plugin("mine", GOOD, dist="my-dist")
     (finding,) = json.loads(call("check", "my-dits", "--json").stdout)
-    assert finding["mend"] == "did you mean 'my-dist'?"
+    assert finding["fix"] == "did you mean 'my-dist'?"
 
 
 @pytest.mark.parametrize("name", ["tfds", "feedrace-tfds", "Feedrace_TFDS"])
 def test_a_first_party_plugin_that_is_not_installed_gets_its_pip_line(monkeypatch, name):
     monkeypatch.setattr("importlib.metadata.distributions", list)
     monkeypatch.setattr("importlib.metadata.version", _missing)
+    monkeypatch.setattr("feedrace.errors._checkout", lambda: None)
     feedrace.refresh()
     (finding,) = inspection.check(name)
     feedrace.refresh()
-    assert "pip install 'feedrace[tfds]'" in finding.mend
+    assert "pip install 'feedrace[tfds]'" in finding.fix
 
 
 def _missing(name):

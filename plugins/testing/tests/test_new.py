@@ -12,10 +12,8 @@ from click.testing import CliRunner
 
 import feedrace
 from feedrace.cli import main
-from feedrace.plugin import registry
+from feedrace.plugin import KINDS, registry
 from feedrace_testing.inspection import check
-
-KINDS = registry.component.KINDS
 
 
 def call(*arguments):

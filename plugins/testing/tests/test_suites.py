@@ -105,6 +105,16 @@ class Odd(Good):
         return super().indices(start, stop)
 
 
+class Ragged(Good):
+    def __len__(self):
+        return super().__len__() + 1
+
+
+class Restarts(Good):
+    def __iter__(self):
+        return iter(self.indices(0, len(self)).tolist())
+
+
 SAMPLER_FAULTS = [
     (Impure, "test_indices_are_a_pure_function_of_the_positions"),
     (Narrow, "test_indices_are_int64_one_per_position_and_within_the_source"),
@@ -115,6 +125,8 @@ SAMPLER_FAULTS = [
     (TakesAnyState, "test_bad_positions_and_states_are_refused_and_change_nothing"),
     (Counts, "test_its_config_round_trips"),
     (Odd, "test_it_meets_its_protocol"),
+    (Ragged, "test_a_pass_yields_len_records_and_the_next_continues"),
+    (Restarts, "test_an_iterator_raises_once_another_has_moved_the_sampler"),
 ]
 FAILURES = (AssertionError, HypothesisException, pytest.fail.Exception, ExceptionGroup)
 
@@ -296,6 +308,9 @@ def test_a_source_whose_spec_is_not_what_arrives_is_found():
         def fetch(self, indices):
             return super().fetch(np.sort(np.maximum(indices, 0)))
 
+        def __iter__(self):
+            return ({"x": x} for x in (1.5, 2.5, 3.5))
+
     class Suite(SourceSuite):
         component = "mine"
         config = {"data": {"x": [1.5, 2.5, 3.5]}}
@@ -306,6 +321,7 @@ def test_a_source_whose_spec_is_not_what_arrives_is_found():
             "test_what_arrives_meets_its_spec",
             "test_records_come_in_the_order_asked_for_even_twice",
             "test_numbers_out_of_range_are_refused",
+            "test_an_iterator_raises_once_another_has_moved_the_source",
         ):
             with pytest.raises(FAILURES):
                 getattr(Suite(), name)()

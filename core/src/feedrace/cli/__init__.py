@@ -10,8 +10,6 @@ import click
 from feedrace.errors import PluginWarning
 from feedrace.registry import catalog
 
-IMPORT_LIMIT = 20.0  # seconds; a plugin that takes longer is left out
-
 # Each command's module in this package, and its name there.
 _HOMES = {
     "describe": "describe:describe",
@@ -71,7 +69,6 @@ def _offered() -> Iterator[click.Command]:
 
 def quiet() -> None:
     """Scan the plugins without warnings: the commands report broken ones in their own way."""
-    catalog.limit_imports(IMPORT_LIMIT)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PluginWarning)
         catalog.scan()
@@ -81,4 +78,3 @@ def quiet() -> None:
 @click.version_option(package_name="feedrace")
 def main(**_: Any) -> None:
     """Feed JAX programs from pipelines that a config assembles by name."""
-    catalog.limit_imports(IMPORT_LIMIT)

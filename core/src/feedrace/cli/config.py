@@ -16,9 +16,9 @@ from feedrace.cli.output import config_argument, errors_told, json_option
 @json_option
 @errors_told
 def validate(config: str, as_json: bool) -> None:
-    """Check a config without reading data; tells every problem with its path and, in TOML, line.
+    """Check a config without reading data; show every problem with its path and, in TOML, line.
 
-    The exit status is 1 where there is one.
+    The exit status is 1 if there is a problem.
     """
     from feedrace.pipeline.document import read_config
 
@@ -36,11 +36,13 @@ def validate(config: str, as_json: bool) -> None:
 @json_option
 @errors_told
 def fill(config: str, output: str | None, as_json: bool) -> None:
-    """Write a config out with every default in it, in the format of the file.
+    """Write a config with every default in it, in the format of the file.
 
-    TOML has no null: there, a field that is not set is a comment.
+    TOML has no null: a field that is not set becomes a comment there.
     """
-    from feedrace.pipeline.document import filled, read_config, write_text
+    from feedrace.config.files import write_text
+    from feedrace.pipeline.document import read_config
+    from feedrace.registry import filled
 
     quiet()
     suffix = ".json" if as_json else Path(output or config).suffix.lower()
@@ -57,10 +59,11 @@ def fill(config: str, output: str | None, as_json: bool) -> None:
 @errors_told
 def schema(output: str | None, as_json: bool) -> None:
     """Print one JSON Schema for configs, with the components that are installed."""
-    from feedrace.registry.schema import schema as make
+    from feedrace.pipeline.document import PipelineConfig
+    from feedrace.registry.schema import schema as schema_of
 
     quiet()
-    made: dict[str, Any] = make()
+    made: dict[str, Any] = schema_of(PipelineConfig)
     text = json.dumps(made, indent=None if as_json else 2) + "\n"
     if output is None:
         sys.stdout.write(text)

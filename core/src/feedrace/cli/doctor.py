@@ -1,4 +1,4 @@
-"""`feedrace doctor`: whether this installation is sound, and what to do where it is not."""
+"""`feedrace doctor`: check this installation."""
 
 import click
 
@@ -9,7 +9,7 @@ from feedrace.cli.output import errors_told, json_option, tell
 @json_option
 @errors_told
 def doctor(as_json: bool) -> None:
-    """Tell how Python, the libraries and the plugins are; exit status 1 where one is not well."""
+    """Check Python, the libraries and the plugins; the exit status is 1 if anything is wrong."""
     from feedrace.registry.health import findings
 
     tell(findings(), as_json)

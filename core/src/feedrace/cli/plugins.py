@@ -6,7 +6,13 @@ import click
 
 from feedrace.cli import Group, quiet
 from feedrace.cli.output import as_row, complete_reference, errors_told, json_option
-from feedrace.errors import pip_line
+from feedrace.errors import (
+    BrokenPluginError,
+    ComponentError,
+    DisabledError,
+    NotInstalledError,
+    install_line,
+)
 from feedrace.registry import catalog
 from feedrace.registry.component import KINDS
 
@@ -16,25 +22,35 @@ _FOR_AUTHORS = ("check", "new")
 
 
 class _Plugins(Group):
-    """The group `plugins`, which names the dist that brings the commands for authors."""
+    """The group `plugins`; if feedrace-testing is missing, its commands report that."""
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         found = super().get_command(ctx, cmd_name)
-        if found is None and cmd_name in _FOR_AUTHORS:
-            raise click.ClickException(f"`plugins {cmd_name}` comes with {_why_missing()}")
-        return found
+        return _missing(cmd_name) if found is None and cmd_name in _FOR_AUTHORS else found
 
 
-def _why_missing() -> str:
-    """Return why the commands for authors are missing, and the fix."""
+def _missing(name: str) -> click.Command:
+    @click.command(name, context_settings={"ignore_unknown_options": True}, add_help_option=False)
+    @click.argument("rest", nargs=-1, type=click.UNPROCESSED)
+    @json_option
+    @errors_told
+    def command(**_: object) -> None:
+        raise _why_missing(f"`plugins {name}` comes with feedrace-testing, which is")
+
+    return command
+
+
+def _why_missing(message: str) -> ComponentError:
+    """Return an error whose message goes on with the reason, and which has the fix."""
     found = catalog.scan()
     if "testing" in found.broken:
-        return f"feedrace-testing, which is left out: {found.broken['testing']}"
+        return BrokenPluginError(f"{message} left out: {found.broken['testing']}")
     if "testing" in found.disabled:
-        variables = "FEEDRACE_PLUGINS or FEEDRACE_PLUGINS_DISABLE"
-        return f"feedrace-testing, which {variables} switches off; change the variable to use it"
-    install = pip_line("install", "feedrace[testing]")
-    return f"feedrace-testing, which is not installed; {install}"
+        message += " switched off by FEEDRACE_PLUGINS or FEEDRACE_PLUGINS_DISABLE"
+        return DisabledError(message, fix="change the variable to use it")
+    return NotInstalledError(
+        f"{message} not installed", fix=install_line("testing")
+    )
 
 
 @click.group(cls=_Plugins)

@@ -14,6 +14,7 @@ from feedrace.config.fields import (
     path_field,
     text,
 )
+from feedrace.config.mapping import structure, unstructure
 
 __all__ = [
     "SamplerConfig",
@@ -27,5 +28,7 @@ __all__ = [
     "number",
     "one_of",
     "path_field",
+    "structure",
     "text",
+    "unstructure",
 ]

@@ -12,7 +12,7 @@ from flax import nnx
 
 from feedrace.errors import ConfigError, DataError, Problem
 from feedrace.host.records import count_records, is_host_dtype
-from feedrace.registry.making import class_name
+from feedrace.registry import class_name
 
 
 @attrs.frozen

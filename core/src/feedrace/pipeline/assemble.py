@@ -4,10 +4,10 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from feedrace.config.files import problems_located, read_mapping
 from feedrace.errors import ConfigError
-from feedrace.pipeline.document import parse_config, problems_located, read_mapping
+from feedrace.pipeline.document import parse_config
 from feedrace.pipeline.pipeline import Pipeline
-from feedrace.registry.making import notify
 
 
 def build(mapping: Mapping[str, Any], *, origin: str = "") -> Pipeline:
@@ -16,9 +16,8 @@ def build(mapping: Mapping[str, Any], *, origin: str = "") -> Pipeline:
     origin: where the mapping came from, for error messages.
 
     Raises `ConfigError` with every problem and its path, before any data is read; whatever the
-    components raise when they are made, or a plugin's hook to refuse the config.
+    components raise when they are made.
     """
-    notify("feedrace_before_build", config=mapping)
     config = parse_config(mapping, origin)
     rngs = None
     if config.seed is not None:

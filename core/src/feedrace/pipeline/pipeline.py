@@ -1,6 +1,5 @@
 """The pipeline: plan -> source.fetch -> batcher -> device -> stages, readable top to bottom."""
 
-import weakref
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
@@ -89,7 +88,6 @@ class Pipeline(nnx.Module):
                 prefetch=prefetch,
                 stall_seconds=float(stall_seconds),
                 updates=self._updates,
-                ended=weakref.WeakMethod(self._epoch_ended),
             )
         )
         self._key: Any = nnx.static(_Key(key))
@@ -103,10 +101,6 @@ class Pipeline(nnx.Module):
         with wiring.problems.of("", data_path="sampler"):
             next(self._run.planned(), None)  # can a schedule be made?
         wiring.problems.tell()
-        registry.notify("feedrace_after_build", pipeline=self)
-
-    def _epoch_ended(self, step: Step) -> None:
-        registry.notify("feedrace_epoch_end", pipeline=self, stream=step.stream, epoch=step.epoch)
 
     @property
     def scheduler(self) -> Any:
@@ -315,9 +309,7 @@ class Pipeline(nnx.Module):
         It names the batches that were handed out: what a thread made ahead does not count.
         """
         self._run.catch_up()
-        made = state.document(self._run.counters, self._print())
-        registry.notify("feedrace_state_saved", pipeline=self, state=made)
-        return made
+        return state.document(self._run.counters, self._print())
 
     def set_state(self, document: dict[str, Any], *, ignore_fingerprint: bool = False) -> None:
         """Go to a state that `get_state` gave, here or in another process; nothing is read.
@@ -333,7 +325,6 @@ class Pipeline(nnx.Module):
             raise StateError(f"the state stands inside a window ({INSIDE}={inside}); there is none")
         self._run.go_to(counters)
         self._stepping.end()
-        registry.notify("feedrace_state_restored", pipeline=self, state=document)
 
     def reset(self) -> None:
         """Go back to the first batch of epoch 0."""

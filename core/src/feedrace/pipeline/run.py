@@ -24,7 +24,6 @@ class Run:
     """The streams of a pipeline, and the steps that were handed out.
 
     updates: an `nnx.Variable` with the training updates done, which traced functions move, too.
-    ended: weak reference to what is called with the last step of each epoch or evaluation.
     """
 
     streams: dict[str, Stream]
@@ -32,7 +31,6 @@ class Run:
     prefetch: int
     stall_seconds: float
     updates: Any
-    ended: Callable[[], Callable[[Step], None] | None]
     timing: Timing = attrs.field(factory=Timing)
     done: int = 0  # as `updates` says, unless a traced function moved that
     counters: dict[str, int] = attrs.field(factory=lambda: {"pass": 0})
@@ -199,9 +197,6 @@ class Run:
             whole = INSIDE not in step.after
             if told is not None and whole and stream.plan.ends_epoch(step.start):
                 told(step.start // stream.plan.records_per_epoch)
-            ended = self.ended() if step.last else None
-            if ended is not None:
-                ended(step)
 
     def _end_pass(self) -> None:
         self.counters, self.live = {"pass": self.counters["pass"] + 1}, False

@@ -78,16 +78,15 @@ class Order:
 
         records: an int or an int64 array. Raises `ValueError` for one that does not exist.
         """
-        records = np.asarray(records, np.int64)
-        outside = records[(records < 0) | (records >= self.n)]
+        numbers: NDArray[np.int64] = np.asarray(records, np.int64)
+        outside = numbers[(numbers < 0) | (numbers >= self.n)]
         if outside.size:
             raise ValueError(f"record {outside[0]} does not exist; they go from 0 to {self.n - 1}")
         if self.seed is None:
-            return records
+            return numbers
         keys = round_keys(self.n, self.seed, epoch, self.stream)
-        flat: NDArray[np.int64] = records.reshape(-1)
-        places: NDArray[np.int64] = permute(flat, self.n, keys, inverse=True)
-        return places.reshape(records.shape)
+        places: NDArray[np.int64] = permute(numbers.reshape(-1), self.n, keys, inverse=True)
+        return places.reshape(numbers.shape)
 
 
 def epoch_spans(start: int, stop: int, n: int) -> Iterator[tuple[int, int, int]]:

@@ -13,31 +13,19 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from feedrace_testing.batcher import BatcherSuite
-    from feedrace_testing.component import ComponentSuite
-    from feedrace_testing.fixtures import broken_plugin, isolated_registry, temporary_plugin
-    from feedrace_testing.machine import checkpoint_machine
-    from feedrace_testing.sampler import SamplerSuite
-    from feedrace_testing.scheduler import SchedulerSuite
-    from feedrace_testing.source import SourceSuite
-    from feedrace_testing.stage import StageSuite
-    from feedrace_testing.strategies import batches, elements, spans
-
-__all__ = [
-    "BatcherSuite",
-    "ComponentSuite",
-    "SamplerSuite",
-    "SchedulerSuite",
-    "SourceSuite",
-    "StageSuite",
-    "batches",
-    "broken_plugin",
-    "checkpoint_machine",
-    "elements",
-    "isolated_registry",
-    "spans",
-    "temporary_plugin",
-]
+    from feedrace_testing.batcher import BatcherSuite as BatcherSuite
+    from feedrace_testing.component import ComponentSuite as ComponentSuite
+    from feedrace_testing.fixtures import broken_plugin as broken_plugin
+    from feedrace_testing.fixtures import isolated_registry as isolated_registry
+    from feedrace_testing.fixtures import temporary_plugin as temporary_plugin
+    from feedrace_testing.machine import checkpoint_machine as checkpoint_machine
+    from feedrace_testing.sampler import SamplerSuite as SamplerSuite
+    from feedrace_testing.scheduler import SchedulerSuite as SchedulerSuite
+    from feedrace_testing.source import SourceSuite as SourceSuite
+    from feedrace_testing.stage import StageSuite as StageSuite
+    from feedrace_testing.strategies import batches as batches
+    from feedrace_testing.strategies import elements as elements
+    from feedrace_testing.strategies import spans as spans
 
 _HOMES = {
     "BatcherSuite": "batcher",
@@ -67,3 +55,7 @@ def __getattr__(name: str) -> Any:
     value = getattr(importlib.import_module(modules[_HOMES[name]]), name)
     globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    return sorted(_HOMES)

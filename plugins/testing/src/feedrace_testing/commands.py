@@ -5,11 +5,9 @@ from pathlib import Path
 
 import click
 
-from feedrace.plugin import errors_told, json_option, registry, tell
+from feedrace.plugin import KINDS, discovery, errors_told, json_option, tell
 from feedrace_testing.inspection import check as inspect
 from feedrace_testing.scaffold import make
-
-KINDS = registry.component.KINDS
 
 
 @click.group()
@@ -43,6 +41,6 @@ def check(which: str | None, as_json: bool) -> None:
 
     Everything the plugin declares is imported. Exit status 1 means that something is wrong.
     """
-    every = {entry.dist for entry in registry.installed.installed().entries}
+    every = {entry.dist for entry in discovery.installed()[0]}
     names = sorted(every) if which is None else [which]
     tell([finding for name in names for finding in inspect(name)], as_json)

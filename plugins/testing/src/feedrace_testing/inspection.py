@@ -19,6 +19,8 @@ from feedrace.plugin import (
     PluginWarning,
     Problem,
     did_you_mean,
+    discovery,
+    install_line,
     pip_line,
     protocols,
     registry,
@@ -37,14 +39,14 @@ def check(which: str) -> list[Health]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PluginWarning)  # they are findings here
         registry.scan()
-    normal = registry.installed.normal
     is_folder = which.startswith(".") or "/" in which or "\\" in which
     dist = _project_name(Path(which)) if is_folder else which
-    read = registry.installed.installed()
-    entries = [e for e in read.entries if normal(dist) in (normal(e.dist), normal(e.namespace))]
+    installed, findings = discovery.installed()
+    name = discovery.normal(dist)
+    entries = [e for e in installed if name in map(discovery.normal, (e.dist, e.namespace))]
     if not entries:
         return [_no_entry(dist, which if is_folder else "")]
-    findings = [f for f in read.findings if f.subject == f"dist {entries[0].dist}"]
+    findings = [f for f in findings if f.subject == f"dist {entries[0].dist}"]
     for entry in entries:
         findings += _plugin_findings(entry)
     return findings
@@ -82,16 +84,16 @@ def _installing(dist: str, folder: str) -> str:
     """Return how to install a dist; pip is only proposed for a folder and for our own plugins."""
     if folder:
         return pip_line("install", "-e", folder)
-    extra = registry.installed.normal(dist).removeprefix("feedrace-")
-    if extra in registry.discovery.FIRST_PARTY:
-        return pip_line("install", f"feedrace[{extra}]")
-    entries = registry.installed.installed().entries
-    known = sorted({e.dist for e in entries} | {e.namespace for e in entries})
-    hint = did_you_mean(dist, known).removeprefix("; ")
-    return hint or f"check the name; installed plugins: {', '.join(known) or 'none'}"
+    extra = discovery.normal(dist).removeprefix("feedrace-")
+    if extra in discovery.FIRST_PARTY:
+        return install_line(extra)
+    entries, _ = discovery.installed()
+    dists = sorted({e.dist for e in entries})
+    hint = did_you_mean(dist, [*dists, *(e.namespace for e in entries)]).removeprefix("; ")
+    return hint or f"check the name; installed plugins: {', '.join(dists) or 'none'}"
 
 
-def _plugin_findings(entry: registry.installed.EntryPoint) -> Iterator[Health]:
+def _plugin_findings(entry: discovery.EntryPoint) -> Iterator[Health]:
     subject = f"plugin {entry.namespace}"
     found = registry.scan()
     if entry.namespace in found.disabled:
@@ -103,7 +105,7 @@ def _plugin_findings(entry: registry.installed.EntryPoint) -> Iterator[Health]:
         if error is not None:
             cause = error.__cause__ or error
             lines = "".join(traceback.format_exception(cause)).rstrip()
-            yield Health(subject, False, f"{error.said}\n{lines}", error.mend)
+            yield Health(subject, False, f"{error.message}\n{lines}", error.fix)
             return
     components = [c for c in found.components if c.namespace == entry.namespace]
     yield Health(
@@ -160,7 +162,7 @@ def _config_faults(component: Component) -> Iterator[_Fault]:
         if cls is not None:
             schema.object_schema(cls, {})
     except ComponentError as error:
-        yield error.said, error.mend or "fix what config names"
+        yield error.message, error.fix or "fix what config names"
         return
     if cls is None:
         return
@@ -194,7 +196,7 @@ def _target_faults(component: Component) -> Iterator[_Fault]:
     try:
         target = component.load_target()
     except ComponentError as error:
-        yield error.said, error.mend or "fix what target names"
+        yield error.message, error.fix or "fix what target names"
         return
     if not callable(target):
         yield f"its target {target!r} cannot be called", "name a class, or a function of the config"

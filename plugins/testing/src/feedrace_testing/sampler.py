@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from feedrace.plugin import ConfigError, StateError, plan_stream
+from feedrace.plugin import ConfigError, FeedraceError, StateError, plan_stream
 from feedrace_testing.component import ComponentSuite
 from feedrace_testing.machine import checkpoint_machine
 from feedrace_testing.strategies import spans
@@ -93,10 +93,19 @@ class SamplerSuite(ComponentSuite):
     def test_a_pass_yields_len_records_and_the_next_continues(self) -> None:
         made = self.make()
         length = len(made)
+        assert length % made.records_per_epoch == 0, "a pass is not a whole number of epochs"
         assert list(made) == made.indices(0, length).tolist()
         assert list(made) == made.indices(length, 2 * length).tolist()
         made.reset()
         assert made.sample(3) == made.indices(0, min(3, length)).tolist()
+
+    def test_an_iterator_raises_once_another_has_moved_the_sampler(self) -> None:
+        made = self.make()
+        old, new = iter(made), iter(made)
+        next(old)
+        next(new)
+        with pytest.raises(FeedraceError):
+            next(old)
 
     def test_a_saved_state_at_any_position_resumes_exactly(self) -> None:
         made = self.make()

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedrace.plugin import ConfigError, DataError, StateError, arrive, protocols
+from feedrace.plugin import ConfigError, DataError, FeedraceError, StateError, arrive, protocols
 from feedrace_testing.component import ComponentSuite
 from feedrace_testing.trees import fits, rows, same_structure, same_values
 
@@ -95,6 +95,14 @@ class SourceSuite(ComponentSuite):
             resumed.set_state(state)
             left = list(itertools.islice(resumed, count - position))
             assert same_values(left, whole[position:])
+
+    def test_an_iterator_raises_once_another_has_moved_the_source(self) -> None:
+        made = self.make()
+        old, new = iter(made), iter(made)
+        next(old)
+        next(new)
+        with pytest.raises(FeedraceError):
+            next(old)
 
     def test_reset_goes_back_to_the_first_record(self) -> None:
         made = self.make()

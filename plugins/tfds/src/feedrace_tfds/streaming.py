@@ -1,6 +1,6 @@
 """The source that reads records from disk as they are asked for."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import jax
@@ -73,13 +73,14 @@ class TFDSStreamingSource(SplitSource):
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yield the records that are left of this epoch, one dict each, then start the next."""
-        self._begin()
-        base = int(self.epoch.get_value()) * self.length
-        starts = range(int(self.index.get_value()), self.length, _BLOCK)
+        return self._hand_out(self._read_ahead())
+
+    def _read_ahead(self) -> Generator[dict[str, Any] | None, None, None]:
+        """Yield the records of this epoch that are left, None for those that were skipped."""
 
         def blocks() -> Iterator[tuple[Any, Any]]:
-            for start in starts:
-                numbers = self.indices(base + start, base + min(start + _BLOCK, self.length))
+            for start, stop in self._blocks(_BLOCK):
+                numbers = self.indices(start, stop)
                 yield self.fetch(numbers), self.left_out(numbers)
 
         with Prefetched(blocks(), self.config.prefetch_buffer) as ahead:
@@ -87,11 +88,7 @@ class TFDSStreamingSource(SplitSource):
                 # Split before they are moved: JAX would compile a program for each size of block.
                 elements = to_device(list(split_records(block)))
                 for element, skipped in zip(elements, left_out.tolist(), strict=True):
-                    self.index.set_value(int(self.index.get_value()) + 1)
-                    self._handed = True
-                    if not skipped:
-                        yield element
-        self._next_epoch()
+                    yield None if skipped else element
 
     def _arrived(self, indices: Any) -> dict[str, Any]:
         arrived = super()._arrived(indices)

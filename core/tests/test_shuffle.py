@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedrace.plan.order import Order, permute, round_keys
+from feedrace.plan.order import Order, round_keys
+from feedrace.plan.shuffle import permute
 
 
 def by_numpy(start, stop, n, *, seed):

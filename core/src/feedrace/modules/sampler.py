@@ -103,7 +103,8 @@ class SamplerModule(StructuralModule):
         return itertools.chain.from_iterable(self._chunks())
 
     def _chunks(self) -> Iterator[Iterator[Any]]:
-        self._settle()
+        if self._chunk is not None:
+            self._settle()
         per_epoch, end = self.records_per_epoch, self._pass_end()
         while (start := int(self._position.get_value())) < end:
             stop = min(start + _CHUNK, (start // per_epoch + 1) * per_epoch, end)
@@ -239,7 +240,15 @@ class OrderedSamplerModule(SamplerModule):
 
     The order is a new permutation each epoch, chosen by the config's `seed`; or the stored one, if
     the config has no seed, or `shuffle = False`.
+
+    Raises `ConfigError` if the config has no `num_records`.
     """
+
+    def __init__(
+        self, config: StructuralConfig, *, rngs: nnx.Rngs | None = None, name: str | None = None
+    ) -> None:
+        super().__init__(config, rngs=rngs, name=name)
+        _ = self.records_per_epoch  # reports a missing num_records here, not at the first index
 
     @property
     def order(self) -> Order:

@@ -28,7 +28,7 @@ def test_the_snippets_of_a_readme_run(name, monkeypatch):
     [
         ("feedrace", feedrace.__all__),
         ("feedrace.plugin", dir(feedrace.plugin)),
-        ("feedrace_testing", feedrace_testing.__all__),
+        ("feedrace_testing", dir(feedrace_testing)),
     ],
     ids=["feedrace", "feedrace.plugin", "feedrace_testing"],
 )

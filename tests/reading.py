@@ -1,6 +1,6 @@
 """Count what one has to read to follow a path through Feedrace, and hold the budgets for it.
 
-usage: reading.py [feedrace | datarax | grain]
+usage: reading.py [--names] [feedrace | datarax | grain]
 
 Each path is run once to warm up (imports, compilation), then again while `sys.settrace` and
 `threading.settrace` record the functions that are entered. A path counts the files that hold them,
@@ -40,6 +40,7 @@ class Count:
     files: int | None
     lines: int
     functions: int | None
+    names: tuple[str, ...] = ()  # "file: function" of each function entered
 
     def __str__(self) -> str:
         numbers = (self.files, self.lines, self.functions)
@@ -104,7 +105,8 @@ def count(
     }
     files = {code.co_filename for code in ours}
     lines = sum(len(Path(file).read_text().splitlines()) for file in files)
-    return Count(len(files), lines, len(ours))
+    names = sorted(f"{code.co_filename}: {code.co_qualname}" for code in ours)
+    return Count(len(files), lines, len(ours), tuple(names))
 
 
 def folders_of(*packages: str) -> list[Path]:
@@ -222,13 +224,13 @@ def grain_paths() -> Iterator[tuple[str, Count]]:
 PACKAGES = {"feedrace": feedrace_paths, "datarax": datarax_paths, "grain": grain_paths}
 
 
-def main(package: str) -> int:
+def main(package: str, names: bool = False) -> int:
     if package != "feedrace":
         print(f"{package} {importlib.metadata.version(package)}: files / lines / functions")
         for path, counted in PACKAGES[package]():
-            print(f"{path}: {counted}")
+            print(f"{path}: {counted}", *(counted.names if names else ()), sep="\n")
         return 0
-    exceeded = []
+    exceeded, entered = [], []
     print("files / lines / functions\n")
     print("| path | Feedrace | datarax 0.1.4 | grain 0.2.18 | budget |")
     print("| --- | --- | --- | --- | --- |")
@@ -236,9 +238,10 @@ def main(package: str) -> int:
         budget, held = BUDGETS[path]
         peers = " | ".join(str(peer or "-") for peer in PEERS[path])
         print(f"| {path} | {counted} | {peers} | {budget} |")
+        entered += ["", path, *counted.names]
         if not counted.within(budget):
             exceeded.append((path, held))
-    print()
+    print(*(entered if names else ()), sep="\n", end="\n\n")
     for path, held in exceeded:
         print(f"over budget{', which is held' if held else ' (not held yet)'}: {path}")
     return 1 if any(held for _, held in exceeded) else 0
@@ -247,4 +250,6 @@ def main(package: str) -> int:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("package", nargs="?", default="feedrace", choices=PACKAGES)
-    sys.exit(main(parser.parse_args().package))
+    parser.add_argument("--names", action="store_true", help="list the functions entered")
+    options = parser.parse_args()
+    sys.exit(main(options.package, options.names))

@@ -1,6 +1,9 @@
-"""The Python in the READMEs runs as it is, and the API page has every public name."""
+"""The documents hold: their Python runs, and they have every public name and option."""
 
+import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,3 +40,19 @@ def test_the_api_page_has_every_public_name(module, names):
     assert names
     mentioned = {name for name in names if re.search(rf"[.`]{name}\b", page)}
     assert sorted(set(names) - mentioned) == []
+
+
+def test_the_table_of_options_matches_the_schema_of_configs():
+    command = [sys.executable, "-m", "feedrace.cli", "schema"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    schema = json.loads(done.stdout)
+    table = (ROOT / "docs/configs.md").read_text().partition("| --- |")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| `(\w+)` \| .* \| (.*) \|$", table, re.MULTILINE)
+    assert sorted(name for name, _ in rows) == sorted(set(schema["properties"]) - {"$schema"})
+    for name, shown in rows:
+        assert (shown == "required") == (name in schema["required"]), name
+        default = schema["properties"][name].get("default")
+        if isinstance(default, bool):
+            assert shown == f"`{json.dumps(default)}`", name
+        elif default is not None:
+            assert shown == f"{default:g}", name

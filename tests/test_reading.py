@@ -59,13 +59,15 @@ def test_functions_entered_in_any_thread_count_with_the_lines_of_their_files(pac
     lines = sum(
         len((package / name).read_text().splitlines()) for name in ("first.py", "second.py")
     )
-    assert counted == reading.Count(2, lines, 3)
+    assert (counted.files, counted.lines, counted.functions) == (2, lines, 3)
+    entered = [name.rpartition("/")[2] for name in counted.names]
+    assert entered == ["first.py: path", "second.py: helper", "second.py: in_a_thread"]
 
 
 def test_what_prepares_a_path_does_not_count(package):
     second = importlib.import_module("counted.second")
     counted = reading.count(second.helper, [package], prepare=second.in_a_thread)
-    assert counted == reading.Count(1, 5, 1)
+    assert (counted.files, counted.lines, counted.functions) == (1, 5, 1)
 
 
 @pytest.mark.parametrize("held", [True, False])

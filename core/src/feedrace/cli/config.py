@@ -8,13 +8,13 @@ from typing import Any
 import click
 
 from feedrace.cli import quiet
-from feedrace.cli.output import config_argument, errors_told, json_option
+from feedrace.cli.output import config_argument, json_option, report_errors
 
 
 @click.command()
 @config_argument
 @json_option
-@errors_told
+@report_errors
 def validate(config: str, as_json: bool) -> None:
     """Check a config without reading data; show every problem with its path and, in TOML, line.
 
@@ -34,7 +34,7 @@ def validate(config: str, as_json: bool) -> None:
 @config_argument
 @click.option("--output", "-o", type=click.Path(dir_okay=False), help="Write it to this file.")
 @json_option
-@errors_told
+@report_errors
 def fill(config: str, output: str | None, as_json: bool) -> None:
     """Write a config with every default in it, in the format of the file.
 
@@ -56,7 +56,7 @@ def fill(config: str, output: str | None, as_json: bool) -> None:
 @click.command()
 @click.option("--output", "-o", type=click.Path(dir_okay=False), help="Write it to this file.")
 @click.option("--json", "as_json", is_flag=True, help="On one line.")
-@errors_told
+@report_errors
 def schema(output: str | None, as_json: bool) -> None:
     """Print one JSON Schema for configs, with the components that are installed."""
     from feedrace.pipeline.document import PipelineConfig

@@ -59,3 +59,34 @@ def test_an_endless_sampler_without_epochs_is_refused():
 
     with pytest.raises(DataError, match="neither a length nor records_per_epoch"):
         plan_stream("train", Endless(), batch_size=2, drop_remainder=False)
+
+
+class Sampler:
+    def __init__(self, length, records_per_epoch):
+        self.length, self.records_per_epoch = length, records_per_epoch
+
+    def __len__(self):
+        return self.length
+
+    def indices(self, start, stop):
+        return np.arange(start, stop) % self.records_per_epoch
+
+
+@pytest.mark.parametrize(
+    ("length", "per_epoch", "message"),
+    [
+        (25, 10, "'train' has len 25 and records_per_epoch 10, .* make its len 20 or 30"),
+        (5, 10, "'train' has len 5 and records_per_epoch 10, .* make its len 10, or .* 5"),
+        (0, 10, "'train' has no records"),
+        (5, 0, "'train' has no records"),
+    ],
+)
+def test_a_length_that_is_not_whole_epochs_is_refused(length, per_epoch, message):
+    with pytest.raises(DataError, match=message):
+        plan_stream("train", Sampler(length, per_epoch), batch_size=2, drop_remainder=False)
+
+
+def test_a_length_of_whole_epochs_serves_them_all():
+    made = plan_stream("train", Sampler(30, 10), batch_size=4, drop_remainder=False)
+    steps = list(made.batches(0, made.batches_per_pass))
+    assert np.concatenate([indices for *_, indices in steps]).tolist() == [*range(10)] * 3

@@ -9,7 +9,7 @@ the same z. The keys are fixed, so that the outcome is, too.
 import numpy as np
 import pytest
 
-from feedrace.plan.order import epoch_indices
+from feedrace.plan.order import Order
 
 Z = 4.5
 KEYS = {1000: 1000, 65_536: 60}
@@ -18,8 +18,8 @@ KEYS = {1000: 1000, 65_536: 60}
 @pytest.fixture(scope="module", params=sorted(KEYS))
 def orders(request):
     n = request.param
-    by_seed = [epoch_indices(0, n, n, seed=seed) for seed in range(KEYS[n] // 2)]
-    by_epoch = [epoch_indices(e * n, (e + 1) * n, n, seed=7) for e in range(KEYS[n] // 2)]
+    by_seed = [Order(n, seed).indices(0, n) for seed in range(KEYS[n] // 2)]
+    by_epoch = [Order(n, 7).indices(e * n, (e + 1) * n) for e in range(KEYS[n] // 2)]
     return np.stack(by_seed + by_epoch)
 
 
@@ -83,7 +83,7 @@ def inversions(order):
 @pytest.mark.parametrize("position", [0, 1, 499, 999])
 def test_every_index_is_as_likely_at_a_position(position):
     n, seeds = 1000, 20_000
-    drawn = [int(epoch_indices(position, position + 1, n, seed=seed)[0]) for seed in range(seeds)]
+    drawn = [int(Order(n, seed).indices(position, position + 1)[0]) for seed in range(seeds)]
     expected = seeds / n
     chi = ((np.bincount(drawn, minlength=n) - expected) ** 2 / expected).sum()
     freedom = n - 1
@@ -96,7 +96,7 @@ def test_every_permutation_of_a_few_is_as_likely(n):
     from math import factorial
 
     seeds = 20 * factorial(n) + 2000
-    seen = Counter(tuple(epoch_indices(0, n, n, seed=seed)) for seed in range(seeds))
+    seen = Counter(tuple(Order(n, seed).indices(0, n)) for seed in range(seeds))
     expected, freedom = seeds / factorial(n), factorial(n) - 1
     chi = sum((count - expected) ** 2 / expected for count in seen.values())
     chi += (factorial(n) - len(seen)) * expected

@@ -10,8 +10,7 @@ import numpy as np
 from measure import alternate, report
 
 import feedrace
-from feedrace.plan.order import epoch_indices
-from feedrace.plan.shuffle import permute, round_keys
+from feedrace.plugin import Order, permute, round_keys
 
 N = 1_281_167
 
@@ -31,7 +30,7 @@ def bulk(torch, grain):
     generator = np.random.default_rng(0)
     epochs = itertools.count()
     functions = {
-        "feedrace": lambda: epoch_indices((e := next(epochs)) * N, (e + 1) * N, N, seed=1),
+        "feedrace": lambda: Order(N, 1).indices((e := next(epochs)) * N, (e + 1) * N),
         "numpy": lambda: generator.permutation(N),
     }
     if torch:
@@ -65,7 +64,7 @@ def bulk(torch, grain):
 
         def our_epochs_of_ten():
             for epoch in range(in_a_row):
-                epoch_indices(epoch * 10, epoch * 10 + 10, 10, seed=1)
+                Order(10, 1).indices(epoch * 10, epoch * 10 + 10)
 
         seconds = alternate({"grain": epochs_of_ten, "feedrace": our_epochs_of_ten}, rounds=15)
         ours, theirs = (seconds[name] / in_a_row * 1e6 for name in ("feedrace", "grain"))
@@ -99,7 +98,7 @@ def in_jit():
         def batch(start, epoch):
             keys = round_keys(n, 1, epoch, xp=jnp)
             positions = start + jnp.arange(128, dtype=jnp.int32)
-            return permute(positions, n, keys, xp=jnp, while_loop=jax.lax.while_loop)
+            return permute(positions, n, keys, xp=jnp)
 
         def many():
             for i in range(200):
@@ -145,10 +144,10 @@ def seek():
 def memory():
     peaks = {}
     for n in (10**6, 10**9):
-        epoch_indices(0, 10**6, n, seed=1)
+        Order(n, 1).indices(0, 10**6)
         tracemalloc.start()
         began = time.perf_counter()
-        epoch_indices(n - 10**6, n, n, seed=1)
+        Order(n, 1).indices(n - 10**6, n)
         seconds = time.perf_counter() - began
         peaks[n] = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()

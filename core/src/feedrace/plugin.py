@@ -52,10 +52,9 @@ _HOMES = {
         "split_records",
     ),
     "modules.module": ("BatcherModule", "IdentityDict", "Module", "StructuralModule"),
-    "modules.sampler": ("SamplerModule",),
+    "modules.sampler": ("OrderedSamplerModule", "SamplerModule"),
     "modules.source": ("SourceModule",),
-    "plan.order": ("epoch_indices", "traced_indices"),
-    "plan.shuffle": ("epoch_spans", "permute", "position_of", "round_keys"),
+    "plan.order": ("Order", "epoch_spans", "permute", "round_keys"),
     "plan.steps": ("TRAIN", "Step", "StreamPlan"),
     "registry.component": ("Component", "Health", "hookimpl"),
 }

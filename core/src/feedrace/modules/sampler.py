@@ -11,10 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from numpy.typing import NDArray
 
 from feedrace.config.fields import StructuralConfig, check_integer
 from feedrace.errors import ConfigError, FeedraceError, Problem, StateError
 from feedrace.modules.module import StructuralModule, take_config_fields, with_seed
+from feedrace.plan.order import Order
 
 _CHUNK = 8192
 
@@ -237,3 +239,26 @@ class SamplerModule(StructuralModule):
         twin._chunk = nnx.static(None)
         twin._position.set_value(self.position)
         return twin
+
+
+class OrderedSamplerModule(SamplerModule):
+    """A sampler of every record once an epoch, in the `order` its config has; JAX can trace it.
+
+    The order is a new permutation each epoch, chosen by the config's `seed`; or the stored one, if
+    the config has no seed, or `shuffle = False`.
+    """
+
+    @property
+    def order(self) -> Order:
+        """The order of the records."""
+        shuffled = getattr(self.config, "shuffle", True)
+        return Order(
+            self.records_per_epoch, getattr(self.config, "seed", None) if shuffled else None
+        )
+
+    def indices(self, start: int, stop: int) -> NDArray[np.int64]:
+        return self.order.indices(start, stop)
+
+    def indices_at(self, epoch: jax.Array, positions: jax.Array) -> jax.Array:
+        """Return the record numbers at int32 positions of an epoch (uint32), traceably."""
+        return self.order.traced(epoch, positions)

@@ -14,7 +14,7 @@ from feedrace.device import specs
 from feedrace.errors import ConfigError, Problem, StateError
 from feedrace.host.records import check_batch_size
 from feedrace.modules.module import StructuralModule, take_config_fields, with_seed
-from feedrace.plan.order import epoch_indices, traced_indices
+from feedrace.plan.order import Order
 
 _ELEMENTS = 256
 _IN_STATE = ("shuffle", "seed")  # fields of the config that may change while it is used
@@ -72,17 +72,18 @@ class SourceModule(StructuralModule):
                 [Problem("shuffle", f"{type(self).__name__} has no order of its own")]
             )
 
+    @property
+    def order(self) -> Order:
+        """Its own order."""
+        return Order(self.length, self.seed if self.is_random_order else None)
+
     def indices(self, start: int, stop: int) -> Any:
         """Return the record numbers at absolute positions [start, stop) of its own order."""
-        if self.is_random_order:
-            return epoch_indices(start, stop, self.length, seed=self.seed)
-        return np.arange(start, stop, dtype=np.int64) % self.length
+        return self.order.indices(start, stop)
 
     def indices_at(self, epoch: Any, positions: Any) -> Any:
         """Return the record numbers at int32 positions of an epoch (uint32), traceably."""
-        if self.is_random_order:
-            return traced_indices(epoch, positions, self.length, seed=self.seed)
-        return positions
+        return self.order.traced(epoch, positions)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yield the records that are left of this epoch, one dict each, then start the next."""
@@ -145,7 +146,7 @@ class SourceModule(StructuralModule):
             key = jax.random.key_data(key)
         words = key.reshape(-1)
         positions = (start + jnp.arange(size, dtype=jnp.int32)) % self.length
-        return traced_indices(words[-1], positions, self.length, seed=words[0])
+        return Order(self.length, words[0]).traced(words[-1], positions)
 
     def reset(self, seed: int | None = None) -> None:
         """Go back to the first record of epoch 0, with another seed where one is given.

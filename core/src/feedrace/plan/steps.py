@@ -1,4 +1,4 @@
-"""Which records make up a batch: pure functions of the config and the batch's number."""
+"""Which records make up a batch: a pure function of the sampler and the batch's number."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -6,9 +6,11 @@ from typing import Any
 
 import attrs
 import numpy as np
+from numpy.typing import NDArray
 
 from feedrace.config.fields import integer
 from feedrace.errors import ConfigError, DataError, Problem
+from feedrace.protocols import Epochal, Windowed, provides
 
 TRAIN = "train"
 _FIRST_BLOCK, _LAST_BLOCK = 65536, 262144
@@ -16,12 +18,12 @@ _FIRST_BLOCK, _LAST_BLOCK = 65536, 262144
 
 @attrs.define(kw_only=True, eq=False)  # not frozen: that takes half of the time a step costs
 class Step:
-    """One batch's place in a run, and the batch itself once it is read.
+    """Where one batch stands in a run, and the batch itself once it is read.
 
     stream: "train" or a callback's name.
     epoch, update, sample: training epochs, updates and records completed before this step; for a
         train step, the epoch it lies in and the updates and records with it included.
-    indices: int64 record numbers of the batch, padding excluded.
+    indices: int64 record numbers of the batch, without padding.
     start: absolute position, in its stream, of the first of them.
     first, last: whether it opens or closes an epoch (train) or one evaluation (callbacks).
     after: the scheduler's state once this step is done.
@@ -32,7 +34,7 @@ class Step:
     epoch: int
     update: int
     sample: int
-    indices: Any
+    indices: NDArray[np.int64]
     start: int
     first: bool
     last: bool
@@ -44,12 +46,12 @@ class Step:
 class StreamPlan:
     """How the records of one stream fall into batches; no batch crosses an epoch's end.
 
-    sampler: gives `indices(start, stop)` for absolute positions.
+    sampler: a `feedrace.protocols.Sampler`.
     records_per_epoch: positions in one epoch of the sampler.
-    epochs: epochs in one pass, None where the sampler is endless.
+    epochs: epochs in one pass, None if the sampler is endless.
 
-    Raises `ConfigError` for a batch size below 1, or one that leaves no batch; `DataError` where
-    there is no record.
+    Raises `ConfigError` for a batch size below 1, or one that leaves no batch; `DataError` if
+    there are no records.
     """
 
     name: str
@@ -82,18 +84,18 @@ class StreamPlan:
 
     @property
     def batches_per_pass(self) -> int | None:
-        """Number of batches in one pass, None where it is endless."""
+        """Number of batches in one pass, None if it is endless."""
         return None if self.epochs is None else self.epochs * self.batches_per_epoch
 
     @property
     def samples_per_epoch(self) -> int:
-        """Number of records served in one epoch; fewer than all where the remainder is dropped."""
+        """Number of records served in one epoch; fewer than all if the remainder is dropped."""
         if self.drop_remainder:
             return self.batches_per_epoch * self.batch_size
         return self.records_per_epoch
 
     def positions(self, batch: int) -> tuple[int, int]:
-        """Return the absolute positions [start, stop) of batch number `batch`, from 0, for ever."""
+        """Return the absolute positions [start, stop) of batch `batch`, counted from 0."""
         epoch, within = divmod(batch, self.batches_per_epoch)
         offset = within * self.batch_size
         stop = min(offset + self.batch_size, self.records_per_epoch)
@@ -110,15 +112,17 @@ class StreamPlan:
         within = start % self.records_per_epoch // self.batch_size
         return within == self.batches_per_epoch - 1
 
-    def batches(self, first: int, last: int | None = None) -> Iterator[tuple[int, int, Any]]:
+    def batches(
+        self, first: int, last: int | None = None
+    ) -> Iterator[tuple[int, int, NDArray[np.int64]]]:
         """Yield (number, absolute start, int64 record numbers) of batches [first, last).
 
-        Positions are asked of the sampler in blocks, since one call for many costs little more than
-        one for few; the first is small, so that it comes soon. Endless where `last` is None.
+        The sampler computes a block of positions a call, since many cost little more than few; the
+        first block is smaller, so that the first batch comes soon. Endless if `last` is None.
         """
         block_size = _FIRST_BLOCK
-        spec = getattr(self.sampler, "index_spec", None)
-        width = 1 if spec is None else math.prod(spec().shape)  # records in one element
+        windowed = provides(self.sampler, Windowed)
+        width = math.prod(self.sampler.index_spec().shape) if windowed else 1  # records an element
         while last is None or first < last:
             per_block = max(1, block_size // (self.batch_size * width))
             block_size = _LAST_BLOCK
@@ -129,7 +133,7 @@ class StreamPlan:
             if block.shape[:1] != (count,):
                 raise DataError(
                     f"{type(self.sampler).__name__} of stream {self.name!r} gave indices of shape "
-                    f"{block.shape} for {count} positions; it has to give one for each"
+                    f"{block.shape} for {count} positions; give one index for each"
                 )
             for number in range(first, stop):
                 offset = (number - first) * self.batch_size
@@ -141,7 +145,7 @@ class StreamPlan:
     ) -> Iterator[Step]:
         """Yield the steps that make updates [first, last) of a train stream.
 
-        after: gives the scheduler's state once a number of updates is done.
+        after: returns the scheduler's state after a number of updates.
         """
         per_epoch, sample = self.batches_per_epoch, self.samples(first)
         epoch, within = divmod(first, per_epoch)
@@ -166,24 +170,33 @@ class StreamPlan:
 def plan_stream(name: str, sampler: Any, *, batch_size: int, drop_remainder: bool) -> StreamPlan:
     """Return the plan of a stream whose records `sampler` orders.
 
-    An epoch is the sampler's `records_per_epoch` where it has one, else its whole length.
+    An epoch is the sampler's `records_per_epoch` if it has one, else its whole length.
+
+    Raises `DataError` for a sampler without records, and for one whose length is not whole epochs.
     """
     try:
         length: int | None = len(sampler)
-    except TypeError:  # an endless sampler says so in this way
+    except TypeError:  # raised by an endless sampler
         length = None
-    per_epoch = getattr(sampler, "records_per_epoch", None)
+    per_epoch = sampler.records_per_epoch if provides(sampler, Epochal) else length
     if per_epoch is None:
-        if length is None:
-            raise DataError(
-                f"the sampler of stream {name!r} has neither a length nor records_per_epoch"
-            )
-        per_epoch = length
+        raise DataError(
+            f"the sampler of stream {name!r} has neither a length nor records_per_epoch; "
+            f"an endless sampler needs records_per_epoch"
+        )
+    if length and per_epoch and length % per_epoch:
+        fewer, more = length - length % per_epoch, length + -length % per_epoch
+        raise DataError(
+            f"the sampler of stream {name!r} has len {length} and records_per_epoch {per_epoch}, "
+            f"but a pass is whole epochs; make its len "
+            + (f"{fewer} or {more}" if fewer else f"{more}")
+            + f", or records_per_epoch {length}"
+        )
     return StreamPlan(
         name=name,
         sampler=sampler,
         batch_size=batch_size,
         drop_remainder=drop_remainder,
-        records_per_epoch=per_epoch,
+        records_per_epoch=0 if length == 0 else per_epoch,
         epochs=None if length is None else length // max(per_epoch, 1),
     )

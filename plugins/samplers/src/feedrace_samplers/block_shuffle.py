@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from feedrace.plugin import SamplerModule, epoch_indices, epoch_spans, position_of
+from feedrace.plugin import Order, SamplerModule, epoch_spans
 
 
 class BlockShuffleSamplerModule(SamplerModule):
@@ -23,7 +23,8 @@ class BlockShuffleSamplerModule(SamplerModule):
         n, size, width = self.records_per_epoch, self.config.block_size, self.config.window_blocks
         blocks = -(-n // size)
         lacking = blocks * size - n  # of the last block, which may stand anywhere in the order
-        short_slot = self._slot_of(epoch, blocks, blocks - 1)
+        block_order = Order(blocks, self.config.seed, stream=1)
+        short_slot = int(block_order.positions(epoch, blocks - 1))
 
         def begin(slot: int) -> int:
             return int(min(slot, blocks) * size - (lacking if slot > short_slot else 0))
@@ -37,23 +38,11 @@ class BlockShuffleSamplerModule(SamplerModule):
             low, high = begin(first), begin(last)
             inside = min(stop, high) - start
             place = epoch * (high - low) + start - low
-            local = epoch_indices(
-                place, place + inside, high - low, seed=self.config.seed, stream=window + 2
-            )
+            local = Order(high - low, self.config.seed, window + 2).indices(place, place + inside)
             relative = short_slot - first
             moved = local >= relative * size + size - lacking
             local += np.where(moved & (0 <= relative < last - first), lacking, 0)
-            order = epoch_indices(
-                epoch * blocks + first,
-                epoch * blocks + last,
-                blocks,
-                seed=self.config.seed,
-                stream=1,
-            )
-            parts.append(order[local // size] * size + local % size)
+            shown = block_order.indices(epoch * blocks + first, epoch * blocks + last)
+            parts.append(shown[local // size] * size + local % size)
             start += inside
         return np.concatenate(parts)
-
-    def _slot_of(self, epoch: int, blocks: int, block: int) -> int:
-        slot = position_of([block], blocks, seed=self.config.seed, epoch=epoch, stream=1)
-        return int(slot[0])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from flax import nnx
 
-from feedrace.plugin import SamplerModule, epoch_indices
+from feedrace.plugin import Order, SamplerModule
 from feedrace_samplers.config import MixtureSamplerConfig
 
 _PARTS = 2**16
@@ -45,7 +45,7 @@ class MixtureSamplerModule(SamplerModule):
         period = len(chosen)
         parts = chosen[np.arange(start, stop) % period]
         indices = np.empty(stop - start, np.int64)
-        base = 0
+        base, seed = 0, self.config.seed if self.config.shuffle else None
         for part, size in enumerate(self.config.sizes):
             mine = np.flatnonzero(parts == part)
             if mine.size:
@@ -53,13 +53,8 @@ class MixtureSamplerModule(SamplerModule):
                 periods, within = divmod(start, period)
                 before = int(np.count_nonzero(chosen[:within] == part))
                 first = periods * self._counts[part] + before
-                last = first + mine.size
-                if self.config.shuffle:
-                    seed = self.config.seed
-                    drawn = epoch_indices(first, last, size, seed=seed, stream=part + 1)
-                else:
-                    drawn = np.arange(first, last, dtype=np.int64) % size
-                indices[mine] = base + drawn
+                order = Order(size, seed, stream=part + 1)
+                indices[mine] = base + order.indices(first, first + mine.size)
             base += size
         return indices
 

@@ -1,12 +1,11 @@
 """The sampler of windows of consecutive records."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import NDArray
 
-from feedrace.plugin import SamplerModule, epoch_indices
+from feedrace.plugin import Order, SamplerModule
 
 
 class SlidingWindowSamplerModule(SamplerModule):
@@ -18,15 +17,12 @@ class SlidingWindowSamplerModule(SamplerModule):
         records = super().records_per_epoch
         return int((records - self.config.window_size) // self.config.stride + 1)
 
-    def indices(self, start: int, stop: int) -> Any:
-        """Return the records of the windows at positions [start, stop): int64, a row for each."""
-        n = self.records_per_epoch
-        if self.config.shuffle:
-            windows = epoch_indices(start, stop, n, seed=self.config.seed)
-        else:
-            windows = np.arange(start, stop, dtype=np.int64) % n
-        return windows[:, None] * self.config.stride + np.arange(self.config.window_size)
+    def indices(self, start: int, stop: int) -> NDArray[np.int64]:
+        """Return the records of the windows at positions [start, stop), a row for each."""
+        order = Order(self.records_per_epoch, self.config.seed if self.config.shuffle else None)
+        windows = order.indices(start, stop) * self.config.stride
+        return windows[:, None] + np.arange(self.config.window_size)
 
-    def index_spec(self) -> Any:
+    def index_spec(self) -> jax.ShapeDtypeStruct:
         """Return the spec of one emitted index: int32 of shape (window_size,)."""
         return jax.ShapeDtypeStruct((self.config.window_size,), jnp.int32)

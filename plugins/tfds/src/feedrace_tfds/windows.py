@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -34,7 +33,7 @@ def traced_window_indices(epoch: Any, positions: Any, n: int, *, window: int, se
     def permuted(size: int) -> Any:
         keys = round_keys(size, seed, epoch, (numbers + 1).astype(jnp.uint32), xp=jnp)
         inside = jnp.minimum(within, size - 1)
-        return permute(inside, size, keys, xp=jnp, while_loop=jax.lax.while_loop)
+        return permute(inside, size, keys, xp=jnp)
 
     if n <= window:
         return permuted(n)

@@ -7,7 +7,7 @@ import attrs
 import numpy as np
 from flax import nnx
 
-from feedrace.plugin import ConfigError, Problem, SamplerModule, column, epoch_indices
+from feedrace.plugin import ConfigError, Order, Problem, SamplerModule, column
 from feedrace_balanced.config import BalancedConfig
 
 
@@ -60,7 +60,7 @@ class BalancedSampler(SamplerModule):
         period = int(counts.sum())
         # Every period takes its slots in one order; a label has `counts` slots of each.
         positions = np.arange(start, stop, dtype=np.int64)
-        slots = epoch_indices(0, period, period, seed=seed)[positions % period]
+        slots = Order(period, seed).indices(0, period)[positions % period]
         ends = np.cumsum(counts)
         chosen = np.searchsorted(ends, slots, side="right")
         draws = positions // period * counts[chosen] + slots - (ends - counts)[chosen]
@@ -68,7 +68,7 @@ class BalancedSampler(SamplerModule):
         for number in np.unique(chosen).tolist():
             mine, members = np.flatnonzero(chosen == number), self._groups.members[number]
             first, last = int(draws[mine].min()), int(draws[mine].max()) + 1
-            order = epoch_indices(first, last, len(members), seed=seed, stream=number + 1)
+            order = Order(len(members), seed, stream=number + 1).indices(first, last)
             indices[mine] = members[order[draws[mine] - first]]
         return indices
 

@@ -1,13 +1,14 @@
 """From the records of a step to batches of numpy arrays: fetch, then the batcher."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from feedrace.errors import DataError, RecordError, StateError
+from feedrace.errors import DataError, RecordError
 from feedrace.host.records import (
     VALID_MASK,
     blank,
@@ -48,30 +49,26 @@ class HostLoader:
     records_per_epoch: int
     mine: NDArray[np.int64] | None
 
-    def load(
-        self, indices: NDArray[np.int64], start: int, clock: Clock, skip: int = 0
-    ) -> Iterator[Made]:
+    def load(self, indices: NDArray[np.int64], start: int, clock: Clock) -> Iterator[Made]:
         """Yield the batches of one step: a single one, or those of a window of records.
 
         indices: record numbers; 2-D if each element is a window of records. start: the position
-        of the first of them. skip: batches of the window to leave out.
+        of the first of them.
         """
         position = start % self.records_per_epoch
         every = np.arange(len(indices))
         if is_row_wise(self.batcher):
-            yield Made(self._rows(indices, clock), every, self._own(np.uint32(position)))
+            yield Made(self._rows(indices, clock), every, np.uint32(position))
             return
         records = self._fetch(indices, clock)
         invalid = self._invalid(indices)
         kept = every if invalid is None else np.flatnonzero(~invalid)
-        if invalid is not None:
-            records = map_leaves(lambda leaf: leaf[kept], records)
         if not len(kept):
             return
-        made = batches(self.batcher, records, self.batch_size)
-        number = -1
-        for number, (batch, rows, keys) in enumerate(_naming(made, indices, kept)):
-            if number >= skip:
+        if invalid is not None:
+            records = map_leaves(lambda leaf: leaf[kept], records)
+        with _naming(indices, kept):
+            for batch, rows, keys in batches(self.batcher, records, self.batch_size):
                 positions: Any = np.uint32(position)
                 if keys is not None:
                     # A row that is not a record's first goes beyond the records of the epoch.
@@ -80,13 +77,14 @@ class HostLoader:
                     positions = positions.astype(np.uint32)
                 if self.mine is not None:
                     batch = map_leaves(lambda leaf: leaf[self.mine], batch)
-                yield Made(batch, kept[rows], self._own(positions))
+                yield Made(batch, kept[rows], positions)
                 clock.enter("batch")
-        if number < skip:
-            raise StateError(
-                f"the state stands after batch {skip} of a window that has {number + 1}; the data "
-                f"or the batcher has changed"
-            )
+
+    def own(self, positions: Any) -> Any:
+        """Return the positions of this process's rows of a batch, from `Made.positions`."""
+        if self.mine is None:
+            return positions
+        return positions[self.mine] if positions.ndim else (positions + self.mine).astype(np.uint32)
 
     def _rows(self, indices: NDArray[np.int64], clock: Clock) -> dict[str, Any]:
         """Return this process's rows of a batch, row i of which is record i."""
@@ -103,11 +101,6 @@ class HostLoader:
         mask = np.array(batch[VALID_MASK])
         mask[: len(present)] &= ~invalid
         return {**batch, VALID_MASK: mask}
-
-    def _own(self, positions: Any) -> Any:
-        if self.mine is None:
-            return positions
-        return positions[self.mine] if positions.ndim else (positions + self.mine).astype(np.uint32)
 
     def _fetch(self, indices: NDArray[np.int64], clock: Clock) -> dict[str, Any]:
         clock.enter("source")
@@ -168,12 +161,11 @@ def batches(
         yield whole[0], every, None
 
 
-def _naming(
-    made: Iterator[Any], indices: NDArray[np.int64], kept: NDArray[np.int64]
-) -> Iterator[Any]:
-    """Yield what a batcher makes; an error for a record notes that record's number."""
+@contextmanager
+def _naming(indices: NDArray[np.int64], kept: NDArray[np.int64]) -> Iterator[None]:
+    """Note on an error for a record of a window which record that is."""
     try:
-        yield from made
+        yield
     except RecordError as error:
         error.add_note(f"record {error.row} of the window is record {indices[kept[error.row]]}")
         raise

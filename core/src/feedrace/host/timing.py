@@ -38,7 +38,7 @@ class Clock:
         """Return what the thread is at: the part, and the records of the step."""
         if self.step is None:
             return f"in {self.part!r}, before the first step"
-        return f"in {self.part!r} of {place(self.step)}"
+        return f"in {self.part!r} of {where(self.step)}"
 
 
 class Timing:
@@ -112,7 +112,7 @@ def advice(stats: Mapping[str, Any]) -> str:
     )
 
 
-def place(step: Any) -> str:
+def where(step: Any) -> str:
     """Return in words which step this is, with the numbers of its first records."""
     shown = ", ".join(map(str, step.indices[:8])) + (", ..." * (len(step.indices) > 8))
     return f"stream {step.stream!r}, epoch {step.epoch}, update {step.update}, records [{shown}]"

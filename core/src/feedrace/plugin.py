@@ -36,6 +36,7 @@ _HOMES = {
         "Problem",
         "StateError",
         "did_you_mean",
+        "install_line",
         "pip_line",
     ),
     "host.columns": ("column",),

@@ -64,6 +64,17 @@ class DataError(FeedraceError, ValueError):
     """Records, batches or a dataset differ from what their spec or config promises."""
 
 
+class RecordError(DataError):
+    """A record of a window does not fit; `row` is its place in the window."""
+
+    def __init__(self, row: int, message: str) -> None:
+        super().__init__(row, message)
+        self.row, self.message = row, message
+
+    def __str__(self) -> str:
+        return f"record {self.row} of the window: {self.message}"
+
+
 class Problem(NamedTuple):
     """One mistake in a config: its path (`scheduler.callbacks[0].stream`) and a sentence.
 

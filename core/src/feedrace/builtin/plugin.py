@@ -28,7 +28,7 @@ def feedrace_components() -> Iterator[Component]:
     yield Component(
         kind="scheduler",
         name="single",
-        target="feedrace.builtin.single:SingleScheduler",
+        target="feedrace.plan.single:SingleScheduler",
         summary="The train stream alone.",
     )
     yield Component(

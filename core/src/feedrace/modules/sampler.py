@@ -28,11 +28,12 @@ def _checked(indices: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(indices)
     def checked(self: Any, start: int, stop: int) -> Any:
-        check_integer("start", start, 0)
-        check_integer("stop", stop, 0)
-        if start > stop:
-            raise ConfigError([Problem("start", f"{start} is above stop, {stop}")])
-        return indices(self, start, stop)
+        if not (type(start) is type(stop) is int and 0 <= start <= stop):
+            check_integer("start", start, 0)
+            check_integer("stop", stop, 0)
+            if start > stop:
+                raise ConfigError([Problem("start", f"{start} is above stop, {stop}")])
+        return indices(self, int(start), int(stop))
 
     return checked
 

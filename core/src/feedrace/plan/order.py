@@ -139,14 +139,14 @@ def round_keys(n: int, seed: Any, epoch: Any, stream: Any = 0, *, xp: Any = np) 
     Each of `seed`, `epoch` and `stream` is an int below 2**64 or an integer scalar array, which may
     be traced. They are mixed word by word into 64 bits with MurmurHash3's finaliser.
     """
-    parts = (seed, epoch, stream)
-    word: Any = xp.uint32
-    if all(isinstance(part, int | np.integer) for part in parts):
-        word = int  # Python ints are fastest for the few numbers of one key
+    ints = (int, np.integer)
+    plain = isinstance(seed, ints) and isinstance(epoch, ints) and isinstance(stream, ints)
+    word: Any = int if plain else xp.uint32  # Python ints are fastest for so few numbers
     golden, mask, constants = word(_GOLDEN), word(_MASK32), tuple(map(word, _MURMUR))
     left, right = word(0x243F6A88), word(0x85A308D3)
-    for part in parts:
-        for half in _halves(part, word):
+    for part in (seed, epoch, stream):
+        halves = (int(part) & _MASK32, int(part) >> 32) if plain else _halves(part, word)
+        for half in halves:
             left = _mix(((left ^ half) + golden) & mask, constants)
             right = (_mix(((right + half) & mask) ^ left, constants) * golden) & mask
     keys = []

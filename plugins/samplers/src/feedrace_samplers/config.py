@@ -1,8 +1,5 @@
 """Configs of this plugin's samplers."""
 
-import math
-from numbers import Real
-
 import attrs
 
 from feedrace.plugin import (
@@ -11,9 +8,9 @@ from feedrace.plugin import (
     SamplerConfig,
     as_tuple,
     boolean,
-    check_integer,
     epochs,
     integer,
+    number,
 )
 
 MAX_SEED = 2**63 - 1
@@ -120,22 +117,19 @@ class MixtureSamplerConfig(SamplerConfig):
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
-        problems = []
+        problems: list[Problem] = []
         if not isinstance(self.sizes, tuple) or not self.sizes:
             raise ConfigError([Problem("sizes", f"{self.sizes!r} is not a list of sizes")])
         for i, size in enumerate(self.sizes):
-            try:
-                check_integer(f"sizes[{i}]", size, 1)
-            except ConfigError as error:
-                problems.extend(error.problems)
+            if not integer(1).holds(size):
+                problems.append(Problem(f"sizes[{i}]", f"{size!r} is not an int of 1 or more"))
         weights = self.sizes if self.weights is None else self.weights
         if not isinstance(weights, tuple) or len(weights) != len(self.sizes):
             message = f"{self.weights!r} is not one weight for each of {len(self.sizes)} sizes"
             problems.append(Problem("weights", message))
         else:
             for i, weight in enumerate(weights):
-                real = isinstance(weight, Real) and not isinstance(weight, bool)
-                if not real or not math.isfinite(weight) or weight < 0:
+                if not number(0).holds(weight):
                     message = f"{weight!r} is not a finite number of 0 or more"
                     problems.append(Problem(f"weights[{i}]", message))
             if not problems and not sum(weights) > 0:

@@ -19,4 +19,6 @@ class RangeSamplerModule(SamplerModule):
     def indices(self, start: int, stop: int) -> NDArray[np.int64]:
         """Return the record numbers at absolute positions [start, stop)."""
         within = Order(self.records_per_epoch).indices(start, stop)
-        return self.config.start + within * self.config.step
+        start, step = self.config.start, self.config.step
+        indices: NDArray[np.int64] = start + within * step
+        return indices

@@ -241,7 +241,7 @@ def main(package: str, names: bool = False) -> int:
         entered += ["", path, *counted.names]
         if not counted.within(budget):
             exceeded.append((path, held))
-    print(*(entered if names else ()), sep="\n", end="\n\n")
+    print(*(entered if names else ()), sep="\n")
     for path, held in exceeded:
         print(f"over budget{', which is held' if held else ' (not held yet)'}: {path}")
     return 1 if any(held for _, held in exceeded) else 0

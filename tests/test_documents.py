@@ -4,20 +4,25 @@ import json
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
+from flax import nnx
 
 import feedrace
 import feedrace_testing
 
 ROOT = Path(__file__).parents[1]
 FILES = ["README.md", "core/README.md", "plugins/samplers/README.md", "plugins/batchers/README.md",
-         "plugins/tfds/README.md"]  # fmt: skip
+         "plugins/tfds/README.md", "plugins/testing/README.md", "docs/start.md"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_the_snippets_of_a_readme_run(name, monkeypatch):
+def test_the_python_of_a_document_runs(name, monkeypatch):
     monkeypatch.chdir(ROOT / "docs/examples/digits")
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), re.DOTALL)
     assert blocks
@@ -26,12 +31,44 @@ def test_the_snippets_of_a_readme_run(name, monkeypatch):
         exec(compile(block, name, "exec"), names)
 
 
+def test_the_python_of_the_page_on_accelerators_runs(tmp_path):
+    optax, ocp = pytest.importorskip("optax"), pytest.importorskip("orbax.checkpoint")
+
+    class Scale(nnx.Module):
+        def __init__(self):
+            self.factor = nnx.Param(jnp.float32(2))
+
+        def __call__(self, batch):
+            return {**batch, "x": batch["x"] * self.factor}
+
+    data = {"x": np.ones((30, 4), np.float32), "y": np.ones((30, 1), np.float32)}
+    pipeline = feedrace.Pipeline(
+        source=feedrace.create("source", "memory", data=data), stages=[Scale()], batch_size=8
+    )
+    model = nnx.Linear(4, 1, rngs=nnx.Rngs(0))
+    with ocp.CheckpointManager(tmp_path / "saved") as manager:
+        names = {"np": np, "jax": jax, "nnx": nnx, "ocp": ocp, "manager": manager, "step": 1}
+        names |= {"pipeline": pipeline, "loss": lambda batch: batch["x"].mean()}
+        names |= {"model": model, "optimizer": nnx.Optimizer(model, optax.sgd(0.01), wrt=nnx.Param)}
+        names["model_state"] = nnx.state(model)
+        page = (ROOT / "docs/accelerators.md").read_text()
+        blocks = re.findall(r"^ *```python\n(.*?)^ *```", page, re.DOTALL | re.MULTILINE)
+        assert len(blocks) == 4
+        for block in blocks:
+            exec(compile(textwrap.dedent(block), "accelerators.md", "exec"), names)
+        assert manager.latest_step() == 1
+    batch = names["Length"]()({"text": np.array(["a", None]), "valid_mask": np.array([True, True])})
+    assert batch["length"].tolist() == [1, 0]
+    assert names["losses"].shape == (4,)
+    assert [float(leaf) for leaf in jax.tree.leaves(names["gradients"])] == [1.0]
+
+
 @pytest.mark.parametrize(
     ("module", "names"),
     [
         ("feedrace", feedrace.__all__),
         ("feedrace.plugin", dir(feedrace.plugin)),
-        ("feedrace_testing", dir(feedrace_testing)),
+        ("feedrace_testing", feedrace_testing.__all__),
     ],
     ids=["feedrace", "feedrace.plugin", "feedrace_testing"],
 )

@@ -4,7 +4,7 @@ import pytest
 
 from feedrace import build, load, registry
 from feedrace.errors import ConfigError, NotInstalledError, UnknownComponentError
-from feedrace.pipeline.document import parse_config
+from feedrace.pipeline.options import parse_options
 
 GOOD = """
 seed = 3
@@ -26,7 +26,7 @@ scale = 2
 
 def found(mapping):
     with pytest.raises(ConfigError) as caught:
-        parse_config(mapping)
+        parse_options(mapping)
     return {p.path: p.message for p in caught.value.problems}
 
 
@@ -142,11 +142,11 @@ def test_a_file_that_is_no_text_is_named(tmp_path):
 
 
 def test_the_top_level_seed_is_that_of_components_that_give_none():
-    config = parse_config(
+    config = parse_options(
         {"batch_size": 1, "seed": 9, "source": {"use": "memory", "data": {"x": [1]}}}
     )
     assert config.source.config.seed == 9
     own = {"use": "memory", "data": {"x": [1]}, "seed": 4}
-    config = parse_config({"batch_size": 1, "seed": 9, "source": own})
+    config = parse_options({"batch_size": 1, "seed": 9, "source": own})
     assert config.source.config.seed == 4
     assert list(found({"batch_size": 1, "seed": "x", "source": own})) == ["seed"]

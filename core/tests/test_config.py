@@ -263,5 +263,5 @@ def test_a_rule_holds_for_good_values_alone(rule, good, wrong):
     for value in good:
         rule.check("x", value)
     for value in wrong:
-        with pytest.raises(ConfigError, match="^x: "):
+        with pytest.raises(ConfigError, match=r"^x: "):
             rule.check("x", value)

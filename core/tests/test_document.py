@@ -22,7 +22,7 @@ from feedrace.config.fields import path_field
 from feedrace.config.files import key_lines, located, read_mapping, write_text
 from feedrace.config.mapping import structure, unstructure
 from feedrace.errors import ConfigError, Problem
-from feedrace.pipeline.document import PipelineConfig, parse_config, read_config
+from feedrace.pipeline.options import PipelineOptions, parse_options, read_options
 from feedrace.plugin import StructuralConfig
 from feedrace.registry import filled
 from feedrace.registry.schema import schema
@@ -147,7 +147,7 @@ STATEMENTS = [
     'k# = { a = [1], b = "}" }',
     "k# = [1, # ]\n  [2, \"]\"],\n\n  '[', { c = ']' },\n]",
     'k# = """',
-    "k# = \"\"\"\n[no]\n# no\nx = '''\n\\\"\"\" \\\\\"\"\"",
+    'k# = """\n[no]\n# no\nx = \'\'\'\n\\""" \\\\"""',
     "k# = ''''quoted' \\'''",
     "a.b#.c = 1",
     "k# = '''\n\"\"\"\n''' # '''",
@@ -278,9 +278,7 @@ def test_validate_says_that_a_config_is_good_or_lists_every_problem(tmp_path):
     assert bad.exit_code == 1
     told = json.loads(bad.stdout)
     assert told["error"] == "ConfigError"
-    assert {"path": "batch_size", "line": 2, "message": told["problems"][0]["message"]} in (
-        told["problems"]
-    )
+    assert {("batch_size", 2)} <= {(problem["path"], problem["line"]) for problem in told["problems"]}
     assert len(told["problems"]) == 4
     assert json.loads(call("validate", write(tmp_path, GOOD), "--json").stdout)["problems"] == []
 
@@ -291,7 +289,7 @@ def test_fill_writes_every_default_and_the_result_builds_the_same(tmp_path, suff
     first = write(tmp_path, write_text(mapping, suffix), f"first{suffix}")
     second = str(tmp_path / f"second{suffix}")
     assert call("fill", first, "-o", second).exit_code == 0
-    assert filled(read_config(second)) == filled(read_config(first))
+    assert filled(read_options(second)) == filled(read_options(first))
     text = (tmp_path / f"second{suffix}").read_text()
     for word in ("prefetch", "drop_remainder", "shuffle", "offset"):
         assert word in text
@@ -331,7 +329,7 @@ def test_a_path_that_cannot_be_expanded_is_told_at_its_path(value, said):
 
 
 def problems_by_schema(mapping):
-    made = schema(PipelineConfig)
+    made = schema(PipelineOptions)
     jsonschema.Draft202012Validator.check_schema(made)
     return list(jsonschema.Draft202012Validator(made).iter_errors(mapping))
 
@@ -340,7 +338,7 @@ def test_the_schema_accepts_good_configs_filled_ones_and_their_own_schema_key(tm
     mapping = tomllib.loads(GOOD)
     assert problems_by_schema(mapping) == []
     assert problems_by_schema({"$schema": "feedrace.json", **mapping}) == []
-    assert problems_by_schema(filled(read_config(write(tmp_path, GOOD)))) == []
+    assert problems_by_schema(filled(read_options(write(tmp_path, GOOD)))) == []
     path = write(tmp_path, json.dumps({"$schema": "feedrace.json", **mapping}), "c.json")
     assert call("validate", path).exit_code == 0
 
@@ -370,7 +368,7 @@ def test_schema_and_validate_refuse_the_same_configs(tmp_path, change):
 
 
 def test_the_schema_tells_names_defaults_and_what_the_docstrings_say():
-    rescale = schema(PipelineConfig)["$defs"]["stage.builtin.rescale"]
+    rescale = schema(PipelineOptions)["$defs"]["stage.builtin.rescale"]
     assert rescale["properties"]["use"]["enum"] == ["rescale", "builtin/rescale"]
     assert rescale["properties"]["scale"] == {
         "type": "number",
@@ -378,7 +376,7 @@ def test_the_schema_tells_names_defaults_and_what_the_docstrings_say():
         "default": 1.0,
     }
     assert rescale["required"] == ["use", "field"]
-    assert schema(PipelineConfig)["properties"]["seed"]["description"].startswith(
+    assert schema(PipelineOptions)["properties"]["seed"]["description"].startswith(
         "of every component that"
     )
 
@@ -391,7 +389,7 @@ def test_the_schema_of_an_unloadable_config_class_takes_any_keys(site):
         "    yield Component(kind='sampler', name='gone', target='gone:A', config='gone:B',\n"
         "                    deprecated='use sequential')\n",
     )
-    made = schema(PipelineConfig)["$defs"]["sampler.hollow.gone"]
+    made = schema(PipelineOptions)["$defs"]["sampler.hollow.gone"]
     assert "No module named 'gone'" in made["description"]
     assert made["deprecated"]
     mapping = {**tomllib.loads(GOOD), "sampler": {"use": "gone", "whatever": 1}}
@@ -449,7 +447,7 @@ def test_a_dollar_in_a_path_survives_every_round_trip(tmp_path):
 @pytest.mark.parametrize("wrong", [None, b"x", {1}])
 def test_what_cannot_be_a_component_is_no_live_object(wrong):
     with pytest.raises(ConfigError, match="source"):
-        parse_config({"batch_size": 1, "source": wrong})
+        parse_options({"batch_size": 1, "source": wrong})
 
 
 def test_a_file_of_another_kind_is_not_written():

@@ -201,7 +201,7 @@ def test_a_config_class_that_is_no_attrs_class_is_refused(site):
 def test_a_target_that_does_not_meet_its_protocol_is_refused_with_what_it_lacks(site):
     code = plugin().replace("class Thing(SamplerModule)", "class Thing")
     site("odd", code.replace("def indices", "def __init__(self, config): ...\n    def index"))
-    with pytest.raises(BrokenPluginError, match=r"odd 1\.0.*is not a sampler: it lacks indices, __l"):
+    with pytest.raises(BrokenPluginError, match=r"odd 1\.0.*not a sampler: it lacks indices, __l"):
         registry.create("sampler", "thing")
 
 

@@ -27,8 +27,8 @@ from feedrace.errors import (
     UnknownComponentError,
 )
 from feedrace.plugin import Component
+from feedrace.registry.catalog import normal
 from feedrace.registry.describing import code_digest
-from feedrace.registry.discovery import normal
 
 GOOD = """
 from feedrace.plugin import Component, hookimpl

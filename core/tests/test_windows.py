@@ -197,9 +197,7 @@ def test_all_rows_of_an_epoch_have_keys_of_their_own(batcher):
 def test_a_record_that_a_batcher_cannot_take_is_named():
     class Picky(BySize):
         def collate_window(self, records, *, batch_size):
-            error = feedrace.errors.DataError("record 3 of the window is too much")
-            error.row = 3
-            raise error
+            raise feedrace.errors.RecordError(3, "is too much")
             yield
 
     source = make().components()["source"][1]

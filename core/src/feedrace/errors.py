@@ -1,4 +1,4 @@
-"""Every error that Feedrace raises itself: the thing, its value, the rule it breaks, and the fix."""
+"""Every error that Feedrace raises itself: the thing, its value, the broken rule, and the fix."""
 
 import shlex
 import sys
@@ -62,6 +62,17 @@ class StateError(FeedraceError, ValueError):
 
 class DataError(FeedraceError, ValueError):
     """Records, batches or a dataset differ from what their spec or config promises."""
+
+
+class RecordError(DataError):
+    """A record of a window does not fit; `row` is its place in the window."""
+
+    def __init__(self, row: int, message: str) -> None:
+        super().__init__(row, message)
+        self.row, self.message = row, message
+
+    def __str__(self) -> str:
+        return f"record {self.row} of the window: {self.message}"
 
 
 class Problem(NamedTuple):

@@ -89,11 +89,11 @@ from feedrace.device.specs import (
 
 # Commands
 from feedrace.cli.output import (
-    errors_told as errors_told,
+    report_errors as report_errors,
     json_option as json_option,
-    tell as tell,
+    print_findings as print_findings,
 )
 
 # For tools that test, inspect or write plugins, as feedrace-testing does
 from feedrace import protocols as protocols, registry as registry
-from feedrace.registry import discovery as discovery, schema as schema
+from feedrace.registry import catalog as catalog, schema as schema

@@ -6,6 +6,7 @@ import attrs
 
 from feedrace.config.fields import (
     IDENTITY,
+    MAX_SEED,
     Rule,
     SamplerConfig,
     StructuralConfig,
@@ -18,11 +19,10 @@ from feedrace.config.fields import (
     text,
 )
 
-MAX_SEED = 2**63 - 1
 _DTYPES = ("bool", "int8", "int16", "int32", "uint8", "uint16", "uint32",
            "float16", "bfloat16", "float32")  # fmt: skip
 _NAMES = Rule(
-    lambda value: isinstance(value, tuple) and value and all(isinstance(v, str) for v in value),
+    lambda value: isinstance(value, tuple) and {str} == set(map(type, value)),
     "a list of field names",
     {"minItems": 1},
 )
@@ -81,7 +81,7 @@ class SelectConfig:
 
 @attrs.frozen(kw_only=True)
 class FlipConfig:
-    """field: name of the field; axis: of one record, from 0; probability: how likely a record is mirrored."""
+    """field: name of the field; axis: of one record, from 0; probability: that it is mirrored."""
 
     field: str = attrs.field(validator=text())
     axis: int = attrs.field(default=1, validator=integer(0))

@@ -54,10 +54,16 @@ class ArraySource(SourceModule):
         return {**self._data, **self._host}
 
     @property
-    def device_data(self) -> dict[str, Any] | None:
-        """The records where all their fields are on the device, else None."""
+    def on_device(self) -> bool:
+        """Whether all fields are on the device; known without loading in some subclasses."""
         _ = self.data
-        return None if self._host else self._data
+        return not self._host
+
+    @property
+    def device_data(self) -> dict[str, Any]:
+        """The records of a source that is `on_device`."""
+        _ = self.data
+        return self._data
 
     def column(self, field: str) -> Any:
         """Return one field of all records."""

@@ -37,7 +37,7 @@ def feedrace_components() -> Iterator[Component]:
     yield Component(
         kind="scheduler",
         name="single",
-        target="feedrace.builtin.single:SingleScheduler",
+        target="feedrace.plan.single:SingleScheduler",
         summary="The train stream alone.",
     )
     for name, cls, summary, capabilities in _STAGES:

@@ -8,22 +8,22 @@ from typing import Any
 import click
 
 from feedrace.cli import quiet
-from feedrace.cli.output import config_argument, errors_told, json_option
+from feedrace.cli.output import config_argument, json_option, report_errors
 
 
 @click.command()
 @config_argument
 @json_option
-@errors_told
+@report_errors
 def validate(config: str, as_json: bool) -> None:
     """Check a config without reading data; show every problem with its path and, in TOML, line.
 
     The exit status is 1 if there is a problem.
     """
-    from feedrace.pipeline.document import read_config
+    from feedrace.pipeline.options import read_options
 
     quiet()
-    read_config(config)
+    read_options(config)
     if as_json:
         click.echo(json.dumps({"config": config, "problems": []}))
     else:
@@ -34,19 +34,19 @@ def validate(config: str, as_json: bool) -> None:
 @config_argument
 @click.option("--output", "-o", type=click.Path(dir_okay=False), help="Write it to this file.")
 @json_option
-@errors_told
+@report_errors
 def fill(config: str, output: str | None, as_json: bool) -> None:
     """Write a config with every default in it, in the format of the file.
 
     TOML has no null: a field that is not set becomes a comment there.
     """
     from feedrace.config.files import write_text
-    from feedrace.pipeline.document import read_config
+    from feedrace.pipeline.options import read_options
     from feedrace.registry import filled
 
     quiet()
     suffix = ".json" if as_json else Path(output or config).suffix.lower()
-    text = write_text(filled(read_config(config)), suffix)
+    text = write_text(filled(read_options(config)), suffix)
     if output is None:
         click.echo(text, nl=False)
     else:
@@ -56,14 +56,14 @@ def fill(config: str, output: str | None, as_json: bool) -> None:
 @click.command()
 @click.option("--output", "-o", type=click.Path(dir_okay=False), help="Write it to this file.")
 @click.option("--json", "as_json", is_flag=True, help="On one line.")
-@errors_told
+@report_errors
 def schema(output: str | None, as_json: bool) -> None:
     """Print one JSON Schema for configs, with the components that are installed."""
-    from feedrace.pipeline.document import PipelineConfig
+    from feedrace.pipeline.options import PipelineOptions
     from feedrace.registry.schema import schema as schema_of
 
     quiet()
-    made: dict[str, Any] = schema_of(PipelineConfig)
+    made: dict[str, Any] = schema_of(PipelineOptions)
     text = json.dumps(made, indent=None if as_json else 2) + "\n"
     if output is None:
         sys.stdout.write(text)

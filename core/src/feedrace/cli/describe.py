@@ -9,8 +9,8 @@ from feedrace import registry
 from feedrace.cli.output import (
     batcher_of,
     config_argument,
-    errors_told,
     json_option,
+    report_errors,
     short,
     spec_texts,
 )
@@ -20,7 +20,7 @@ from feedrace.protocols import Detailed, Drawn, Grouping, provides
 @click.command()
 @config_argument
 @json_option
-@errors_told
+@report_errors
 def describe(config: str, as_json: bool) -> None:
     """Show what a config would build; no record is read, but a dataset may be prepared."""
     from feedrace.pipeline.assemble import load

@@ -2,14 +2,14 @@
 
 import click
 
-from feedrace.cli.output import errors_told, json_option, tell
+from feedrace.cli.output import json_option, print_findings, report_errors
 
 
 @click.command()
 @json_option
-@errors_told
+@report_errors
 def doctor(as_json: bool) -> None:
     """Check Python, the libraries and the plugins; the exit status is 1 if anything is wrong."""
     from feedrace.registry.health import findings
 
-    tell(findings(), as_json)
+    print_findings(findings(), as_json)

@@ -15,10 +15,10 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print it as 
 config_argument = click.argument("config", type=click.Path(exists=True, dir_okay=False))
 
 
-def errors_told(command: Callable[..., None]) -> Callable[..., None]:
+def report_errors(command: Callable[..., None]) -> Callable[..., None]:
     """Make a command end with the message of a Feedrace or file error, without a traceback.
 
-    With `--json` the command prints a document `{"error": ..., "message": ..., "fix": ..., "problems": ...}`.
+    With `--json` the command prints what `error_document` returns.
     """
 
     @wraps(command)
@@ -77,7 +77,7 @@ def short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def tell(findings: Sequence[Health], as_json: bool) -> None:
+def print_findings(findings: Sequence[Health], as_json: bool) -> None:
     """Print findings; exit with status 1 unless all are ok."""
     if as_json:
         click.echo(json.dumps([attrs.asdict(finding) for finding in findings]))

@@ -5,7 +5,7 @@ import json
 import click
 
 from feedrace.cli import Group, quiet
-from feedrace.cli.output import as_row, complete_reference, errors_told, json_option
+from feedrace.cli.output import as_row, complete_reference, json_option, report_errors
 from feedrace.errors import (
     BrokenPluginError,
     ComponentError,
@@ -33,7 +33,7 @@ def _missing(name: str) -> click.Command:
     @click.command(name, context_settings={"ignore_unknown_options": True}, add_help_option=False)
     @click.argument("rest", nargs=-1, type=click.UNPROCESSED)
     @json_option
-    @errors_told
+    @report_errors
     def command(**_: object) -> None:
         raise _why_missing(f"`plugins {name}` comes with feedrace-testing, which is")
 
@@ -48,9 +48,7 @@ def _why_missing(message: str) -> ComponentError:
     if "testing" in found.disabled:
         message += " switched off by FEEDRACE_PLUGINS or FEEDRACE_PLUGINS_DISABLE"
         return DisabledError(message, fix="change the variable to use it")
-    return NotInstalledError(
-        f"{message} not installed", fix=install_line("testing")
-    )
+    return NotInstalledError(f"{message} not installed", fix=install_line("testing"))
 
 
 @click.group(cls=_Plugins)
@@ -61,7 +59,7 @@ def plugins() -> None:
 @plugins.command("list")
 @kind_option
 @json_option
-@errors_told
+@report_errors
 def list_plugins(kind: str | None, as_json: bool) -> None:
     """List the components that a config can name."""
     quiet()
@@ -84,7 +82,7 @@ def list_plugins(kind: str | None, as_json: bool) -> None:
 @reference_argument
 @kind_option
 @json_option
-@errors_told
+@report_errors
 def show(reference: str, kind: str | None, as_json: bool) -> None:
     """Show everything about a component, including the fields of its config."""
     from feedrace.registry.explanation import fields_of, missing, offers
@@ -113,7 +111,7 @@ def show(reference: str, kind: str | None, as_json: bool) -> None:
 @reference_argument
 @kind_option
 @json_option
-@errors_told
+@report_errors
 def why(reference: str, kind: str | None, as_json: bool) -> None:
     """Explain what a name means here, or why it means nothing (exit status 1)."""
     from feedrace.registry.explanation import explain

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from feedrace.cli.output import batcher_of, config_argument, errors_told, json_option, spec_texts
+from feedrace.cli.output import batcher_of, config_argument, json_option, report_errors, spec_texts
 from feedrace.errors import NotInstalledError, install_line
 from feedrace.protocols import Counted, Filling, Grouping, provides
 
@@ -22,7 +22,7 @@ Report = dict[str, dict[str, Any]]  # by stream
 @click.option("--steps", type=click.IntRange(min=1), help="Stop after this many steps.")
 @click.option("--metrics-port", type=int, help="Serve Prometheus metrics at this port meanwhile.")
 @json_option
-@errors_told
+@report_errors
 def run(config: str, steps: int | None, metrics_port: int | None, as_json: bool) -> None:
     """Iterate a pipeline for one pass and report what came, and how fast."""
     from feedrace.host.timing import advice

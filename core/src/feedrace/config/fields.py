@@ -13,6 +13,8 @@ import attrs
 
 from feedrace.errors import ConfigError, Problem, did_you_mean
 
+MAX_SEED = 2**63 - 1
+
 # Keys of a field's metadata, which `config.mapping` and the schema read.
 COMPONENT = "feedrace_component"  # the kind of component that the field holds
 MANY = "feedrace_many"  # it holds a list of them

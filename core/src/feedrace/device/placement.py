@@ -1,8 +1,6 @@
 """Getting batches onto devices: one device, many, or those of many hosts."""
 
-import json
 import math
-import time
 from collections.abc import Generator, Iterable, Mapping
 from typing import Any
 
@@ -13,11 +11,9 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec, Sharding
 
 from feedrace.config.fields import check_integer
 from feedrace.device.specs import canonical
-from feedrace.errors import ConfigError, DataError, FeedraceError, Problem
+from feedrace.errors import ConfigError, DataError, Problem
 from feedrace.host.prefetch import Prefetched
 from feedrace.host.records import VALID_MASK, is_host_dtype
-
-_agreements = 0  # asked for so far, by this process
 
 
 def to_device(batch: Any, sharding: Any = None) -> Any:
@@ -320,33 +316,3 @@ def _on_device(iterable: Iterable[Any], sharding: Any) -> Generator[Any]:
         close = getattr(items, "close", None)
         if close is not None:
             close()
-
-
-def agree(what: Any, seconds: float) -> None:
-    """Wait until all processes of `jax.distributed` say the same of `what`, a JSON-able value.
-
-    Raises `FeedraceError` where one of them does not come within so many seconds, or says another.
-    """
-    global _agreements
-    # JAX keeps the store by which processes find one another, but has no public name for it.
-    from jax._src.distributed import global_state
-
-    client: Any = global_state.client
-    me, text = jax.process_index(), json.dumps(what, sort_keys=True)
-    number, _agreements = _agreements, _agreements + 1
-    client.key_value_set(f"feedrace/{number}/{me}", text)
-    deadline = time.monotonic() + seconds
-    for process in range(jax.process_count()):
-        left = max(1, int(1000 * (deadline - time.monotonic())))
-        try:
-            other = client.blocking_key_value_get(f"feedrace/{number}/{process}", left)
-        except jax.errors.JaxRuntimeError as error:
-            raise FeedraceError(
-                f"process {process} of {jax.process_count()} did not begin iteration {number} "
-                f"within {seconds:g} s (stall_seconds); it ended, or iterates less often"
-            ) from error
-        if other != text:
-            raise FeedraceError(
-                f"process {process} stands elsewhere than process {me}, or has another pipeline: "
-                f"{other} against {text}"
-            )

@@ -1,6 +1,8 @@
-"""The pipeline: plan -> source.fetch -> batcher -> device -> stages, readable top to bottom."""
+"""The pipeline: plan -> host (fetch, batcher, host stages) -> device (place, device stages)."""
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+import inspect
+import itertools
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -9,108 +11,60 @@ import jax
 import numpy as np
 from flax import nnx
 
-from feedrace import registry
-from feedrace.builtin.single import SingleScheduler
-from feedrace.config.fields import check_integer
-from feedrace.device.placement import agree, placement_of
+from feedrace.config.fields import MAX_SEED, check_integer
+from feedrace.device.processes import same_on_all_processes
 from feedrace.errors import ConfigError, FeedraceError, Problem, StateError
-from feedrace.host.records import check_batch_size
+from feedrace.pipeline import description
+from feedrace.pipeline.executors import INSIDE, execute, made_ahead, split_counters
 from feedrace.pipeline.iterator import PipelineIterator
-from feedrace.pipeline.run import Run, split_counters
-from feedrace.pipeline.stream import INSIDE, is_windowed
-from feedrace.pipeline.wiring import Wiring
+from feedrace.pipeline.options import PipelineOptions, parse_options
+from feedrace.pipeline.progress import Progress
+from feedrace.pipeline.streams import Problems, Stream, build_streams, plans_of
 from feedrace.plan import state
+from feedrace.plan.single import SingleScheduler
 from feedrace.plan.steps import TRAIN, Step, StreamPlan
+from feedrace.protocols import EpochListener, Timed, Traceable, provides
 
 
 class Pipeline(nnx.Module):
     """An iterable of batches on the device: dicts of arrays of static shape with a `valid_mask`.
 
-    source: gives records by number (`feedrace.protocols.IndexedSource`).
-    stages: callables on a batch, jitted together; those on the host come first.
-    batch_size: records in a batch; the last of an epoch is padded, or dropped with
-        `drop_remainder`.
-    rngs: `nnx.Rngs` whose default stream is the seed of stochastic stages.
-    sampler: orders the records; without one, a pass is one epoch in the source's own order.
-    batcher: groups records into batches; by default they are padded and masked as they come.
-    scheduler: orders the steps of several streams; by default there is the train stream alone.
-    prefetch: batches made ahead by a thread; 0 makes each when it is asked for. Records that are on
-        the device already need no thread: with 1 or more, several batches are one dispatch.
-    sharding: lays batches over devices, and over hosts under `jax.distributed`: a
-        `jax.sharding.Sharding`, the name of a mesh axis for the rows, or a dict of these by field.
-    stall_seconds: a `StallWarning` tells what blocks the thread where no batch comes for so long;
-        where one of several processes is missing for so long, an error tells which.
-
-    Components may also be given as `{"use": name, ...}`. Raises `ConfigError` with all problems.
+    `Pipeline(source=..., batch_size=..., ...)` takes the fields of `PipelineOptions` by name, and
+    `rngs`, an `nnx.Rngs` in place of `seed`. Raises `ConfigError` with all problems.
     """
 
     def __init__(
         self,
+        options: PipelineOptions | None = None,
+        /,
         *,
-        source: Any,
-        batch_size: int,
-        stages: Sequence[Any] = (),
         rngs: nnx.Rngs | None = None,
-        sampler: Any = None,
-        batcher: Any = None,
-        scheduler: Any = None,
-        drop_remainder: bool = False,
-        prefetch: int = 2,
-        sharding: Any = None,
-        stall_seconds: float = 300.0,
+        **fields: Any,
     ) -> None:
-        check_batch_size(batch_size)
-        check_integer("prefetch", prefetch, 0)
-        if not isinstance(drop_remainder, bool):
-            raise _problem("drop_remainder", f"{drop_remainder!r} is neither true nor false")
-        if not isinstance(stages, list | tuple):
-            raise _problem("stages", f"is one {type(stages).__name__}; give a list of stages")
-        if isinstance(stall_seconds, bool) or not isinstance(stall_seconds, int | float):
-            raise _problem("stall_seconds", f"{stall_seconds!r} is not a number of seconds")
-        if not stall_seconds > 0:
-            raise _problem("stall_seconds", f"{stall_seconds!r} is not more than 0")
-        key = _default_key(rngs)
-        wiring = Wiring(
-            rngs=rngs,
-            key=key,
-            drop_remainder=drop_remainder,
-            batch_size=batch_size,
-            placement=placement_of(sharding),
-        )
-        made = wiring.scheduler(scheduler)
-        streams = wiring.wire(made, source=source, sampler=sampler, batcher=batcher, stages=stages)
-        # What follows is static to NNX: one object, which the copies in a traced function share.
-        self._updates = nnx.Variable(np.int32(0))
-        self._run: Run = nnx.static(
-            Run(
-                streams=streams,
-                scheduler=made,
-                prefetch=prefetch,
-                stall_seconds=float(stall_seconds),
-                updates=self._updates,
-            )
-        )
-        self._key: Any = nnx.static(_Key(key))
-        self._stepping: Any = nnx.static(_Stepping())
-        self._drop_remainder = drop_remainder
-        self._sharding = sharding if isinstance(sharding, str) else None
+        key = _key_of(rngs)
+        if options is None:
+            if key is not None and fields.get("seed") is not None:
+                raise _problem("seed", "given with rngs; give one of the two")
+            options = parse_options(fields if key is None else {**fields, "seed": _folded(key)})
+        if key is None and options.seed is not None:
+            # What jax.random.key(seed) makes of a small seed, without dropping bits of a large one.
+            words = jax.numpy.array([options.seed >> 32, options.seed & 0xFFFFFFFF], "uint32")
+            key = jax.random.wrap_key_data(words, impl="threefry2x32")
+            rngs = nnx.Rngs(key)
+        scheduler, streams = build_streams(options, key=key, rngs=rngs)
         train = streams[TRAIN]
-        # And what a traced function needs of it: the records, the parameters, the updates done.
+        # The source and the stages with parameters, and the updates done, are what a traced
+        # function needs; the rest is static to NNX, and shared by the copies it makes.
         self._source = train.source if isinstance(train.source, nnx.Module) else None
         self._modules = train.stages.modules
-        with wiring.problems.of("", data_path="sampler"):
-            next(self._run.planned(), None)  # can a schedule be made?
-        wiring.problems.tell()
-
-    @property
-    def scheduler(self) -> Any:
-        """What orders the steps of the streams."""
-        return self._run.scheduler
-
-    @property
-    def plans(self) -> Mapping[str, StreamPlan]:
-        """The plan of each stream: batches per epoch and pass, batch size, which records when."""
-        return self._run.plans
+        self._updates = nnx.Variable(np.int32(0))
+        self._parts: _Parts = nnx.static(_Parts(options, key, scheduler, streams))
+        self._progress: Progress = nnx.static(Progress(self._updates, train.plan.batches_per_pass))
+        self._stepping: _Stepping = nnx.static(_Stepping())
+        problems = Problems()
+        with problems.of("", data_path="sampler"):
+            next(self._planned(), None)  # can a schedule be made?
+        problems.report()
 
     def __iter__(self) -> PipelineIterator:
         """Return an iterator over the batches that are left of the current pass, of all streams."""
@@ -119,61 +73,116 @@ class Pipeline(nnx.Module):
     def steps(self) -> PipelineIterator:
         """Return an iterator over the steps that are left of the current pass, with their batches.
 
-        The pass after it is the next epoch or epochs. It begins, too, where an earlier iteration
+        The pass after it is the next epoch or epochs. It begins, too, if an earlier iteration
         stopped on the very last step. A newer iteration, or `set_state`, ends this one with a
-        `FeedraceError`. The iterator is closed by the end of the loop, by `close()`, as a context
-        manager, and when it is garbage collected.
+        `FeedraceError`. The end of the loop, `close()`, the end of a `with` block and garbage
+        collection close the iterator.
         """
         return PipelineIterator(self, self._steps)
-
-    def _steps(self) -> Generator[Step]:
-        if self._stepping.iteration is not self._run.iteration:
-            self._stepping.end()
-        return self._run.steps(self._print)
 
     def _batches(self) -> Generator[dict[str, Any]]:
         with closing(self._steps()) as steps:
             for step in steps:
                 yield step.batch
 
+    def _steps(self) -> Generator[Step]:
+        """Plan the steps, execute them ahead of the loop, and count those that are handed out."""
+        if self._stepping.iteration is not self._progress.iteration:
+            self._stepping.end()
+        return self._run()
+
+    def _run(self) -> Generator[Step]:
+        parts, progress, options = self._parts, self._progress, self._parts.options
+        self._settle()
+        progress.catch_up()
+        mine = progress.iteration = object()
+        first = next(planned := self._planned(), None)
+        if first is None and progress.live:
+            progress.end_pass()
+            first = next(planned := self._planned(), None)
+        if first is not None:
+            if parts.is_global:
+                agreed = [progress.counters, self._fingerprint()]
+                same_on_all_processes(agreed, options.stall_seconds)
+            items = execute(
+                itertools.chain([first], planned),
+                parts.streams,
+                before=progress.counters,
+                clock=progress.timing.clock,
+                alone=parts.is_late or not options.prefetch,
+            )
+            with made_ahead(
+                items,
+                prefetch=0 if parts.is_on_device else options.prefetch,
+                late=parts.is_late,
+                stall_seconds=options.stall_seconds,
+                timing=progress.timing,
+            ) as (steps, ready):
+                for step in progress.timing.follow(steps, ready):
+                    progress.hand(step)
+                    yield step
+                    if progress.iteration is not mine:
+                        raise FeedraceError(
+                            "this iteration is out of date: the pipeline was iterated anew or "
+                            "given a state since"
+                        )
+                    self._settle()
+        progress.end_pass()
+
+    def _planned(self) -> Iterator[Step]:
+        """Yield the steps that are left of the pass, without batches; a window is one."""
+        counters, _ = split_counters(self._progress.counters)
+        planned: Iterator[Step] = self.scheduler.steps(counters, self.plans)
+        return planned
+
+    def _settle(self) -> None:
+        """Report to a sampler that the last step handed out has completed its epoch."""
+        step, self._progress.handed = self._progress.handed, None
+        if step is not None and INSIDE not in step.after:
+            stream = self._parts.streams[step.stream]
+            if provides(stream.sampler, EpochListener) and stream.plan.ends_epoch(step.start):
+                stream.sampler.epoch_completed(step.start // stream.plan.records_per_epoch)
+
     def step(self) -> dict[str, Any]:
-        """Return the next batch of all, going on into the next pass where one ends.
+        """Return the next batch of all, going on into the next pass at the end of one.
 
         Inside a function that `nnx.jit` or `nnx.grad` traces, and that takes the pipeline as an
         argument, the batch is part of its program, and gradients flow to the parameters of stages.
         This needs records that are on the device, no scheduler, and an order that JAX can compute
         (that of a source, `sequential`, `shuffle` or `epoch-aware`): `FeedraceError` otherwise.
-        Samplers and plugins are not told of epochs that end there. A copy of the pipeline that
-        `nnx.clone` makes steps for itself, but shares all iterations.
+        Samplers do not hear of epochs that end there. A copy of the pipeline that `nnx.clone` makes
+        steps for itself, but shares all iterations.
         """
-        run = self._run
-        if self._updates is not run.updates:  # this is the copy that a transformed function sees
-            return self._traced_step(self._updates.get_value())
-        run.catch_up()
-        step, stepping = None, self._stepping
-        if stepping.steps is not None and stepping.iteration is run.iteration:
+        progress, stepping = self._progress, self._stepping
+        if self._updates is not progress.updates:  # this is the copy that a traced function sees
+            return self._traced_step()
+        progress.catch_up()
+        step = None
+        if stepping.steps is not None and stepping.iteration is progress.iteration:
             step = next(stepping.steps, None)
+        for _ in range(2):  # a state restored at the very end of a pass leaves nothing of it
+            if step is None:
+                stepping.end()
+                stepping.steps = self.steps()
+                step = next(stepping.steps, None)
+                stepping.iteration = progress.iteration
         if step is None:
-            stepping.end()
-            stepping.steps = self.steps()
-            step = next(stepping.steps)
-            stepping.iteration = run.iteration
+            raise FeedraceError("a pass has no steps; there is no batch to return")
         batch: dict[str, Any] = step.batch
         return batch
 
-    def _traced_step(self, updates: Any) -> dict[str, Any]:
-        train = self._run.streams[TRAIN]
-        plan, size, path = train.plan, train.batch_size, self._device_path("step")
+    def _traced_step(self) -> dict[str, Any]:
+        train, updates = self._parts.streams[TRAIN], self._updates.get_value()
+        loader = train.device_loader("step()")
         if not isinstance(self.scheduler, SingleScheduler):
             raise FeedraceError("step() is traced for the train stream alone; leave scheduler out")
-        if not hasattr(plan.sampler, "indices_at"):
+        order = train.plan.sampler
+        if not provides(order, Traceable):
             raise FeedraceError(
-                f"JAX cannot compute the order of {type(plan.sampler).__name__} (it has no "
-                f"indices_at); use scan(), or iterate"
+                f"JAX cannot compute the order of {type(order).__name__} (it has no indices_at); "
+                f"use scan(), or iterate"
             )
-        epoch = (updates // plan.batches_per_epoch).astype(np.uint32)
-        offset = updates % plan.batches_per_epoch * size
-        batch: dict[str, Any] = path.traced(self._source, self._modules, epoch, offset)
+        batch = loader.traced(self._source, self._modules, updates)
         self._updates.set_value(updates + 1)
         return batch
 
@@ -194,40 +203,59 @@ class Pipeline(nnx.Module):
 
         The outputs are stacked along a new leading axis; with `init_carry`, (carry, outputs) is
         returned. Batches are those that iterating gives, passes following one another. Raises
-        `FeedraceError` where records are not on the device, and where a step of another stream
-        comes before the end. The pipeline stands where it stood if anything raises.
+        `FeedraceError` if records are not on the device, or a step of another stream comes before
+        the end. If anything raises, the pipeline stands where it stood.
         """
         check_integer("length", length, 1)
         if not callable(step_fn):
             raise _problem("step_fn", f"{step_fn!r} is not a function of modules and a batch")
         if not isinstance(modules, list | tuple):
             raise _problem("modules", f"is one {type(modules).__name__}; give a tuple of modules")
-        path = self._device_path("scan")
-        run = self._run
-        run.finish_step()
-        run.catch_up()
-        if run.is_global:
-            agree([run.counters, length, self._print()], run.stall_seconds)
-        steps = run.train_steps(length)
-        result = path.scan(step_fn, tuple(modules), init_carry, steps)
-        run.iteration = object()
+        parts, progress = self._parts, self._progress
+        loader = parts.streams[TRAIN].device_loader("scan()")
+        self._settle()
+        progress.catch_up()
+        if parts.is_global:
+            agreed = [progress.counters, length, self._fingerprint()]
+            same_on_all_processes(agreed, parts.options.stall_seconds)
+        steps = self._train_steps(length)
+        result = loader.scan(step_fn, tuple(modules), init_carry, steps)
+        progress.iteration = object()
         for step in steps:
-            run.hand(step)
-            run.finish_step()
+            progress.hand(step)
+            self._settle()
         return result
 
-    def _device_path(self, method: str) -> Any:
-        train = self._run.streams[TRAIN]
-        if train.device_path is None:
-            why = (
-                f"batcher {type(train.batcher).__name__} does more than stack records"
-                if not train.by_rows
-                else "a stage runs on the host"
-                if train.stages.on_host
-                else f"{type(train.source).__name__} does not hold all fields there (device_data)"
-            )
-            raise FeedraceError(f"{method}() needs batches made on the device: {why}; iterate")
-        return train.device_path
+    def _train_steps(self, length: int) -> list[Step]:
+        """Return the next steps, of as many passes as it takes."""
+        number, planned, steps = self._progress.counters["pass"], self._planned(), list[Step]()
+        empty = False
+        while len(steps) < length:
+            step = next(planned, None)
+            if step is None:
+                if empty:
+                    raise FeedraceError("a pass has no steps; there is nothing to scan")
+                number, empty = number + 1, True
+                planned = self.scheduler.steps({"pass": number}, self.plans)
+            elif step.stream != TRAIN:
+                raise FeedraceError(
+                    f"scan runs the train stream, but after {len(steps)} of {length} steps one of "
+                    f"stream {step.stream!r} is due; take a smaller length, and steps() for that"
+                )
+            else:
+                empty = False
+                steps.append(step)
+        return steps
+
+    @property
+    def scheduler(self) -> Any:
+        """What orders the steps of the streams."""
+        return self._parts.scheduler
+
+    @property
+    def plans(self) -> Mapping[str, StreamPlan]:
+        """The plan of each stream: batches per epoch and pass, batch size, which records when."""
+        return plans_of(self._parts.streams)
 
     def stats(self) -> dict[str, Any]:
         """Return where the time has gone since the pipeline was made, in all iterations.
@@ -238,21 +266,20 @@ class Pipeline(nnx.Module):
         share of waiting in both; `queue_depth` and `mean_queue_depth` are batches ready when one
         was asked for; `steps` and `records` were handed out.
         """
-        run = self._run
-        sources = {id(s.source): s.source for s in run.streams.values()}.values()
-        decode = sum(float(getattr(source, "decode_seconds", 0.0)) for source in sources)
-        return run.timing.stats(decode)
+        sources = {id(s.source): s.source for s in self._parts.streams.values()}.values()
+        decode = sum(float(s.decode_seconds) for s in sources if provides(s, Timed))
+        return self._progress.timing.stats(decode)
 
     def batch_spec(self, stream: str = TRAIN) -> dict[str, Any]:
         """Return the spec of a stream's batches: a dict of `jax.ShapeDtypeStruct`.
 
-        Where they have several shapes, it is that of the largest; `batch_specs` gives all.
+        If they have several shapes, it is that of the largest; `batch_specs` gives all.
         """
         return self.batch_specs(stream)[-1]
 
     def batch_specs(self, stream: str = TRAIN) -> tuple[dict[str, Any], ...]:
         """Return the specs of all shapes that a stream's batches may have, the largest last."""
-        streams = self._run.streams
+        streams = self._parts.streams
         if stream not in streams:
             known = ", ".join(streams)
             raise _problem("stream", f"no stream is called {stream!r}; there are {known}")
@@ -260,96 +287,99 @@ class Pipeline(nnx.Module):
 
     def components(self) -> dict[str, tuple[str, Any]]:
         """Return its parts by path (`source`, `stages[0]`, `test.source`), as (kind, object)."""
-        parts: dict[str, tuple[str, Any]] = {}
-        for name, stream in self._run.streams.items():
-            prefix = "" if name == TRAIN else f"{name}."
-            parts[f"{prefix}source"] = ("source", stream.source)
-            if stream.sampler is not None:
-                parts[f"{prefix}sampler"] = ("sampler", stream.sampler)
-            if stream.batcher is not None:
-                parts[f"{prefix}batcher"] = ("batcher", stream.batcher)
-            for i, stage in enumerate(stream.stages.stages):
-                parts[f"{prefix}stages[{i}]"] = ("stage", stage)
-        return {**parts, "scheduler": ("scheduler", self.scheduler)}
+        return description.parts_of(self._parts.streams, self.scheduler)
 
     @property
     def config(self) -> dict[str, Any]:
         """A mapping from which `feedrace.build` makes an equal pipeline.
 
         A sharding that is not the name of a mesh axis is left out. Raises `UnknownComponentError`
-        where a part has no name.
+        if a part has no name, `FeedraceError` if its rngs were not made from a seed.
         """
-        run = self._run
-        train = run.streams[TRAIN]
-        config: dict[str, Any] = (
-            {} if self._key.value is None else {"seed": _seed_of(self._key.value)}
-        )
-        config |= {
-            "batch_size": train.batch_size,
-            "drop_remainder": self._drop_remainder,
-            "prefetch": run.prefetch,
-            "stall_seconds": run.stall_seconds,
-            "stages": [registry.describe("stage", stage) for stage in train.stages.stages],
-        }
-        if self._sharding is not None:
-            config["sharding"] = self._sharding
-        for kind, part in (
-            ("source", train.source),
-            ("sampler", train.sampler),
-            ("batcher", train.batcher),
-            ("scheduler", self.scheduler),
-        ):
-            if part is not None:
-                config[kind] = registry.describe(kind, part)
-        return config
+        if self._parts.key is not None:
+            description.seed_of(self._parts.key)
+        return description.config_of(self._parts.options, self.components())
 
     def get_state(self) -> dict[str, Any]:
         """Return where the pipeline stands, as a JSON document of less than 2 KB.
 
         It names the batches that were handed out: what a thread made ahead does not count.
         """
-        self._run.catch_up()
-        return state.document(self._run.counters, self._print())
+        self._progress.catch_up()
+        return state.document(self._progress.counters, self._fingerprint())
 
     def set_state(self, document: dict[str, Any], *, ignore_fingerprint: bool = False) -> None:
         """Go to a state that `get_state` gave, here or in another process; nothing is read.
 
-        Raises `TypeError` for anything but a dict; `StateError` where it is cut, or of another
+        Raises `TypeError` for anything but a dict; `StateError` if it is cut, or of another
         pipeline (saying what differs) unless `ignore_fingerprint`. Nothing is changed then.
         """
-        counters = state.counters_of(document, self._print(), ignore_fingerprint=ignore_fingerprint)
+        counters = state.counters_of(
+            document, self._fingerprint(), ignore_fingerprint=ignore_fingerprint
+        )
         planned, inside = split_counters(counters)
         step = next(self.scheduler.steps(planned, self.plans), None)  # refuses what cannot be
-        streams = self._run.streams
-        if inside and (step is None or not is_windowed(streams[step.stream].batcher)):
+        if inside and (step is None or not self._parts.streams[step.stream].is_windowed):
             raise StateError(f"the state stands inside a window ({INSIDE}={inside}); there is none")
-        self._run.go_to(counters)
+        self._progress.go_to(counters)
         self._stepping.end()
 
     def reset(self) -> None:
         """Go back to the first batch of epoch 0."""
-        self._run.go_to({"pass": 0})
+        self._progress.go_to({"pass": 0})
         self._stepping.end()
 
-    def _print(self) -> dict[str, Any]:
-        run = self._run
-        parts: dict[str, Any] = {
-            name: [stream.batch_size, stream.plan.records_per_epoch]
-            for name, stream in run.streams.items()
-        }
-        parts["drop_remainder"] = self._drop_remainder
-        if self._key.value is not None:
-            parts["key"] = np.asarray(jax.random.key_data(self._key.value)).tolist()
-        for path, (kind, part) in self.components().items():
-            parts[path] = registry.describe(kind, part, identity_only=True)
-            if hasattr(part, "identity"):
-                parts[path]["data"] = part.identity()
-        return state.fingerprint(parts)
+    def _fingerprint(self) -> dict[str, Any]:
+        parts = self._parts
+        return description.fingerprint_of(
+            parts.options, parts.key, parts.streams, self.components()
+        )
+
+
+Pipeline.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+    [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if field.default is attrs.NOTHING else field.default,
+            annotation=field.type,
+        )
+        for field in attrs.fields(PipelineOptions)
+    ]
+    + [inspect.Parameter("rngs", inspect.Parameter.KEYWORD_ONLY, default=None)]
+)
+
+
+@attrs.frozen(eq=False)
+class _Parts:
+    """What a pipeline was built from, static to NNX.
+
+    is_global: whether batches lie on the devices of several processes.
+    is_late: whether stages on the device wait until their batch is asked for.
+    is_on_device: whether all streams gather records that are on the device.
+    """
+
+    options: PipelineOptions
+    key: jax.Array | None
+    scheduler: Any
+    streams: Mapping[str, Stream]
+    is_global: bool = attrs.field(init=False)
+    is_late: bool = attrs.field(init=False)
+    is_on_device: bool = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        streams = self.streams.values()
+        is_global = any(stream.place.is_global for stream in streams)
+        with_parameters = any(len(stream.stages.modules) for stream in streams)
+        object.__setattr__(self, "is_global", is_global)
+        object.__setattr__(self, "is_late", is_global or with_parameters)
+        on_device = all(stream.device is not None for stream in streams) and not is_global
+        object.__setattr__(self, "is_on_device", on_device)
 
 
 @attrs.define(eq=False)
 class _Stepping:
-    """The iterator behind `step()`, and the iteration of the run that it is."""
+    """The iterator behind `step()`, and the iteration of the pipeline that it is."""
 
     steps: Any = None
     iteration: object = None
@@ -360,28 +390,22 @@ class _Stepping:
             steps.close()
 
 
-@attrs.frozen(eq=False)
-class _Key:
-    """The key of stochastic stages, hidden from NNX, or None."""
-
-    value: Any
-
-
 def _problem(path: str, message: str) -> ConfigError:
     return ConfigError([Problem(path, message)])
 
 
-def _default_key(rngs: Any) -> Any:
+def _key_of(rngs: Any) -> Any:
     """Return the key of the default stream, or None without rngs."""
     if rngs is None:
         return None
     if not isinstance(rngs, nnx.Rngs) or "default" not in rngs:
-        raise _problem("rngs", f"{rngs!r} is no nnx.Rngs with a default stream, as nnx.Rngs(0) is")
+        raise _problem("rngs", f"{rngs!r} is not an nnx.Rngs with a default stream; nnx.Rngs(0) is")
     return rngs["default"].key.get_value()
 
 
-def _seed_of(key: Any) -> int:
-    words = np.asarray(jax.random.key_data(key)).reshape(-1)
-    if words.shape != (2,):
-        raise FeedraceError("the key of the pipeline's rngs is not one that a seed makes")
-    return int(words[0]) << 32 | int(words[1])
+def _folded(key: jax.Array) -> int:
+    """Return a seed for components: the one that made `key`, or all words of another key."""
+    seed = 0
+    for word in np.asarray(jax.random.key_data(key)).reshape(-1).tolist():
+        seed = seed << 32 | word
+    return seed % (MAX_SEED + 1)

@@ -10,10 +10,10 @@ from typing import Any
 
 from feedrace.errors import StateError
 
-FORMAT = 2
+FORMAT = 1
 MAX_BYTES = 2048
 _DIGEST = "blake2:"
-_FINGERPRINT_BYTES = MAX_BYTES - 512  # the counters need room too
+_FINGERPRINT_BYTES = MAX_BYTES - 512  # the counters need room, too
 
 
 def fingerprint(parts: Mapping[str, Any]) -> dict[str, Any]:
@@ -22,9 +22,8 @@ def fingerprint(parts: Mapping[str, Any]) -> dict[str, Any]:
     parts: name (`"source"`, `"stages[0]"`) to a JSON-able description.
     """
     texts = {name: json.dumps(part, sort_keys=True) for name, part in parts.items()}
-    longest = sorted(texts, key=lambda name: len(texts[name]), reverse=True)
     short = dict(parts)
-    for name in longest:
+    for name in sorted(texts, key=lambda name: len(texts[name]), reverse=True):
         if len(json.dumps(short)) <= _FINGERPRINT_BYTES:
             return short
         short[name] = _digest(texts[name])
@@ -33,29 +32,30 @@ def fingerprint(parts: Mapping[str, Any]) -> dict[str, Any]:
     return {"all": _digest(json.dumps(texts, sort_keys=True))}
 
 
-def document(counters: Mapping[str, int], print_: Mapping[str, Any]) -> dict[str, Any]:
+def document(counters: Mapping[str, int], fingerprint: Mapping[str, Any]) -> dict[str, Any]:
     """Return the state document of a pipeline at these counters."""
-    return {"format": FORMAT, "counters": dict(counters), "fingerprint": dict(print_)}
+    return {"format": FORMAT, "counters": dict(counters), "fingerprint": dict(fingerprint)}
 
 
 def counters_of(
-    state: Any, print_: Mapping[str, Any], *, ignore_fingerprint: bool = False
+    state: Any, fingerprint: Mapping[str, Any], *, ignore_fingerprint: bool = False
 ) -> dict[str, int]:
     """Return the counters in a state document, after checking that it is one of this pipeline.
 
     Raises `TypeError` for anything but a dict; `StateError` for a document that is incomplete, of
-    a newer format, or of another pipeline (saying what differs) unless `ignore_fingerprint`.
+    another format, or of another pipeline (saying what differs) unless `ignore_fingerprint`.
     """
     if not isinstance(state, dict):
         raise TypeError(f"a pipeline's state is a dict, not {type(state).__name__}")
-    state = migrated(state, print_)
     missing = sorted({"format", "counters", "fingerprint"} - state.keys())
     if missing:
-        raise StateError(f"the state document lacks {', '.join(missing)}; it was cut or is another")
+        raise StateError(
+            f"the state document lacks {', '.join(missing)}; it was cut, or is something else"
+        )
     if state["format"] != FORMAT:
         raise StateError(
-            f"the state document has format {state['format']!r}; this feedrace reads formats 1 to "
-            f"{FORMAT}: a newer one can read it"
+            f"the state document has format {state['format']!r}; this feedrace reads format "
+            f"{FORMAT}; a newer release may read it"
         )
     counters = state["counters"]
     good = isinstance(counters, dict) and all(
@@ -66,7 +66,7 @@ def counters_of(
             f"the state's counters are {counters!r}; they need to be ints of 0 or more, with 'pass'"
         )
     if not ignore_fingerprint:
-        differences = diff(state["fingerprint"], print_)
+        differences = diff(state["fingerprint"], fingerprint)
         if differences:
             raise StateError(
                 "the state is of another pipeline; this differs (saved -> here):\n  "
@@ -76,46 +76,18 @@ def counters_of(
     return dict(counters)
 
 
-def migrated(state: Mapping[str, Any], print_: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a state document of an older format as one of today's; others as they are.
-
-    print_: the pipeline's fingerprint, for what an older document did not hold.
-    """
-    document = dict(state)
-    while isinstance(document.get("format"), int) and document["format"] in _MIGRATIONS:
-        document = _MIGRATIONS[document["format"]](document, print_)
-    return document
-
-
-def _with_provenance(document: dict[str, Any], print_: Mapping[str, Any]) -> dict[str, Any]:
-    """From format 1, which did not tell the dist and the target of a component.
-
-    Parts that it kept as digests cannot be compared, and are taken to be equal.
-    """
-    saved = document.get("fingerprint")
-    if not isinstance(saved, Mapping):
-        return {**document, "format": 2}
-    parts = dict(saved)
-    for name, part in saved.items():
-        here = print_.get(name)
-        if isinstance(here, Mapping) and isinstance(part, Mapping):
-            parts[name] = {**{k: here[k] for k in ("dist", "target") if k in here}, **part}
-        elif here is not None and isinstance(part, str) and part.startswith(_DIGEST):
-            parts[name] = here
-    return {**document, "format": 2, "fingerprint": parts}
-
-
-_MIGRATIONS = {1: _with_provenance}
-
-
 def diff(saved: Any, here: Any, path: str = "") -> list[str]:
     """Return one line for each place where two JSON values differ."""
     if isinstance(saved, Mapping) and isinstance(here, Mapping):
-        lines = []
-        for key in sorted(saved.keys() | here.keys(), key=str):
-            where = f"{path}.{key}" if path else str(key)
-            lines += diff(saved.get(key, _ABSENT), here.get(key, _ABSENT), where)
-        return lines
+        return [
+            line
+            for key in sorted(saved.keys() | here.keys(), key=str)
+            for line in diff(
+                saved.get(key, _Absent),
+                here.get(key, _Absent),
+                f"{path}.{key}" if path else str(key),
+            )
+        ]
     return [] if saved == here else [f"{path}: {_show(saved)} -> {_show(here)}"]
 
 
@@ -137,7 +109,7 @@ def save(path: str | os.PathLike[str], state: Mapping[str, Any]) -> None:
 
 
 def load(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return the state document in a file; raises `StateError` where it is cut or another."""
+    """Return the state document in a file; raise `StateError` if it is cut or something else."""
     try:
         text = Path(path).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -146,7 +118,7 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def parse(text: str, origin: str) -> dict[str, Any]:
-    """Return the state document in a text; raises `StateError` where it is cut or another."""
+    """Return the state document in a text; raise `StateError` if it is cut or something else."""
     try:
         state = json.loads(text)
     except (json.JSONDecodeError, RecursionError) as error:
@@ -157,15 +129,11 @@ def parse(text: str, origin: str) -> dict[str, Any]:
 
 
 class _Absent:
-    def __repr__(self) -> str:
-        return "absent"
-
-
-_ABSENT = _Absent()
+    """Stands for a key that one of two documents lacks."""
 
 
 def _show(value: Any) -> str:
-    return repr(value) if isinstance(value, _Absent) else json.dumps(value)
+    return "absent" if value is _Absent else json.dumps(value)
 
 
 def _digest(text: str) -> str:

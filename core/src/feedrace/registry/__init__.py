@@ -1,17 +1,6 @@
 """Components by name: declared by plugins, found, looked up, made and described."""
 
-from feedrace.registry.catalog import (
-    adopt,
-    available,
-    broken_plugins,
-    refresh,
-    register,
-    registered,
-    resolve,
-    scan,
-    temporary,
-    unregister,
-)
+from feedrace.registry.catalog import available, broken_plugins, refresh, resolve, scan
 from feedrace.registry.describing import (
     class_name,
     component_of,
@@ -19,6 +8,7 @@ from feedrace.registry.describing import (
     filled,
     shortest_reference,
 )
+from feedrace.registry.in_code import adopt, register, registered, temporary, unregister
 from feedrace.registry.making import ComponentSpec, config_class_of, create, instantiate, parse
 
 __all__ = [

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from feedrace.plugin import KINDS, discovery, errors_told, json_option, tell
+from feedrace.plugin import KINDS, catalog, json_option, print_findings, report_errors
 from feedrace_testing.inspection import check as inspect
 from feedrace_testing.scaffold import make
 
@@ -20,7 +20,7 @@ def plugins() -> None:
 @click.option("--kind", type=click.Choice(KINDS), default="sampler", show_default=True)
 @click.option("--into", type=click.Path(file_okay=False), help="New folder; NAME by default.")
 @json_option
-@errors_told
+@report_errors
 def new(name: str, kind: str, into: str | None, as_json: bool) -> None:
     """Write a new plugin: an installable project with one component and its tests."""
     made = make(name, kind, Path(into or name))
@@ -35,12 +35,12 @@ def new(name: str, kind: str, into: str | None, as_json: bool) -> None:
 @plugins.command()
 @click.argument("which", metavar="[DIST|.]", required=False)
 @json_option
-@errors_told
+@report_errors
 def check(which: str | None, as_json: bool) -> None:
     """Report the faults of one plugin, by dist, namespace or project folder, or of all plugins.
 
     Everything the plugin declares is imported. Exit status 1 means that something is wrong.
     """
-    every = {entry.dist for entry in discovery.installed()[0]}
+    every = {entry.dist for entry in catalog.installed()[0]}
     names = sorted(every) if which is None else [which]
-    tell([finding for name in names for finding in inspect(name)], as_json)
+    print_findings([finding for name in names for finding in inspect(name)], as_json)

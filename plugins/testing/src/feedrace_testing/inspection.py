@@ -18,8 +18,8 @@ from feedrace.plugin import (
     Health,
     PluginWarning,
     Problem,
+    catalog,
     did_you_mean,
-    discovery,
     install_line,
     pip_line,
     protocols,
@@ -41,9 +41,9 @@ def check(which: str) -> list[Health]:
         registry.scan()
     is_folder = which.startswith(".") or "/" in which or "\\" in which
     dist = _project_name(Path(which)) if is_folder else which
-    installed, findings = discovery.installed()
-    name = discovery.normal(dist)
-    entries = [e for e in installed if name in map(discovery.normal, (e.dist, e.namespace))]
+    installed, findings = catalog.installed()
+    name = catalog.normal(dist)
+    entries = [e for e in installed if name in map(catalog.normal, (e.dist, e.namespace))]
     if not entries:
         return [_no_entry(dist, which if is_folder else "")]
     findings = [f for f in findings if f.subject == f"dist {entries[0].dist}"]
@@ -84,16 +84,16 @@ def _installing(dist: str, folder: str) -> str:
     """Return how to install a dist; pip is only proposed for a folder and for our own plugins."""
     if folder:
         return pip_line("install", "-e", folder)
-    extra = discovery.normal(dist).removeprefix("feedrace-")
-    if extra in discovery.FIRST_PARTY:
+    extra = catalog.normal(dist).removeprefix("feedrace-")
+    if extra in registry.first_party.FIRST_PARTY:
         return install_line(extra)
-    entries, _ = discovery.installed()
+    entries, _ = catalog.installed()
     dists = sorted({e.dist for e in entries})
     hint = did_you_mean(dist, [*dists, *(e.namespace for e in entries)]).removeprefix("; ")
     return hint or f"check the name; installed plugins: {', '.join(dists) or 'none'}"
 
 
-def _plugin_findings(entry: discovery.EntryPoint) -> Iterator[Health]:
+def _plugin_findings(entry: catalog.EntryPoint) -> Iterator[Health]:
     subject = f"plugin {entry.namespace}"
     found = registry.scan()
     if entry.namespace in found.disabled:

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from feedrace.plugin import ConfigError, Problem, discovery, pip_line, registry
+from feedrace.plugin import ConfigError, Problem, catalog, pip_line, registry
 
 # Names of the template's own files, and names that a class could not have.
 _RESERVED = {"config", "plugin", "none", "true", "false", "jax", "flax", "numpy"}
@@ -27,7 +27,12 @@ def make(name: str, kind: str, folder: Path) -> dict[str, Any]:
     module = name.replace("-", "_")
     if not _NAME.fullmatch(name) or not component:
         raise ConfigError([Problem("NAME", f"{name!r} is not kebab-case, such as 'my-{kind}'")])
-    taken = {"feedrace", registry.component.CODE, discovery.BUILTIN, *discovery.FIRST_PARTY}
+    taken = {
+        "feedrace",
+        registry.component.CODE,
+        catalog.BUILTIN,
+        *registry.first_party.FIRST_PARTY,
+    }
     reserved = keyword.iskeyword(component) or component in _RESERVED
     if component in taken or reserved or module in sys.stdlib_module_names:
         message = f"{name!r} is taken; choose another name, such as 'my-{name}'"

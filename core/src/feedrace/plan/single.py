@@ -7,7 +7,7 @@ from feedrace.plan.steps import TRAIN, Step, StreamPlan
 
 
 class SingleScheduler:
-    """The batches of the train stream, to the end of the pass; endless where its sampler is."""
+    """The batches of the train stream, to the end of the pass; endless if its sampler is."""
 
     def steps(self, state: Mapping[str, int], plans: Mapping[str, StreamPlan]) -> Iterator[Step]:
         """Yield the steps that are left of pass `state["pass"]` after update `state["update"]`.
@@ -19,9 +19,11 @@ class SingleScheduler:
         start, end = (0, None) if length is None else (number * length, (number + 1) * length)
         update = state.get("update", start)
         if not state.keys() <= {"pass", "update"} or update < start or (end and update > end):
-            raise StateError(f"{dict(state)} is no place in a schedule of {length} updates a pass")
+            raise StateError(
+                f"{dict(state)} is not a place in a schedule of {length} updates a pass"
+            )
         yield from plan.train_steps(update, end, lambda done: {"pass": number, "update": done})
 
     def steps_per_pass(self, plans: Mapping[str, StreamPlan]) -> int | None:
-        """Return the number of steps in a pass, None where it is endless."""
+        """Return the number of steps in a pass, None if it is endless."""
         return plans[TRAIN].batches_per_pass

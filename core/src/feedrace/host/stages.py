@@ -1,0 +1,107 @@
+"""Stages that run on the host: functions of a batch of numpy arrays, strings among them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import numpy as np
+
+from feedrace.errors import DataError
+from feedrace.host.records import count_records, leaves, map_leaves
+from feedrace.protocols import Placed, Specified, Stochastic, provides
+
+Keys = Callable[[int, int], Any]  # (number of the stochastic stage, rows) -> uint32 (rows, 2)
+
+
+@attrs.frozen
+class LeafSpec:
+    """The shape and dtype of one leaf, as a stage's `spec` method sees it."""
+
+    shape: tuple[int, ...]
+    dtype: Any
+
+
+@attrs.frozen(eq=False)
+class HostStages:
+    """The host stages of a stream, in order.
+
+    What a stage returns is checked against what it says: its `spec`, or what came in if it has
+    none. Each stage is asked once for each shape of batch.
+    """
+
+    stages: tuple[Any, ...]
+    _promised: dict[Any, Any] = attrs.field(factory=dict, init=False)
+
+    def __call__(self, batch: dict[str, Any], keys: Keys) -> dict[str, Any]:
+        """Return the batch after all stages, as numpy arrays."""
+        if not self.stages:
+            return batch
+        batch = map_leaves(np.asarray, batch)
+        drawn = 0
+        for stage in self.stages:
+            rows, before = count_records(batch), _spec(batch)
+            if is_stochastic(stage):
+                batch, drawn = stage(batch, keys(drawn, rows)), drawn + 1
+            else:
+                batch = stage(batch)
+            check_batch(stage, batch, rows)
+            self._check_promise(stage, before, _spec(batch))
+        return batch
+
+    def spec(self, batch_spec: dict[str, Any]) -> dict[str, Any]:
+        """Return the spec of what comes out for batches of `batch_spec`; nothing is computed."""
+        for stage in self.stages:
+            batch_spec = stage.spec(batch_spec) if provides(stage, Specified) else batch_spec
+        return batch_spec
+
+    def _check_promise(self, stage: Any, before: Any, after: Any) -> None:
+        place = (id(stage), _text(before))
+        if place not in self._promised:
+            promised = stage.spec(before) if provides(stage, Specified) else before
+            self._promised[place] = _text(promised)
+        if _text(after) != self._promised[place]:
+            fix = "correct its spec method" if provides(stage, Specified) else "give it one"
+            raise DataError(
+                f"host stage {stage_name(stage)} returned {_text(after)}; its `spec(batch_spec)`, "
+                f"or what came in if it has none, says {self._promised[place]}; {fix}"
+            )
+
+
+def is_on_host(stage: Any) -> bool:
+    """Return whether a stage runs on the host."""
+    return provides(stage, Placed) and bool(stage.on == "host")
+
+
+def is_stochastic(stage: Any) -> bool:
+    """Return whether a stage takes PRNG keys."""
+    return provides(stage, Stochastic) and bool(stage.stochastic)
+
+
+def stage_name(stage: Any) -> str:
+    """Return `module:name` of a function, or of an object's class."""
+    named = stage if hasattr(stage, "__qualname__") else type(stage)
+    return f"{named.__module__}:{named.__qualname__}"
+
+
+def check_batch(stage: Any, batch: Any, rows: int) -> None:
+    """Raise `DataError` unless `batch` is a dict of arrays with leading axis `rows`."""
+    name = stage_name(stage)
+    if not isinstance(batch, dict):
+        raise DataError(f"stage {name} returned {type(batch).__name__}; a stage returns a dict")
+    for field, leaf in leaves(batch):
+        shape = np.shape(leaf)
+        if not shape or shape[0] != rows:
+            raise DataError(
+                f"stage {name} returned {field!r} of shape {shape}; every field needs the leading "
+                f"axis {rows} of the batch"
+            )
+
+
+def _spec(batch: dict[str, Any]) -> Any:
+    return map_leaves(lambda leaf: LeafSpec(np.shape(leaf), np.asarray(leaf).dtype), batch)
+
+
+def _text(spec: Any) -> str:
+    return ", ".join(
+        f"{name}: {leaf.dtype}{list(leaf.shape)}" for name, leaf in sorted(leaves(spec))
+    )

@@ -1,0 +1,181 @@
+"""The two executors: functions from planned steps to steps with batches.
+
+`host_batches` reads records on the host, `device_batches` gathers records that are on the device.
+Which of them makes the batches of a stream is chosen once, when the pipeline is built. Both yield
+each step with a function that makes the rest of its batch, the stages on the device: programs that
+run on several hosts have to start in one order, and parameters of stages that are trained have to
+be those of the last update, so that it may have to wait until the batch is asked for.
+"""
+
+import functools
+import itertools
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from feedrace.device.placement import as_in_this_thread
+from feedrace.errors import DataError, StateError
+from feedrace.host.loader import Made
+from feedrace.host.prefetch import Prefetched
+from feedrace.host.timing import Clock, Timing, where
+from feedrace.plan.steps import TRAIN, Step
+
+if TYPE_CHECKING:
+    from feedrace.pipeline.streams import Stream
+
+INSIDE = "inside"  # counter: batches done of a window that is not done yet
+
+Planned = Iterator[tuple[Mapping[str, int], Step]]  # the counters before each step, and the step
+Items = Generator[tuple[Step, Callable[[], dict[str, Any]]]]
+Executor = Callable[["Stream", Planned, Clock, bool], Items]
+
+
+def host_batches(stream: "Stream", planned: Planned, clock: Clock, alone: bool) -> Items:
+    """Fetch -> batcher -> host stages -> place -> device stages, one step after another."""
+    for before, step in planned:
+        clock.step, epoch = step, step.start // stream.plan.records_per_epoch
+        with noted(step):
+            made = stream.host.load(step.indices, step.start, clock)
+            parts = parts_of(step, before, made) if stream.is_windowed else _whole(step, made)
+            for part, one in parts:
+                batch = one.batch
+                if stream.stages.host.stages:
+                    clock.enter("host stages")
+                    batch = stream.stages.on_host(batch, epoch, stream.host.own(one.positions))
+                clock.enter("transfer")
+                batch = stream.place.place(batch, stream.host.mine, stream.batch_size)
+                yield part, functools.partial(stream.stages, batch, epoch, one.positions)
+        clock.enter("plan")
+
+
+def device_batches(stream: "Stream", planned: Planned, clock: Clock, alone: bool) -> Items:
+    """Gather, mask and stage the batches of several steps in one dispatch, unless `alone`."""
+    loader, most = stream.device_loader("iterating"), 1  # the first batch is waited for
+    while steps := [step for _, step in itertools.islice(planned, most)]:
+        clock.enter("stages")
+        clock.step = steps[0]
+        made: list[dict[str, Any]] = []
+        if len(steps) > 1 and len(steps) == loader.together:  # another number is compiled anew
+            with suppress(DataError), noted(steps[0]):  # it comes again, at its own step
+                made = loader.batches(steps)
+        for i, step in enumerate(steps):
+            yield step, functools.partial(made.__getitem__, i) if made else _single(loader, step)
+        most = 1 if alone else loader.together
+        clock.enter("plan")
+
+
+def execute(
+    planned: Iterable[Step],
+    streams: Mapping[str, "Stream"],
+    before: Mapping[str, int],
+    clock: Clock,
+    alone: bool,
+) -> Items:
+    """Yield the planned steps of all streams, each made by its stream's executor.
+
+    before: the counters ahead of the first step. alone: make each batch when it is asked for.
+    """
+
+    def paired() -> Planned:
+        counters = before
+        for step in planned:
+            yield counters, step
+            counters = step.after
+
+    clock.enter("plan")
+    for name, steps in itertools.groupby(paired(), key=lambda pair: pair[1].stream):
+        yield from streams[name].execute(streams[name], steps, clock, alone)
+
+
+def parts_of(
+    step: Step, before: Mapping[str, int], made: Iterable[Made]
+) -> Iterator[tuple[Step, Made]]:
+    """Yield a step for each batch of a window that was not handed out yet, and the batch.
+
+    before: the counters ahead of the window; `INSIDE` counts its batches that were handed out.
+
+    Raises `StateError` if the window has no more batches than that.
+    """
+    outside, inside = split_counters(before)
+    done = step.sample - len(step.indices) if step.stream == TRAIN else step.sample
+    number, following = 0, iter(made)
+    one = next(following, None)
+    while one is not None:
+        after = next(following, None)
+        if step.stream == TRAIN:
+            done += len(one.rows)
+        if number >= inside:
+            yield (
+                attrs.evolve(
+                    step,
+                    sample=done,
+                    indices=step.indices[one.rows],
+                    first=step.first and number == 0,
+                    last=step.last and after is None,
+                    after=step.after if after is None else {**outside, INSIDE: number + 1},
+                ),
+                one,
+            )
+        number, one = number + 1, after
+    if inside and number <= inside:
+        raise StateError(
+            f"the state stands after batch {inside} of a window of stream {step.stream!r} that has "
+            f"{number}; the data or the batcher has changed"
+        )
+
+
+def split_counters(counters: Mapping[str, int]) -> tuple[dict[str, int], int]:
+    """Return the scheduler's counters, and the batches done of the window after them."""
+    return {name: n for name, n in counters.items() if name != INSIDE}, counters.get(INSIDE, 0)
+
+
+@contextmanager
+def made_ahead(
+    items: Items, *, prefetch: int, late: bool, stall_seconds: float, timing: Timing
+) -> Generator[tuple[Iterator[Step], Callable[[], int]]]:
+    """Give the finished steps, up to `prefetch` made ahead by a thread, and what counts those.
+
+    late: finish them in the caller's thread, when they are asked for.
+    """
+    clock = timing.clock
+    if not prefetch:
+        with closing(_finished(items, clock)) as steps:
+            yield steps, int
+        return
+    early = as_in_this_thread(items if late else _finished(items, clock))
+    with Prefetched(
+        early, prefetch, stall_seconds=stall_seconds, blocked=clock.blocked
+    ) as prefetched:
+        made: Any = prefetched
+        yield _finished(made, timing.own_clock) if late else made, prefetched.ready
+
+
+def _finished(items: Items, clock: Clock) -> Generator[Step]:
+    with closing(items):
+        for step, make in items:
+            clock.enter("stages")
+            with noted(step):
+                step.batch = make()
+            clock.enter("room")
+            yield step
+
+
+def _whole(step: Step, made: Iterable[Made]) -> Iterator[tuple[Step, Made]]:
+    for one in made:
+        yield step, one
+
+
+def _single(loader: Any, step: Step) -> Callable[[], dict[str, Any]]:
+    return lambda: loader.batches([step])[0]  # type: ignore[no-any-return]
+
+
+@contextmanager
+def noted(step: Step) -> Iterator[None]:
+    """Note on an error which step it belongs to."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"while making the batch of {where(step)}")
+        raise

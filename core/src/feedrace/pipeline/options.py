@@ -1,0 +1,93 @@
+"""What a pipeline can be told: declared once, for Python, configs, their schema and the docs."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from feedrace import registry
+from feedrace.config.fields import MAX_SEED, Rule, boolean, component_field, integer, number
+from feedrace.config.files import problems_located, read_mapping
+from feedrace.config.mapping import structure
+from feedrace.errors import ConfigError
+
+_seconds = number()
+_MORE_THAN_0 = Rule(
+    lambda value: _seconds.holds(value) and value > 0,
+    "a number of seconds above 0",
+    {"exclusiveMinimum": 0},
+)
+# From Python other values may stand here, too: `feedrace.device.placement` checks those.
+_AXIS = Rule(lambda value: value != "", "the name of a mesh axis", {"type": ["string", "null"]})
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class PipelineOptions:
+    """The options of a pipeline; components are named by mappings, or are objects in Python.
+
+    source: gives records by number; see `feedrace.protocols.IndexedSource`.
+    batch_size: records in a batch; the last batch of an epoch is padded, unless `drop_remainder`.
+    stages: functions of a batch, in order; those on the host come first.
+    sampler: orders the records. Without one, a pass is one epoch in the source's own order.
+    batcher: groups records into batches. Without one, they are padded and masked as they come.
+    scheduler: orders the steps of several streams. Without one, there is the train stream alone.
+    seed: of every component that has none, and of stochastic stages. In Python `rngs` may stand in
+        its place: an `nnx.Rngs`, whose default stream is the seed.
+    drop_remainder: drop the last batch of an epoch if it is short.
+    prefetch: batches that a thread makes ahead; 0 makes each when it is asked for. Records that are
+        on the device need no thread: with 1 or more, several batches are one dispatch.
+    sharding: lay batches over devices, and over hosts under `jax.distributed`: the name of a mesh
+        axis for the rows; in Python also a `jax.sharding.Sharding`, or a dict of these by field.
+    stall_seconds: warn after this many seconds without a batch, naming the blocked part; with
+        several processes, raise an error that names one that is missing for so long.
+    """
+
+    source: Any = component_field("source")
+    batch_size: int = attrs.field(validator=integer(1))
+    stages: Any = component_field("stage", default=(), many=True)
+    sampler: Any = component_field("sampler", default=None)
+    batcher: Any = component_field("batcher", default=None)
+    scheduler: Any = component_field("scheduler", default=None)
+    seed: int | None = attrs.field(default=None, validator=integer(0, MAX_SEED, optional=True))
+    drop_remainder: bool = attrs.field(default=False, validator=boolean)
+    prefetch: int = attrs.field(default=2, validator=integer(0))
+    sharding: Any = attrs.field(default=None, validator=_AXIS)
+    stall_seconds: float = attrs.field(default=300.0, validator=_MORE_THAN_0)
+
+
+def parse_options(mapping: Mapping[str, Any], origin: str = "") -> PipelineOptions:
+    """Return the checked options in a mapping; no component is made, no data is read.
+
+    origin: where the mapping came from, for error messages.
+
+    Raises `ConfigError` with every problem of the mapping, each with its path.
+    """
+    seed = mapping.get("seed") if isinstance(mapping, Mapping) else None
+    good = isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed <= MAX_SEED
+    defaults = {"seed": seed} if good else {}  # a wrong one is reported once, at its own path
+    causes: list[BaseException] = []
+
+    def parse_component(kind: str, value: Any, path: str) -> Any:
+        try:
+            return registry.parse(kind, value, path, defaults)
+        except ConfigError as error:
+            causes.extend([error.__cause__] if error.__cause__ else [])
+            raise
+
+    try:
+        options: PipelineOptions = structure(
+            PipelineOptions, mapping, parse_component=parse_component
+        )
+    except ConfigError as error:
+        raise ConfigError(error.problems, origin=origin) from (causes[0] if causes else None)
+    return options
+
+
+def read_options(path: str | os.PathLike[str]) -> PipelineOptions:
+    """Return the checked options in a TOML, JSON or YAML file.
+
+    Raises `ConfigError` as `parse_options` does, in TOML with the line of each problem.
+    """
+    with problems_located(path):
+        return parse_options(read_mapping(path), os.fspath(path))

@@ -1,0 +1,61 @@
+"""Where a pipeline stands: the counters of the steps that were handed out."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import numpy as np
+from flax import nnx
+
+from feedrace.host.timing import Timing
+from feedrace.plan.steps import Step
+
+_MOST_UPDATES = 2**31 - 1  # that a traced function can count
+
+
+@attrs.define(eq=False)
+class Progress:
+    """What a pipeline counts; nothing of it decides what a batch holds.
+
+    updates: the training updates done, which traced functions move, too.
+    updates_per_pass: None if a pass never ends.
+    counters: the scheduler's state after the last step that was handed out.
+    iteration: the newest iteration; older ones are out of date.
+    handed: the last step, until the sampler knows that its epoch is over.
+    live: whether a step of this pass was handed out by this very object.
+    """
+
+    updates: "nnx.Variable[Any]"
+    updates_per_pass: int | None
+    counters: dict[str, int] = attrs.field(factory=lambda: {"pass": 0})
+    iteration: object = None
+    handed: Step | None = None
+    live: bool = False
+    done: int = 0  # as `updates` says, unless a traced function moved that
+    timing: Timing = attrs.field(factory=Timing)
+
+    def hand(self, step: Step) -> None:
+        """Count a step as handed out."""
+        self.counters, self.handed, self.live = dict(step.after), step, True
+        self._count(step.update)
+
+    def end_pass(self) -> None:
+        """Stand at the start of the next pass."""
+        self.counters, self.live = {"pass": self.counters["pass"] + 1}, False
+
+    def go_to(self, counters: Mapping[str, int]) -> None:
+        """Stand there, and end all iterations."""
+        self._count(counters.get("update", counters["pass"] * (self.updates_per_pass or 0)))
+        self.iteration, self.handed, self.live = object(), None, False
+        self.counters = dict(counters)
+
+    def catch_up(self) -> None:
+        """Take over the steps that a traced function made."""
+        done = int(self.updates.get_value())
+        if done != self.done:
+            length = self.updates_per_pass
+            self.go_to({"pass": done // length if length else 0, "update": done})
+
+    def _count(self, done: int) -> None:
+        self.done = min(done, _MOST_UPDATES)
+        self.updates.set_value(np.int32(self.done))

@@ -1,0 +1,261 @@
+"""From the options of a pipeline to its streams: parts made, checked and joined."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import attrs
+import jax
+from flax import nnx
+
+from feedrace import protocols, registry
+from feedrace.device.loader import DeviceLoader, holds_records
+from feedrace.device.placement import Placement, placement_of
+from feedrace.device.specs import batch_spec, window_spec
+from feedrace.device.stages import Stages
+from feedrace.errors import ConfigError, DataError, FeedraceError, Problem
+from feedrace.host.loader import HostLoader, is_row_wise
+from feedrace.host.stages import is_stochastic
+from feedrace.pipeline.executors import Executor, device_batches, host_batches
+from feedrace.pipeline.options import PipelineOptions
+from feedrace.plan.order import Order
+from feedrace.plan.single import SingleScheduler
+from feedrace.plan.steps import TRAIN, StreamPlan, plan_stream
+from feedrace.protocols import Grouping, provides
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Stream:
+    """The parts that make the batches of one stream.
+
+    plan: which records make up a step: those of a batch or, if the batcher groups by what is in
+        the records, those of a window.
+    stages: those of the options, in order, as one function on the host and one on the device.
+    host, device: load the batches; `device` is None unless all records are there.
+    execute: makes steps with batches of planned steps, by one of the two loaders.
+    """
+
+    plan: StreamPlan
+    batch_size: int
+    source: Any
+    sampler: Any
+    batcher: Any
+    stages: Stages
+    place: Placement
+    host: HostLoader
+    device: DeviceLoader | None
+    execute: Executor
+
+    @property
+    def is_windowed(self) -> bool:
+        """Whether a step of the plan is a window of records."""
+        return provides(self.batcher, Grouping)
+
+    def device_loader(self, use: str) -> DeviceLoader:
+        """Return what loads batches on the device; raise `FeedraceError` if nothing does."""
+        if self.device is not None:
+            return self.device
+        why = f"{type(self.source).__name__} does not hold all fields there (on_device)"
+        if not is_row_wise(self.batcher):
+            why = f"batcher {type(self.batcher).__name__} does more than stack records"
+        elif self.stages.host.stages:
+            why = "a stage runs on the host"
+        raise FeedraceError(f"{use} needs batches made on the device: {why}; iterate instead")
+
+    def batch_specs(self) -> tuple[dict[str, Any], ...]:
+        """Return the specs of all shapes of its batches, after all stages, the largest last."""
+        return tuple(map(self.stages.spec, _batcher_specs(self)))
+
+
+class Problems(list[Problem]):
+    """The problems found so far, to be reported at once."""
+
+    cause: BaseException | None = None
+
+    @contextmanager
+    def of(self, path: str, *, data_path: str | None = None) -> Iterator[None]:
+        """Collect what is wrong with the part at `path`; what its data shows, at `data_path`."""
+        try:
+            yield
+        except ConfigError as error:
+            self.extend(error.at(path))
+            self.cause = self.cause or error.__cause__
+        except (DataError, NotImplementedError) as error:
+            self.append(Problem(path if data_path is None else data_path, str(error)))
+            self.cause = self.cause or error
+
+    def report(self) -> None:
+        """Raise `ConfigError` with all problems if there are any."""
+        if self:
+            raise ConfigError(self) from self.cause
+
+
+def build_streams(
+    options: PipelineOptions, *, key: jax.Array | None, rngs: nnx.Rngs | None
+) -> tuple[Any, dict[str, Stream]]:
+    """Return the scheduler, and the streams by name: train first, then those of callbacks.
+
+    Every mapping and component spec becomes an object. Raises `ConfigError` with all problems.
+    """
+    problems = Problems()
+    place = placement_of(options.sharding)
+
+    def make(kind: str, value: Any, path: str, num_records: int | None = None) -> Any:
+        found = None
+        with problems.of(path):
+            if value is not None:
+                spec = registry.parse(kind, value, defaults={"seed": options.seed})
+                made = registry.instantiate(spec, num_records=num_records, rngs=rngs)
+                wrong = protocols.check(kind, made)
+                if wrong:
+                    raise ConfigError([Problem("", f"{made!r} is not a {kind}: it {wrong}")])
+                found = made
+        return found
+
+    def stages_of(values: Sequence[Any], path: str) -> list[Any]:
+        return [make("stage", value, f"{path}stages[{i}]") for i, value in enumerate(values)]
+
+    def add(name: str, parts: Any, stages: Sequence[Any], batcher: Any, size: int) -> None:
+        path = "" if name == TRAIN else f"scheduler.callbacks[{len(streams) - 1}]."
+        streams[name] = staged = None
+        with problems.of(path.removesuffix(".")):  # the problem of a stage that is None is known
+            staged = Stages(stages, stream=name, key=key)
+        source = make("source", parts.source, f"{path}source")
+        if source is None:
+            if not problems:
+                problems.append(Problem(f"{path}source", "missing; every stream needs one"))
+            return
+        sampler = make("sampler", parts.sampler, f"{path}sampler", num_records=len(source))
+        drop = options.drop_remainder and name == TRAIN
+        with problems.of(path.removesuffix(".")):
+            place.check(size, "batch_size")
+            plan = _plan(name, source, sampler, batcher, size, drop, problems, path)
+            if staged is not None:
+                streams[name] = _stream(plan, size, source, sampler, batcher, staged, place)
+        if batcher is not None and streams[name] is not None:
+            with problems.of(f"{path}batcher"), suppress(NotImplementedError):
+                _batcher_specs(streams[name])  # what the source has may not be what it takes
+
+    scheduler = make("scheduler", options.scheduler, "scheduler")
+    problems.report()  # the rest depends on it
+    scheduler = SingleScheduler() if scheduler is None else scheduler
+    streams: dict[str, Any] = {}
+    stages = stages_of(options.stages, "")
+    batcher = make("batcher", options.batcher, "batcher")
+    add(TRAIN, options, stages, batcher, options.batch_size)
+    callbacks = scheduler.callbacks if provides(scheduler, protocols.MultiStream) else ()
+    for i, callback in enumerate(callbacks):
+        path = f"scheduler.callbacks[{i}]."
+        if callback.stream in streams:
+            message = f"{callback.stream!r} is taken already"
+            problems.append(Problem(f"{path}stream", message))
+        own = [stage for stage in stages if not is_stochastic(stage)]
+        if callback.stages is not None:
+            own = stages_of(callback.stages, path)
+        own_batcher = make("batcher", callback.batcher, f"{path}batcher") or batcher
+        add(callback.stream, callback, own, own_batcher, callback.batch_size or options.batch_size)
+    problems.report()
+    return scheduler, streams
+
+
+def _plan(
+    name: str,
+    source: Any,
+    sampler: Any,
+    batcher: Any,
+    size: int,
+    drop: bool,
+    problems: Problems,
+    path: str,
+) -> StreamPlan:
+    with problems.of("sampler"):
+        if provides(sampler, protocols.Attached):
+            sampler.attach(source)
+    order = sampler
+    if sampler is None:
+        order = source if provides(source, protocols.Ordered) else StoredOrder(len(source))
+    config = order.config if provides(order, protocols.Configured) else None
+    number = getattr(config, "num_records", None)
+    if number is not None and number > len(source):
+        message = f"{number} is more than the {len(source)} records of its source"
+        problems.append(Problem(f"{path}sampler.num_records", message))
+    windowed = provides(batcher, Grouping)
+    if drop and windowed:
+        message = (
+            f"batcher {type(batcher).__name__} pads the short batches of each window and drops "
+            f"none; leave drop_remainder out"
+        )
+        problems.append(Problem("drop_remainder", message))
+    planned = batcher.window_size(size) if windowed else size
+    return plan_stream(name, order, batch_size=planned, drop_remainder=drop)
+
+
+def _stream(
+    plan: StreamPlan,
+    size: int,
+    source: Any,
+    sampler: Any,
+    batcher: Any,
+    stages: Stages,
+    place: Placement,
+) -> Stream:
+    device = None
+    if holds_records(source) and is_row_wise(batcher) and not stages.host.stages:
+        device = DeviceLoader(source=source, plan=plan, batch_size=size, stages=stages, place=place)
+    host = HostLoader(
+        source=source,
+        batcher=batcher,
+        batch_size=size,
+        records_per_epoch=plan.records_per_epoch,
+        mine=place.rows(size),
+    )
+    execute: Callable[..., Any] = host_batches
+    if device is not None and not place.is_global:
+        execute = device_batches
+    return Stream(
+        plan=plan,
+        batch_size=size,
+        source=source,
+        sampler=sampler,
+        batcher=batcher,
+        stages=stages,
+        place=place,
+        host=host,
+        device=device,
+        execute=execute,
+    )
+
+
+@attrs.frozen
+class StoredOrder:
+    """The order of a source that has none: its records as they are stored."""
+
+    records: int
+
+    def __len__(self) -> int:
+        return self.records
+
+    def indices(self, start: int, stop: int) -> Any:
+        """Return the record numbers at positions [start, stop)."""
+        return Order(self.records).indices(start, stop)
+
+    def indices_at(self, epoch: Any, positions: Any) -> Any:
+        """Return the record numbers at int32 positions of an epoch, traceably."""
+        return positions
+
+
+def _batcher_specs(stream: Stream) -> tuple[dict[str, Any], ...]:
+    """Return the specs of what the batcher makes; raise `DataError` if it cannot."""
+    element, size = stream.source.element_spec(), stream.batch_size
+    if provides(stream.sampler, protocols.Windowed):
+        element = window_spec(element, stream.sampler.index_spec().shape)
+    if stream.batcher is None:
+        return (batch_spec(element, batch_size=size),)
+    if provides(stream.batcher, protocols.ManyShapes):
+        return tuple(stream.batcher.batch_specs(element, batch_size=size))
+    return (stream.batcher.batch_spec(element, batch_size=size),)
+
+
+def plans_of(streams: Mapping[str, Stream]) -> dict[str, StreamPlan]:
+    """Return the plan of each stream."""
+    return {name: stream.plan for name, stream in streams.items()}

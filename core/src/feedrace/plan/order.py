@@ -37,7 +37,7 @@ class Order:
 
     n: int = attrs.field(validator=attrs.validators.ge(1))
     seed: Any = None
-    stream: int = 0
+    stream: Any = 0
 
     def indices(self, start: int, stop: int) -> NDArray[np.int64]:
         """Return the records at absolute positions [start, stop), of shape (stop - start,).

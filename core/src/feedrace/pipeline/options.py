@@ -1,7 +1,7 @@
 """What a pipeline can be told: declared once, for Python, configs, their schema and the docs."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import attrs
@@ -10,7 +10,7 @@ from feedrace import registry
 from feedrace.config.fields import MAX_SEED, Rule, boolean, component_field, integer, number
 from feedrace.config.files import problems_located, read_mapping
 from feedrace.config.mapping import structure
-from feedrace.errors import ConfigError
+from feedrace.errors import ConfigError, Problem, join
 
 _seconds = number()
 _MORE_THAN_0 = Rule(
@@ -81,7 +81,25 @@ def parse_options(mapping: Mapping[str, Any], origin: str = "") -> PipelineOptio
         )
     except ConfigError as error:
         raise ConfigError(error.problems, origin=origin) from (causes[0] if causes else None)
+    problems = [] if options.seed is not None else list(_unseeded(options))
+    if problems:
+        raise ConfigError(problems, origin=origin)
     return options
+
+
+def _unseeded(value: Any, path: str = "") -> Iterator[Problem]:
+    """Yield a problem for each stochastic component in some options that have no seed."""
+    if isinstance(value, registry.ComponentSpec):
+        if "stochastic" in value.component.capabilities:
+            message = f"{value.component.name} is stochastic; give the pipeline a `seed`"
+            yield Problem(path, message)
+        value = value.config
+    if isinstance(value, list | tuple):
+        for i, item in enumerate(value):
+            yield from _unseeded(item, f"{path}[{i}]")
+    elif attrs.has(type(value)):
+        for field in attrs.fields(type(value)):
+            yield from _unseeded(getattr(value, field.name), join(path, field.name))
 
 
 def read_options(path: str | os.PathLike[str]) -> PipelineOptions:

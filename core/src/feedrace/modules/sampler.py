@@ -113,12 +113,14 @@ class SamplerModule(StructuralModule):
             chunk = _Chunk(stop, indices, iter(indices))
             self._chunk = nnx.static(chunk)
             yield chunk.left
-            if self._chunk is not chunk:
-                raise FeedraceError(
-                    f"this iterator of {type(self).__name__} is out of date: the sampler was "
-                    f"iterated anew, reset or given a state since; use the newest iterator"
-                )
-            self._settle()
+            if self._chunk is chunk:
+                self._settle()
+                if self._chunk is None:  # else `epoch_completed` iterated anew
+                    continue
+            raise FeedraceError(
+                f"this iterator of {type(self).__name__} is out of date: the sampler was iterated "
+                f"anew, reset or given a state since; use the newest iterator"
+            )
         if int(self._position.get_value()) == end:  # also if a state at the end was restored
             self._pass_start.set_value(end)
 

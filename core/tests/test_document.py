@@ -278,9 +278,62 @@ def test_validate_says_that_a_config_is_good_or_lists_every_problem(tmp_path):
     assert bad.exit_code == 1
     told = json.loads(bad.stdout)
     assert told["error"] == "ConfigError"
-    assert {("batch_size", 2)} <= {(problem["path"], problem["line"]) for problem in told["problems"]}
+    assert {("batch_size", 2)} <= {
+        (problem["path"], problem["line"]) for problem in told["problems"]
+    }
     assert len(told["problems"]) == 4
     assert json.loads(call("validate", write(tmp_path, GOOD), "--json").stdout)["problems"] == []
+
+
+FLIP = '[[stages]]\nuse = "flip"\nfield = "x"\naxis = 0\n'
+WINDOWED = """\
+from feedrace.plugin import Component, hookimpl
+FEEDRACE_API = 1
+
+@hookimpl
+def feedrace_components():
+    yield Component(kind="batcher", name="windows", target="{module}:Windows",
+                    capabilities=["windowed"])
+
+class Windows:
+    def process(self, elements, *, batch_size, drop_remainder=False): ...
+    def batch_spec(self, element_spec, *, batch_size): ...
+    def window_size(self, batch_size): return batch_size
+    def collate_window(self, records, *, batch_size): ...
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "path", "line"),
+    [
+        ("batch_size = 2", "batch_size = 2\nstall_seconds = -1", "stall_seconds", 2),
+        ("batch_size = 2", "batch_size = 2\nstall_seconds = 0", "stall_seconds", 2),
+        ("batch_size = 2", 'batch_size = 2\nsharding = ""', "sharding", 2),
+        ("batch_size = 2", "batch_size = 2\nprefetch = -1", "prefetch", 2),
+        ("batch_size = 2", f"batch_size = 2\nseed = {2**63}", "seed", 2),
+        ("[[stages]]", f"{FLIP}[[stages]]", "stages[0]", 6),
+        ("[source]", '[source]\nstochastic = true\nstream_name = "x"', "source.stochastic", 3),
+        ("[source]", '[sampler]\nuse = "sequential"\nstochastic = true\nstream_name = "x"\n[source]',
+         "sampler.stochastic", 4),
+        ("[source]", 'drop_remainder = true\nbatcher = {use = "windows"}\n[source]',
+         "drop_remainder", 2),
+    ],
+)  # fmt: skip
+def test_validate_refuses_what_load_refuses(tmp_path, site, old, new, path, line):
+    site("windows", WINDOWED)
+    file = write(tmp_path, GOOD.replace(old, new))
+    done = call("validate", file, "--json")
+    assert done.exit_code == 1, done.output
+    problems = json.loads(done.stdout)["problems"]
+    assert [(p["path"], p["line"]) for p in problems] == [(path, line)]
+    with pytest.raises(ConfigError) as caught:
+        feedrace.load(file)
+    assert [(p.path, p.line) for p in caught.value.problems] == [(path, line)]
+
+
+def test_a_seed_is_all_that_a_stochastic_stage_needs(tmp_path):
+    file = write(tmp_path, "seed = 1\n" + GOOD.replace("[[stages]]", f"{FLIP}[[stages]]"))
+    assert call("validate", file).exit_code == 0
 
 
 @pytest.mark.parametrize("suffix", [".toml", ".json", ".yaml"])

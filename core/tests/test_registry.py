@@ -341,8 +341,8 @@ def test_registered_components_come_first_and_leave_with_the_block():
 
 def test_provenance_is_in_the_identity_and_the_name_there_is_qualified():
     made = registry.create("sampler", "sequential", num_records=3)
-    told = registry.describe("sampler", made, identity_only=True)
-    assert told == {
+    shown = registry.describe("sampler", made, identity_only=True)
+    assert shown == {
         "use": "builtin/sequential",
         "dist": "feedrace",
         "target": "feedrace.builtin.sequential:SequentialSamplerModule",
@@ -351,7 +351,7 @@ def test_provenance_is_in_the_identity_and_the_name_there_is_qualified():
     }
 
 
-def test_errors_survive_pickling_with_their_cure():
+def test_errors_survive_pickling_with_their_fix():
     with pytest.raises(UnknownComponentError) as caught:
         registry.resolve("sampler", "sequentail")
     error = NotInstalledError("it is not there", fix="install it")

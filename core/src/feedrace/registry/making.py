@@ -39,8 +39,8 @@ made_by: dict[int, Component] = {}  # by the id of each living object that `inst
 def parse(kind: str, value: Any, path: str = "", defaults: Mapping[str, Any] | None = None) -> Any:
     """Return a `ComponentSpec` for `{"use": name, ...}`, and a live object as it is.
 
-    `defaults` that are not None fill fields of those names that the mapping leaves out. Raises `ConfigError` with
-    every problem and its path; a failed look-up is its `__cause__`.
+    `defaults` that are not None fill fields of those names that the mapping leaves out. Raises
+    `ConfigError` with every problem and its path; a failed look-up is its `__cause__`.
     """
     if isinstance(value, str):
         raise ConfigError([Problem(path, f'{value!r} is not a table; write use = "{value}"')])

@@ -1,4 +1,4 @@
-"""The plugins of this workspace are what the core says of them where they are not installed."""
+"""The plugins of this workspace match what the core knows of them if they are not installed."""
 
 from feedrace.registry import catalog
 from feedrace.registry.first_party import FIRST_PARTY

@@ -53,12 +53,8 @@ from feedrace.errors import (
 )
 
 # Orders and steps
-from feedrace.plan.order import (
-    Order as Order,
-    epoch_spans as epoch_spans,
-    permute as permute,
-    round_keys as round_keys,
-)
+from feedrace.plan.order import Order as Order, round_keys as round_keys
+from feedrace.plan.shuffle import permute as permute
 from feedrace.plan.steps import (
     TRAIN as TRAIN,
     Step as Step,

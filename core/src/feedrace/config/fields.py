@@ -124,7 +124,7 @@ boolean = Rule(
 
 #: A rule: a number of epochs, 1 or more, or -1 for an endless pass.
 epochs = Rule(
-    lambda value: integer(-1).holds(value) and value != 0,
+    lambda value: _is(Integral, value) and (value == -1 or value >= 1),
     lambda value: f"{value!r} is neither 1 or more nor -1 (endless)",
     {"minimum": -1, "not": {"const": 0}},
 )

@@ -28,11 +28,12 @@ def _checked(indices: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(indices)
     def checked(self: Any, start: int, stop: int) -> Any:
-        check_integer("start", start, 0)
-        check_integer("stop", stop, 0)
-        if start > stop:
-            raise ConfigError([Problem("start", f"{start} is above stop, {stop}")])
-        return indices(self, start, stop)
+        if not (type(start) is type(stop) is int and 0 <= start <= stop):
+            check_integer("start", start, 0)
+            check_integer("stop", stop, 0)
+            if start > stop:
+                raise ConfigError([Problem("start", f"{start} is above stop, {stop}")])
+        return indices(self, int(start), int(stop))
 
     return checked
 
@@ -103,7 +104,8 @@ class SamplerModule(StructuralModule):
         return itertools.chain.from_iterable(self._chunks())
 
     def _chunks(self) -> Iterator[Iterator[Any]]:
-        self._settle()
+        if self._chunk is not None:
+            self._settle()
         per_epoch, end = self.records_per_epoch, self._pass_end()
         while (start := int(self._position.get_value())) < end:
             stop = min(start + _CHUNK, (start // per_epoch + 1) * per_epoch, end)
@@ -239,7 +241,15 @@ class OrderedSamplerModule(SamplerModule):
 
     The order is a new permutation each epoch, chosen by the config's `seed`; or the stored one, if
     the config has no seed, or `shuffle = False`.
+
+    Raises `ConfigError` if the config has no `num_records`.
     """
+
+    def __init__(
+        self, config: StructuralConfig, *, rngs: nnx.Rngs | None = None, name: str | None = None
+    ) -> None:
+        super().__init__(config, rngs=rngs, name=name)
+        _ = self.records_per_epoch  # reports a missing num_records here, not at the first index
 
     @property
     def order(self) -> Order:

@@ -1,4 +1,4 @@
-"""What the balanced sampler promises, besides passing the suite of all samplers."""
+"""What the balanced sampler promises beyond the suite that every sampler passes."""
 
 import collections
 import json
@@ -49,7 +49,7 @@ def test_every_period_has_the_given_shares(shares, period):
     assert np.bincount(drawn, minlength=3).tolist() == shares
 
 
-def test_records_of_a_label_are_served_whole_before_any_comes_again():
+def test_every_record_of_a_label_comes_once_before_any_comes_again():
     drawn = sampler().indices(0, 3 * 20).tolist()
     of_label = collections.defaultdict(list)
     for record in drawn:
@@ -75,7 +75,7 @@ def test_labels_come_from_the_source_of_a_pipeline():
         assert np.bincount(batch["label"])[[3, 5, 8]].tolist() == [10, 10, 10]
 
 
-def test_an_interrupted_run_resumes_with_the_same_records():
+def test_a_stopped_run_resumes_with_the_same_records():
     whole = [batch["x"].tolist() for batch in feedrace.build(config(num_epochs=2))]
     first = feedrace.build(config(num_epochs=2))
     batches = iter(first)
@@ -95,11 +95,11 @@ def test_an_interrupted_run_resumes_with_the_same_records():
         ({"shares": {"3": 0}}, "sampler.shares", "add up to 0"),
         ({"shares": {}}, "sampler.shares", "is not a table"),
         ({"shares": {"3": 70000, "5": 1}}, "sampler.shares", "add up to 70001"),
-        ({"labels": [1, 2]}, "sampler.labels", "not one for each of 500 records"),
+        ({"labels": [1, 2]}, "sampler.labels", "2 labels do not match 500 records"),
         ({"epoch_size": 0}, "sampler.epoch_size", "0 is not an int of 1 or more"),
     ],
 )
-def test_a_mistake_is_reported_at_its_path(fields, path, message):
+def test_problems_are_reported_at_their_paths(fields, path, message):
     with pytest.raises(feedrace.errors.ConfigError) as caught:
         feedrace.build(config(**fields))
     assert [problem.path for problem in caught.value.problems] == [path]
@@ -109,13 +109,13 @@ def test_a_mistake_is_reported_at_its_path(fields, path, message):
 def test_labels_other_than_single_ints_or_strings_are_refused():
     wrong = config()
     wrong["source"]["data"]["label"] = np.zeros((500, 2))
-    with pytest.raises(feedrace.errors.ConfigError, match="one int or string per record is needed"):
+    with pytest.raises(feedrace.errors.ConfigError, match="each record needs one int or string"):
         feedrace.build(wrong)
 
 
-def test_without_labels_and_source_there_is_no_index():
+def test_indices_without_labels_or_a_source_are_refused():
     made = feedrace.create("sampler", "balanced", num_records=4)
-    with pytest.raises(feedrace.errors.ConfigError, match="no source is attached"):
+    with pytest.raises(feedrace.errors.ConfigError, match="no source has been attached"):
         made.indices(0, 1)
 
 

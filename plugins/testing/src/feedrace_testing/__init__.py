@@ -42,6 +42,7 @@ _HOMES = {
     "spans": "strategies",
     "temporary_plugin": "fixtures",
 }
+__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
@@ -55,7 +56,3 @@ def __getattr__(name: str) -> Any:
     value = getattr(importlib.import_module(modules[_HOMES[name]]), name)
     globals()[name] = value
     return value
-
-
-def __dir__() -> list[str]:
-    return sorted(_HOMES)

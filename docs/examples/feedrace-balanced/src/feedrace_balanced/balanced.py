@@ -6,7 +6,6 @@ from typing import Any
 import attrs
 import numpy as np
 from flax import nnx
-from numpy.typing import NDArray
 
 from feedrace.plugin import ConfigError, Order, Problem, SamplerModule, column
 from feedrace_balanced.config import BalancedConfig
@@ -14,19 +13,19 @@ from feedrace_balanced.config import BalancedConfig
 
 @attrs.frozen(eq=False)
 class _Groups:
-    """The records `members[i]` of each label, which takes `counts[i]` draws of a period."""
+    """Records by label: `members[i]` have the label that gets `counts[i]` draws of a period."""
 
-    members: tuple[NDArray[np.int64], ...]
-    counts: NDArray[np.int64]
+    members: tuple[Any, ...]
+    counts: Any
 
 
 class BalancedSampler(SamplerModule):
-    """Draws records so that each label has exactly its share in each period of draws.
+    """Draws records so that each label has exactly its share of each period of draws.
 
-    With equal shares a period is one draw of each label; otherwise its length is the sum of the
-    shares. The seed chooses the order of the labels in it. All records of a label are drawn before
-    any of them is drawn again, in another order each time. The record at a position is a function
-    of the seed and the position alone, found in O(1), so the state is a position.
+    With equal shares a period is one draw of each label; otherwise it is the sum of the shares. The
+    seed determines the order of the labels. Every record of a label comes once before any of them
+    comes again, in a new order each time. The record at a position is a function of the seed and
+    the position, found in O(1), so the state is a position.
     """
 
     def __init__(
@@ -52,14 +51,14 @@ class BalancedSampler(SamplerModule):
             return len(self.config.labels)
         return super().records_per_epoch
 
-    def indices(self, start: int, stop: int) -> NDArray[np.int64]:
+    def indices(self, start: int, stop: int) -> Any:
         """Return the record numbers at positions [start, stop)."""
         if self._groups is None:
-            message = "missing, and no source is attached to read them from"
+            message = "missing, and no source has been attached to read them from"
             raise ConfigError([Problem("labels", message)])
         counts, seed = self._groups.counts, self.config.seed
         period = int(counts.sum())
-        # Every period takes its slots in one order; a label has `counts` slots of each.
+        # All periods have their slots in the same order; each label has `counts` of them.
         positions = np.arange(start, stop, dtype=np.int64)
         slots = Order(period, seed).indices(0, period)[positions % period]
         ends = np.cumsum(counts)
@@ -76,14 +75,15 @@ class BalancedSampler(SamplerModule):
 
 def _grouped(labels: Any, config: BalancedConfig) -> _Groups:
     if labels.ndim != 1 or labels.dtype.kind not in "biuUSO":
-        found = f"field {config.label!r} has labels of shape {labels.shape[1:]} and {labels.dtype}"
-        raise ConfigError([Problem("label", f"{found}; one int or string per record is needed")])
+        problem = f"field {config.label!r} has labels of shape {labels.shape[1:]}, {labels.dtype}"
+        rule = "each record needs one int or string"
+        raise ConfigError([Problem("label", f"{problem}; {rule}")])
     known, numbers = np.unique(labels, return_inverse=True)
     names = [str(label) for label in known]
     shares = dict.fromkeys(names, 1) if config.shares is None else config.shares
     unknown = sorted(label for label, share in shares.items() if label not in names and share)
     if unknown:
-        message = f"no record has this label; there are {', '.join(names[:20])}"
+        message = f"no record has this label; the labels are {', '.join(names[:20])}"
         raise ConfigError([Problem(f"shares.{label}", message) for label in unknown])
     divisor = math.gcd(*(shares.get(name, 0) for name in names))
     drawn = [i for i, name in enumerate(names) if shares.get(name, 0)]

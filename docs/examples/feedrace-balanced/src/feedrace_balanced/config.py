@@ -1,4 +1,4 @@
-"""The config of the sampler; like `plugin.py`, it imports nothing heavy."""
+"""The fields of the sampler's config; light, like `plugin.py`."""
 
 import math
 from collections.abc import Mapping
@@ -15,16 +15,16 @@ MAX_PERIOD = 65536
 class BalancedConfig(SamplerConfig):
     """Config of the balanced sampler.
 
-    num_records: records to sample from; a pipeline fills in its source's.
+    num_records: records to sample from; if None, a pipeline takes the number from its source.
     label: the field of the source that holds the labels, ints or strings.
-    labels: the labels themselves, one for each record; then the source is not read.
-    shares: how often to draw each label, as whole numbers; a label that is not listed is not
-        drawn. By default all are drawn equally often.
-    epoch_size: draws in one epoch; by default, the number of records.
-    num_epochs: epochs in one pass, 1 or more, or -1 to never end.
-    seed: chooses the order.
+    labels: the labels themselves, one for each record, instead of those of the source.
+    shares: how often to draw each label, as whole numbers; labels that are not in it are not drawn.
+        If None, all labels equally often.
+    epoch_size: draws in one epoch; if None, the number of records.
+    num_epochs: epochs in one pass, 1 or more, or -1 for no end.
+    seed: determines the order.
 
-    Raises `ConfigError` for shares that are not whole numbers, or are all 0.
+    Raises `ConfigError` if the shares are not whole numbers, or are all 0.
     """
 
     label: str = attrs.field(default="label", validator=text())
@@ -38,10 +38,8 @@ class BalancedConfig(SamplerConfig):
         super().__attrs_post_init__()
         problems = [] if self.shares is None else _share_problems(self.shares)
         if self.labels is not None and self.num_records not in (None, len(self.labels)):
-            message = (
-                f"{len(self.labels)} labels are not one for each of {self.num_records} records"
-            )
-            problems.append(Problem("labels", message))
+            message = f"{len(self.labels)} labels do not match {self.num_records} records"
+            problems.append(Problem("labels", f"{message}; give one for each"))
         if problems:
             raise ConfigError(problems)
 

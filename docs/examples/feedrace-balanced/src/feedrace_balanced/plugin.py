@@ -14,7 +14,7 @@ def feedrace_components() -> Iterator[Component]:
         name="balanced",
         target="feedrace_balanced.balanced:BalancedSampler",
         config="feedrace_balanced.config:BalancedConfig",
-        summary="Each label equally often, or in given shares, whatever the data's own.",
+        summary="Each label equally often, or in given shares.",
         aliases=["class-balanced"],
         capabilities=["reshuffles"],
     )

@@ -101,7 +101,7 @@ def test_a_dist_info_without_any_file_is_no_plugin(site, tmp_path):
     assert bad_findings() == []
 
 
-def test_of_two_dists_with_one_name_the_first_on_the_path_counts_and_both_are_told(
+def test_of_two_dists_with_one_name_the_first_on_the_path_counts_and_both_are_reported(
     site, tmp_path, monkeypatch
 ):
     """An editable install next to a wheel is this, too: two dist-info folders, one name."""

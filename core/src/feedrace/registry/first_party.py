@@ -16,5 +16,4 @@ FIRST_PARTY: Mapping[str, tuple[str, ...]] = {
     "tfds": ("source/tfds-eager", "source/tfds-streaming"),
     "interleave": ("scheduler/interleaved",),
     "testing": (),  # commands for plugin authors
-    "testing": (),
 }

@@ -296,7 +296,7 @@ def test_two_stochastic_stages_draw_independently():
 
 def test_a_stochastic_stage_needs_a_seed():
     with pytest.raises(
-        ConfigError, match=r"stages\[0\]: flip is stochastic; give the pipeline a `seed`"
+        ConfigError, match=r"stages\[0\]: flip is stochastic, but the pipeline has no seed"
     ):
         build(config(stages=[{"use": "flip", "field": "x", "axis": 0}]))
 

@@ -11,11 +11,8 @@ from feedrace.config.fields import MAX_SEED, Rule, boolean, component_field, int
 from feedrace.config.files import problems_located, read_mapping
 from feedrace.config.mapping import structure
 from feedrace.errors import ConfigError, Problem, join
-<<<<<<< HEAD
-=======
 from feedrace.plan.steps import TRAIN
 from feedrace.protocols import MultiStream, provides
->>>>>>> h1
 
 _seconds = number()
 _MORE_THAN_0 = Rule(
@@ -86,31 +83,9 @@ def parse_options(mapping: Mapping[str, Any], origin: str = "") -> PipelineOptio
         )
     except ConfigError as error:
         raise ConfigError(error.problems, origin=origin) from (causes[0] if causes else None)
-    problems = [] if options.seed is not None else list(_unseeded(options))
-    if problems:
-        raise ConfigError(problems, origin=origin)
     return options
 
 
-<<<<<<< HEAD
-def _unseeded(value: Any, path: str = "") -> Iterator[Problem]:
-    """Yield a problem for each stochastic component in some options that have no seed."""
-    if isinstance(value, registry.ComponentSpec):
-        if "stochastic" in value.component.capabilities:
-            message = f"{value.component.name} is stochastic; give the pipeline a `seed`"
-            yield Problem(path, message)
-        value = value.config
-    if isinstance(value, list | tuple):
-        for i, item in enumerate(value):
-            yield from _unseeded(item, f"{path}[{i}]")
-    elif attrs.has(type(value)):
-        for field in attrs.fields(type(value)):
-            yield from _unseeded(getattr(value, field.name), join(path, field.name))
-
-
-def read_options(path: str | os.PathLike[str]) -> PipelineOptions:
-    """Return the checked options in a TOML, JSON or YAML file.
-=======
 def _contradictions(options: PipelineOptions) -> Iterator[Problem]:
     """Yield what making the named components would refuse, as far as their declarations show."""
     for path, spec in _specs(options, ""):
@@ -127,7 +102,6 @@ def _contradictions(options: PipelineOptions) -> Iterator[Problem]:
             for i, name in enumerate(names[1:]):
                 if name in names[: i + 1]:
                     yield Problem(f"{path}.callbacks[{i}].stream", f"{name!r} is taken already")
->>>>>>> h1
 
 
 def _specs(value: Any, path: str) -> Iterator[tuple[str, registry.ComponentSpec]]:

@@ -94,6 +94,7 @@ def test_a_pipeline_of_live_objects_imports_no_plugin():
         "source = MemorySource(MemorySourceConfig(data={'x': np.arange(8)}))\n"
         "pipeline = feedrace.Pipeline(source=source, stages=[lambda b: b], batch_size=4)\n"
         "next(iter(pipeline))\n"
-        "print([m for m in sys.modules if m.startswith(('feedrace_', 'feedrace.builtin.plugin'))])\n"
+        "plugins = ('feedrace_', 'feedrace.builtin.plugin')\n"
+        "print([m for m in sys.modules if m.startswith(plugins)])\n"
     )
     assert out.strip() == "[]"

@@ -1,6 +1,7 @@
 """From the options of a pipeline to its streams: parts made, checked and joined."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import functools
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -67,6 +68,40 @@ class Stream:
         return tuple(map(self.stages.spec, _batcher_specs(self)))
 
 
+@attrs.frozen(kw_only=True, eq=False, slots=False)  # slots leave no room for what is cached
+class Parts:
+    """What a pipeline was built from; static to NNX, which shares it with the copies it makes."""
+
+    options: PipelineOptions
+    key: jax.Array | None
+    scheduler: Any
+    streams: Mapping[str, Stream]
+
+    @functools.cached_property
+    def plans(self) -> dict[str, StreamPlan]:
+        """The plan of each stream."""
+        return {name: stream.plan for name, stream in self.streams.items()}
+
+    @functools.cached_property
+    def is_global(self) -> bool:
+        """Whether batches lie on the devices of several processes."""
+        return any(stream.place.is_global for stream in self.streams.values())
+
+    @functools.cached_property
+    def is_late(self) -> bool:
+        """Whether stages on the device wait until their batch is asked for.
+
+        Programs on several hosts have to start in one order, and parameters of stages that are
+        trained have to be those of the last update.
+        """
+        return self.is_global or any(len(s.stages.modules) for s in self.streams.values())
+
+    @functools.cached_property
+    def is_on_device(self) -> bool:
+        """Whether all streams gather records that are on the device."""
+        return all(stream.execute is device_batches for stream in self.streams.values())
+
+
 class Problems(list[Problem]):
     """The problems found so far, to be reported at once."""
 
@@ -90,10 +125,8 @@ class Problems(list[Problem]):
             raise ConfigError(self) from self.cause
 
 
-def build_streams(
-    options: PipelineOptions, *, key: jax.Array | None, rngs: nnx.Rngs | None
-) -> tuple[Any, dict[str, Stream]]:
-    """Return the scheduler, and the streams by name: train first, then those of callbacks.
+def build_parts(options: PipelineOptions, *, key: jax.Array | None, rngs: nnx.Rngs | None) -> Parts:
+    """Return the scheduler and the streams: train first, then those of the scheduler's callbacks.
 
     Every mapping and component spec becomes an object. Raises `ConfigError` with all problems.
     """
@@ -155,7 +188,7 @@ def build_streams(
         own_batcher = make("batcher", callback.batcher, f"{path}batcher") or batcher
         add(callback.stream, callback, own, own_batcher, callback.batch_size or options.batch_size)
     problems.report()
-    return scheduler, streams
+    return Parts(options=options, key=key, scheduler=scheduler, streams=streams)
 
 
 def _plan(
@@ -209,9 +242,6 @@ def _stream(
         records_per_epoch=plan.records_per_epoch,
         mine=place.rows(size),
     )
-    execute: Callable[..., Any] = host_batches
-    if device is not None and not place.is_global:
-        execute = device_batches
     return Stream(
         plan=plan,
         batch_size=size,
@@ -222,7 +252,7 @@ def _stream(
         place=place,
         host=host,
         device=device,
-        execute=execute,
+        execute=host_batches if device is None or place.is_global else device_batches,
     )
 
 
@@ -254,8 +284,3 @@ def _batcher_specs(stream: Stream) -> tuple[dict[str, Any], ...]:
     if provides(stream.batcher, protocols.ManyShapes):
         return tuple(stream.batcher.batch_specs(element, batch_size=size))
     return (stream.batcher.batch_spec(element, batch_size=size),)
-
-
-def plans_of(streams: Mapping[str, Stream]) -> dict[str, StreamPlan]:
-    """Return the plan of each stream."""
-    return {name: stream.plan for name, stream in streams.items()}

@@ -174,7 +174,7 @@ def test_records_that_a_file_lacks_are_unreadable():
 
 def test_array_record_files_at_an_address_are_refused():
     with pytest.raises(DataError, match="copy ArrayRecord files to a local folder"):
-        records._reader([records.Part("gs://b/x", 0, 1)], "array_record", None, 1, True)
+        records.make_reader([records.Part("gs://b/x", 0, 1)], "array_record", None, 1, True)
 
 
 @pytest.mark.parametrize("skip", [0, 99, 100, 150, 250, 299, 300, 339])

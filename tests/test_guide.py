@@ -121,5 +121,5 @@ def test_the_example_is_found_by_name_once_its_wheel_is_installed(
     (wrong,) = [row for row in json.loads(done.stdout) if not row["ok"]]
     assert wrong["subject"] == "dist feedrace-balanced"
     assert str(other) in wrong["detail"]
-    assert "pip uninstall feedrace-balanced" in wrong["mend"]
+    assert "pip uninstall feedrace-balanced" in wrong["fix"]
     run("feedrace", "doctor", env=environment)

@@ -4,7 +4,7 @@ import pytest
 
 from feedrace import build, load, registry
 from feedrace.errors import ConfigError, NotInstalledError, UnknownComponentError
-from feedrace.pipeline.document import parse_config
+from feedrace.pipeline.options import parse_options
 
 GOOD = """
 seed = 3
@@ -26,7 +26,7 @@ scale = 2
 
 def found(mapping):
     with pytest.raises(ConfigError) as caught:
-        parse_config(mapping)
+        parse_options(mapping)
     return {p.path: p.message for p in caught.value.problems}
 
 
@@ -104,6 +104,7 @@ def test_a_component_that_is_not_installed_gives_the_pip_line(monkeypatch):
     import importlib.metadata
 
     monkeypatch.setattr(importlib.metadata, "distributions", list)
+    monkeypatch.setattr("feedrace.errors._checkout", lambda: None)
     registry.refresh()
     try:
         with pytest.raises(ConfigError, match=r"pip install 'feedrace\[tfds\]'") as caught:
@@ -119,7 +120,7 @@ def test_a_component_that_is_not_installed_gives_the_pip_line(monkeypatch):
         ("c.toml", "batch_size = \n", r"c\.toml: does not parse: .*line 1, column 14"),
         ("c.json", '{"batch_size": 1,}', r"c\.json: does not parse: .*line 1 column 1[78]"),
         ("c.yaml", "a: [1,\n", r"c\.yaml: does not parse: .*line 2, column 1"),
-        ("c.json", '{"batch_size": 1, "batch_size": 2}', "the key 'batch_size' stands twice"),
+        ("c.json", '{"batch_size": 1, "batch_size": 2}', "the key 'batch_size' comes twice"),
         ("c.json", "[1]", r"c\.json: holds list, not a table"),
         ("c.ini", "a = 1", r"'\.ini' is none of \.toml, \.json"),
         ("c.toml", 'batch_size = 0\n[source]\nuse = "memory"\ndata = {x = [1]}\n',
@@ -141,11 +142,11 @@ def test_a_file_that_is_no_text_is_named(tmp_path):
 
 
 def test_the_top_level_seed_is_that_of_components_that_give_none():
-    config = parse_config(
+    config = parse_options(
         {"batch_size": 1, "seed": 9, "source": {"use": "memory", "data": {"x": [1]}}}
     )
     assert config.source.config.seed == 9
     own = {"use": "memory", "data": {"x": [1]}, "seed": 4}
-    config = parse_config({"batch_size": 1, "seed": 9, "source": own})
+    config = parse_options({"batch_size": 1, "seed": 9, "source": own})
     assert config.source.config.seed == 4
     assert list(found({"batch_size": 1, "seed": "x", "source": own})) == ["seed"]

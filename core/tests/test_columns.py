@@ -31,7 +31,7 @@ def test_a_field_that_is_not_there_is_told_with_those_that_are():
     made = feedrace.create("source", "memory", data={"x": [1.5], "y": {"z": [2]}})
     with pytest.raises(DataError, match="no field 'label'; they have x, y"):
         feedrace.plugin.column(made, "label")
-    with pytest.raises(DataError, match="no array of one shape"):
+    with pytest.raises(DataError, match="not an array of one shape"):
         feedrace.plugin.column(made, "y")
 
 

@@ -1,7 +1,8 @@
 import attrs
 import pytest
 
-from feedrace.config.fields import boolean, integer, one_of, structure, unstructure
+from feedrace.config.fields import boolean, integer, one_of
+from feedrace.config.mapping import structure, unstructure
 from feedrace.errors import ConfigError
 from feedrace.plugin import StructuralConfig
 

@@ -72,8 +72,8 @@ def assert_equal(one, other):
 )
 def test_the_device_path_gives_what_the_host_path_gives_bit_for_bit(options, prefetch):
     here, there = make(prefetch=prefetch, **options), make(False, prefetch=prefetch, **options)
-    assert here._run.streams["train"].made_on_device
-    assert not there._run.streams["train"].made_on_device
+    assert here._parts.is_on_device
+    assert not there._parts.is_on_device
     for _ in range(2):
         steps, others = list(here.steps()), list(there.steps())
         assert len(steps) == len(others)
@@ -331,7 +331,7 @@ def test_the_first_batch_is_not_kept_for_those_behind_it():
     shapes = []
     source = create("source", "memory", data=arrays())
     pipeline = Pipeline(source=source, batch_size=10)
-    path = pipeline._run.streams["train"].device_path
+    path = pipeline._parts.streams["train"].device
     batches = path.batches
     path.batches = lambda steps: shapes.append(len(steps)) or batches(steps)
     list(pipeline)

@@ -44,7 +44,7 @@ def test_findings_of_plugins_are_shown(site):
     assert "ok  plugin fine: fine 1.0, 0 components" in done.stdout
 
 
-def test_a_bad_finding_ends_with_status_1_and_its_mend(site):
+def test_a_bad_finding_ends_with_status_1_and_its_fix(site):
     site("poor", health(ok="False"))
     done = call("--json")
     assert done.exit_code == 1
@@ -53,9 +53,9 @@ def test_a_bad_finding_ends_with_status_1_and_its_mend(site):
         "subject": "reservoir",
         "ok": False,
         "detail": "half full",
-        "mend": "wait for rain",
+        "fix": "wait for rain",
     } in rows
-    assert "mend: wait for rain" in call().stdout
+    assert "fix: wait for rain" in call().stdout
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_a_requirement_that_is_not_met_is_a_finding(site, tmp_path):
     needs = told["jax for plugin needy"]
     assert not needs.ok
     assert "jax>=99 is needed" in needs.detail
-    assert "pip install 'jax>=99'" in needs.mend
+    assert "pip install 'jax>=99'" in needs.fix
     assert "not installed" in told["no-such-dist for plugin needy"].detail
 
 

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 import feedrace
 from feedrace import registry
 from feedrace.cli import main
-from feedrace.config.fields import path_field, structure
-from feedrace.config.lines import key_lines, located
-from feedrace.config.toml import as_toml
+from feedrace.config.fields import path_field
+from feedrace.config.files import key_lines, located, read_mapping, write_text
+from feedrace.config.mapping import structure, unstructure
 from feedrace.errors import ConfigError, Problem
-from feedrace.pipeline.document import filled, read_config, write_text
+from feedrace.pipeline.options import PipelineOptions, parse_options, read_options
 from feedrace.plugin import StructuralConfig
+from feedrace.registry import filled
 from feedrace.registry.schema import schema
 from feedrace.testing import isolated_registry
 
@@ -123,7 +124,7 @@ VALUES = st.recursive(
 
 @given(st.dictionaries(KEYS, VALUES, max_size=4))
 def test_written_toml_parses_to_the_same_and_every_key_has_its_line(mapping):
-    text = as_toml(mapping)
+    text = write_text(mapping, ".toml")
     assert tomllib.loads(text) == mapping
     lines, rows = key_lines(text), text.splitlines()
 
@@ -144,14 +145,12 @@ def test_written_toml_parses_to_the_same_and_every_key_has_its_line(mapping):
 
 def test_validate_says_that_a_config_is_good_or_lists_every_problem(tmp_path):
     good = call("validate", write(tmp_path, GOOD))
-    assert (good.exit_code, good.stdout.endswith("c.toml: good\n")) == (0, True)
+    assert (good.exit_code, good.stdout.endswith("c.toml: good\n")) == (0, True), good.output
     bad = call("validate", write(tmp_path, BAD), "--json")
     assert bad.exit_code == 1
     told = json.loads(bad.stdout)
     assert told["error"] == "ConfigError"
-    assert {"path": "batch_size", "line": 2, "message": told["problems"][0]["message"]} in (
-        told["problems"]
-    )
+    assert {("batch_size", 2)} <= {(problem["path"], problem["line"]) for problem in told["problems"]}
     assert len(told["problems"]) == 4
     assert json.loads(call("validate", write(tmp_path, GOOD), "--json").stdout)["problems"] == []
 
@@ -162,7 +161,7 @@ def test_fill_writes_every_default_and_the_result_builds_the_same(tmp_path, suff
     first = write(tmp_path, write_text(mapping, suffix), f"first{suffix}")
     second = str(tmp_path / f"second{suffix}")
     assert call("fill", first, "-o", second).exit_code == 0
-    assert filled(read_config(second)) == filled(read_config(first))
+    assert filled(read_options(second)) == filled(read_options(first))
     text = (tmp_path / f"second{suffix}").read_text()
     for word in ("prefetch", "drop_remainder", "shuffle", "offset"):
         assert word in text
@@ -202,7 +201,7 @@ def test_a_path_that_cannot_be_expanded_is_told_at_its_path(value, said):
 
 
 def problems_by_schema(mapping):
-    made = schema()
+    made = schema(PipelineOptions)
     jsonschema.Draft202012Validator.check_schema(made)
     return list(jsonschema.Draft202012Validator(made).iter_errors(mapping))
 
@@ -211,7 +210,7 @@ def test_the_schema_accepts_good_configs_filled_ones_and_their_own_schema_key(tm
     mapping = tomllib.loads(GOOD)
     assert problems_by_schema(mapping) == []
     assert problems_by_schema({"$schema": "feedrace.json", **mapping}) == []
-    assert problems_by_schema(filled(read_config(write(tmp_path, GOOD)))) == []
+    assert problems_by_schema(filled(read_options(write(tmp_path, GOOD)))) == []
     path = write(tmp_path, json.dumps({"$schema": "feedrace.json", **mapping}), "c.json")
     assert call("validate", path).exit_code == 0
 
@@ -241,7 +240,7 @@ def test_schema_and_validate_refuse_the_same_configs(tmp_path, change):
 
 
 def test_the_schema_tells_names_defaults_and_what_the_docstrings_say():
-    rescale = schema()["$defs"]["stage.builtin.rescale"]
+    rescale = schema(PipelineOptions)["$defs"]["stage.builtin.rescale"]
     assert rescale["properties"]["use"]["enum"] == ["rescale", "builtin/rescale"]
     assert rescale["properties"]["scale"] == {
         "type": "number",
@@ -249,7 +248,9 @@ def test_the_schema_tells_names_defaults_and_what_the_docstrings_say():
         "default": 1.0,
     }
     assert rescale["required"] == ["use", "field"]
-    assert schema()["properties"]["seed"]["description"].startswith("of every component that")
+    assert schema(PipelineOptions)["properties"]["seed"]["description"].startswith(
+        "of every component that"
+    )
 
 
 def test_the_schema_of_an_unloadable_config_class_takes_any_keys(site):
@@ -260,7 +261,7 @@ def test_the_schema_of_an_unloadable_config_class_takes_any_keys(site):
         "    yield Component(kind='sampler', name='gone', target='gone:A', config='gone:B',\n"
         "                    deprecated='use sequential')\n",
     )
-    made = schema()["$defs"]["sampler.hollow.gone"]
+    made = schema(PipelineOptions)["$defs"]["sampler.hollow.gone"]
     assert "No module named 'gone'" in made["description"]
     assert made["deprecated"]
     mapping = {**tomllib.loads(GOOD), "sampler": {"use": "gone", "whatever": 1}}
@@ -302,12 +303,6 @@ def test_schema_is_printed_or_written(tmp_path):
 
 
 def test_a_dollar_in_a_path_survives_every_round_trip(tmp_path):
-    import attrs
-
-    from feedrace.config.fields import path_field, structure, unstructure
-    from feedrace.pipeline.document import filled
-    from feedrace.plugin import StructuralConfig
-
     @attrs.frozen(kw_only=True)
     class Config(StructuralConfig):
         folder: str | None = path_field(default=None)
@@ -323,23 +318,17 @@ def test_a_dollar_in_a_path_survives_every_round_trip(tmp_path):
 
 @pytest.mark.parametrize("wrong", [None, b"x", {1}])
 def test_what_cannot_be_a_component_is_no_live_object(wrong):
-    from feedrace.pipeline.document import parse_config
-
     with pytest.raises(ConfigError, match="source"):
-        parse_config({"batch_size": 1, "source": wrong})
+        parse_options({"batch_size": 1, "source": wrong})
 
 
 def test_a_file_of_another_kind_is_not_written():
-    from feedrace.pipeline.document import write_text
-
     with pytest.raises(ConfigError, match=r"'\.txt' is none of \.toml, \.json, \.yaml"):
         write_text({}, ".txt")
 
 
 @pytest.mark.parametrize("name", ["deep.json", "deep.yaml"])
 def test_a_file_that_nests_without_end_does_not_parse(tmp_path, name):
-    from feedrace.pipeline.document import read_mapping
-
     (tmp_path / name).write_text("[" * 50_000)
     with pytest.raises(ConfigError, match="does not parse"):
         read_mapping(tmp_path / name)

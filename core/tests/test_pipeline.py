@@ -12,7 +12,7 @@ from flax import nnx
 
 from feedrace import Pipeline, build, create
 from feedrace.errors import ConfigError, DataError, FeedraceError, StateError
-from feedrace.pipeline.document import PipelineConfig
+from feedrace.pipeline.options import PipelineOptions
 
 N = 10
 
@@ -63,10 +63,9 @@ def prefetch(request):
 def way(request, monkeypatch):
     """Run every test with a thread, without one, and with records that are on the device."""
     if request.param == "not prefetched":
-        monkeypatch.setitem(Pipeline.__init__.__kwdefaults__, "prefetch", 0)
-        monkeypatch.setitem(PipelineConfig.__init__.__kwdefaults__, "prefetch", 0)
+        monkeypatch.setitem(PipelineOptions.__init__.__kwdefaults__, "prefetch", 0)
     if request.param != "on the device":
-        monkeypatch.setattr("feedrace.pipeline.stream.holds_records", lambda source: False)
+        monkeypatch.setattr("feedrace.pipeline.streams.holds_records", lambda source: False)
 
 
 @pytest.fixture(autouse=True)
@@ -416,13 +415,13 @@ def test_what_cannot_be_a_source_is_refused():
         ({"stages": 5}, "stages: is one int"),
         ({"stages": {"use": "rescale", "field": "x"}}, "stages: is one dict"),
         ({"stages": [5]}, r"stages\[0\]: 5 is not a stage"),
-        ({"sampler": object()}, "sampler: .* is no sampler; it lacks indices, __len__"),
-        ({"batcher": dict}, "batcher: .* is no batcher; it lacks process, batch_spec"),
-        ({"scheduler": object()}, "scheduler: .* is no scheduler; it lacks steps"),
-        ({"source": Counting}, "source: .* is no source"),
-        ({"rngs": 3}, "rngs: 3 is no"),
+        ({"sampler": object()}, "sampler: .* is not a sampler: it lacks indices, __len__"),
+        ({"batcher": dict}, "batcher: .* is not a batcher: it is the class dict"),
+        ({"scheduler": object()}, "scheduler: .* is not a scheduler: it lacks steps"),
+        ({"source": Counting}, "source: .* is not a source"),
+        ({"rngs": 3}, "rngs: 3 is not an nnx.Rngs"),
         ({"rngs": nnx.Rngs(params=0)}, r"(?s)rngs: .* with a default stream"),
-        ({"drop_remainder": "yes"}, "drop_remainder: 'yes' is neither"),
+        ({"drop_remainder": "yes"}, "drop_remainder: expected 'bool', got 'str'"),
         ({"prefetch": -1}, "prefetch: -1 is not an int of 0 or more"),
         ({"batch_size": 0}, "batch_size: 0 is not an int of 1 or more"),
     ],
@@ -444,7 +443,7 @@ def test_a_wrong_part_is_named_with_its_path(changes, said):
 def test_counters_that_no_step_leads_to_are_refused(counters):
     pipeline = build(config())
     document = {**pipeline.get_state(), "counters": counters}
-    with pytest.raises(StateError, match="no place in a schedule of 6 updates"):
+    with pytest.raises(StateError, match="not a place in a schedule of 6 updates"):
         pipeline.set_state(document)
     assert ids(pipeline.steps())[0] == [0, 1, 2, 3]
 
@@ -553,15 +552,23 @@ def test_iterators_are_context_managers():
 
 def test_problems_of_several_parts_come_in_one_error():
     with pytest.raises(ConfigError) as caught:
+        Pipeline(source=Counting(5), stages=[3, {"use": "rescal"}], batch_size=0, prefetsh=2)
+    assert sorted(p.path for p in caught.value.problems) == [
+        "batch_size",
+        "prefetsh",
+        "stages[0]",
+        "stages[1].use",
+    ]
+    with pytest.raises(ConfigError) as caught:  # what only the parts themselves can show
         Pipeline(
             source=Counting(5),
             sampler={"use": "sequential", "num_records": 9},
-            stages=[3, {"use": "rescal"}],
+            stages=[Counting, {"use": "flip", "field": "x"}],
             batch_size=2,
         )
     assert [p.path for p in caught.value.problems] == [
         "stages[0]",
-        "stages[1].use",
+        "stages[1]",
         "sampler.num_records",
     ]
 

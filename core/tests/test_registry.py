@@ -1,12 +1,13 @@
 """Discovery, tested with real dist-info folders on a path."""
 
 import importlib
+import json
 import pickle
 
 import pytest
 
 import feedrace
-from feedrace import registry
+from feedrace import errors, registry
 from feedrace.errors import (
     AmbiguousNameError,
     BrokenPluginError,
@@ -155,16 +156,58 @@ def test_the_allow_list_leaves_out_all_others(site, monkeypatch):
     assert names == {"sequential", "second"}
 
 
-def test_a_known_name_that_is_not_installed_gives_the_pip_line(monkeypatch):
+@pytest.mark.parametrize("checkout", [True, False])
+def test_a_known_name_that_is_not_installed_gives_the_line_that_installs_it(
+    monkeypatch, tmp_path, checkout
+):
+    """From a checkout, whose members no index has, it is the path of the member."""
     monkeypatch.setattr(importlib.metadata, "distributions", list)
+    if checkout:
+        tfds, interleave = r"install -e '/.*/plugins/tfds\[prepare\]'", r"-e /.*plugins/interleave"
+    else:
+        wheel = tmp_path / "site-packages" / "feedrace" / "errors.py"
+        monkeypatch.setattr("feedrace.errors.__file__", str(wheel))
+        monkeypatch.setattr("feedrace.errors._installed_from", list)
+        tfds, interleave = r"install 'feedrace\[tfds\]'", r"install 'feedrace\[interleave\]'"
     registry.refresh()
     try:
-        with pytest.raises(NotInstalledError, match=r"pip install 'feedrace\[tfds\]'"):
+        with pytest.raises(NotInstalledError, match=tfds):
             registry.resolve("source", "tfds-eager")
-        with pytest.raises(NotInstalledError, match=r"pip install 'feedrace\[interleave\]'"):
+        with pytest.raises(NotInstalledError, match=interleave):
             registry.resolve("scheduler", "interleave/interleaved")
     finally:
         registry.refresh()
+
+
+def test_a_core_that_pip_copied_from_a_checkout_still_names_the_members_there(
+    monkeypatch, tmp_path
+):
+    member = tmp_path / "a b" / "plugins" / "samplers"
+    core = tmp_path / "a b" / "core"
+    for folder in (member, core):
+        folder.mkdir(parents=True)
+        (folder / "pyproject.toml").touch()
+    recorded = json.dumps({"url": core.as_uri(), "dir_info": {}})
+    monkeypatch.setattr("feedrace.errors.__file__", str(tmp_path / "lib/x/feedrace/errors.py"))
+    monkeypatch.setattr("importlib.metadata.distribution", lambda name: _Recorded(recorded))
+    assert errors.install_line("samplers") == errors.pip_line("install", "-e", str(member))
+    assert f"-e '{core}[orbax]'" in errors.install_line("orbax")
+    for damaged in ("", "{", "[]", '{"url": "git+https://x.org/y"}'):
+        monkeypatch.setattr(
+            "importlib.metadata.distribution", lambda name, text=damaged: _Recorded(text)
+        )
+        assert "install 'feedrace[samplers]'" in errors.install_line("samplers")
+
+
+class _Recorded:
+    """A dist with this direct_url.json."""
+
+    def __init__(self, text):
+        self.text = text
+
+    def read_text(self, name):
+        assert name == "direct_url.json"
+        return self.text
 
 
 def test_an_unknown_name_gets_a_suggestion():
@@ -292,8 +335,9 @@ def test_provenance_is_in_the_identity_and_the_name_there_is_qualified():
     told = registry.describe("sampler", made, identity_only=True)
     assert told == {
         "use": "builtin/sequential",
-        "dist": f"feedrace {registry.resolve('sampler', 'sequential').version}",
+        "dist": "feedrace",
         "target": "feedrace.builtin.sequential:SequentialSamplerModule",
+        "order": 1,
         "num_records": 3,
     }
 
@@ -301,7 +345,7 @@ def test_provenance_is_in_the_identity_and_the_name_there_is_qualified():
 def test_errors_survive_pickling_with_their_cure():
     with pytest.raises(UnknownComponentError) as caught:
         registry.resolve("sampler", "sequentail")
-    error = NotInstalledError("it is not there", mend="install it")
+    error = NotInstalledError("it is not there", fix="install it")
     copy = pickle.loads(pickle.dumps(error))
-    assert (str(copy), copy.mend) == ("it is not there; install it", "install it")
+    assert (str(copy), copy.fix) == ("it is not there; install it", "install it")
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)

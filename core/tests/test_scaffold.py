@@ -108,11 +108,12 @@ def test_a_folder_with_something_in_it_is_left_alone(here):
 
 def test_without_copier_the_pip_line_is_told(here, monkeypatch):
     monkeypatch.setitem(sys.modules, "copier", None)
+    monkeypatch.setattr("feedrace.errors._checkout", lambda: None)
     done = call("my-sampler", "--json")
     assert done.exit_code == 1
     told = json.loads(done.stdout)
     assert told["error"] == "NotInstalledError"
-    assert "pip install 'feedrace[scaffold]'" in told["mend"]
+    assert "pip install 'feedrace[scaffold]'" in told["fix"]
     assert list(here.iterdir()) == []
 
 

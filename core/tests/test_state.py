@@ -40,13 +40,13 @@ def test_long_parts_become_digests_that_still_differ():
     "wrong",
     [
         {},
-        {"format": 2, "counters": {"pass": 0}},
+        {"format": 1, "counters": {"pass": 0}},
         {"format": 99, "counters": {"pass": 0}, "fingerprint": PRINT},
-        {"format": 2, "counters": {}, "fingerprint": PRINT},
-        {"format": 2, "counters": {"pass": -1}, "fingerprint": PRINT},
-        {"format": 2, "counters": {"pass": "0"}, "fingerprint": PRINT},
-        {"format": 2, "counters": {"pass": True}, "fingerprint": PRINT},
-        {"format": 2, "counters": {"pass": 0}, "fingerprint": {1: 2}},
+        {"format": 1, "counters": {}, "fingerprint": PRINT},
+        {"format": 1, "counters": {"pass": -1}, "fingerprint": PRINT},
+        {"format": 1, "counters": {"pass": "0"}, "fingerprint": PRINT},
+        {"format": 1, "counters": {"pass": True}, "fingerprint": PRINT},
+        {"format": 1, "counters": {"pass": 0}, "fingerprint": {1: 2}},
     ],
 )
 def test_a_document_that_is_cut_or_wrong_is_refused(wrong):
@@ -97,24 +97,9 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["state.json"]
 
 
-def test_a_document_of_format_1_is_read_and_still_compared():
-    here = {"source": {"use": "a/b", "dist": "a 1", "target": "a:B", "n": 3}, "long": {"x": 1}}
-    old = {
-        "format": 1,
-        "counters": {"pass": 2},
-        "fingerprint": {"source": {"use": "a/b", "n": 3}, "long": "blake2:0123456789abcdef"},
-    }
-    assert state.counters_of(old, here) == {"pass": 2}
-    old["fingerprint"]["source"]["n"] = 4
-    with pytest.raises(StateError, match=r"source\.n: 4 -> 3"):
-        state.counters_of(old, here)
-    with pytest.raises(StateError):
-        state.counters_of({"format": 1, "counters": {"pass": 0}}, here)
-
-
 def test_a_newer_format_is_refused():
-    document = {"format": 3, "counters": {"pass": 0}, "fingerprint": {}}
-    with pytest.raises(StateError, match="format 3; this feedrace reads formats 1 to 2: a newer"):
+    document = {"format": 2, "counters": {"pass": 0}, "fingerprint": {}}
+    with pytest.raises(StateError, match="format 2; this feedrace reads format 1; a newer"):
         state.counters_of(document, {})
 
 
@@ -130,7 +115,7 @@ def test_a_full_disk_leaves_the_old_state_whole(tmp_path):
         "    print(error)\n"
     )
     file = tmp_path / "state.json"
-    state.save(file, {"format": 2, "counters": {"pass": 7}})
+    state.save(file, {"format": 1, "counters": {"pass": 7}})
     done = subprocess.run(
         [sys.executable, "-c", program, str(file)], capture_output=True, text=True, check=True
     )
@@ -156,8 +141,8 @@ def test_a_file_that_is_no_text_is_refused(tmp_path, wrong):
 
 
 def test_whoever_could_read_the_old_file_can_read_the_new(tmp_path):
-    save(tmp_path / "state.json", {"format": 2})
+    save(tmp_path / "state.json", {"format": 1})
     assert (tmp_path / "state.json").stat().st_mode & 0o777 == 0o644
     (tmp_path / "state.json").chmod(0o640)
-    save(tmp_path / "state.json", {"format": 2})
+    save(tmp_path / "state.json", {"format": 1})
     assert (tmp_path / "state.json").stat().st_mode & 0o777 == 0o640

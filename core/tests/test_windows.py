@@ -135,7 +135,7 @@ def test_a_place_in_a_window_that_is_none_is_refused():
     state = pipeline.get_state()
     state["counters"] = {"pass": 0, "inside": 99}
     pipeline.set_state(state)
-    with pytest.raises(StateError, match="after batch 99 of a window that has"):
+    with pytest.raises(StateError, match="after batch 99 of a window of stream 'train' that has"):
         list(pipeline)
     plain = feedrace.Pipeline(
         source=feedrace.create("source", "memory", data={"x": np.arange(4)}), batch_size=2

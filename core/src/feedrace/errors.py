@@ -1,34 +1,35 @@
-"""Every error Feedrace raises on its own account: what was wrong, where, and how to mend it."""
+"""Every error that Feedrace raises itself: the thing, its value, the rule it breaks, and the fix."""
 
 import shlex
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import NamedTuple
 
 
 def in_words(error: BaseException) -> str:
-    """Return an error's type and text; the type alone where its text cannot be had."""
+    """Return an error's type and text, or its type alone if the text itself raises."""
     try:
         return f"{type(error).__name__}: {error}"
-    except Exception:  # noqa: BLE001 (a plugin's error class may fail at this, too)
+    except Exception:  # noqa: BLE001 (an error class of a plugin may fail here)
         return type(error).__name__
 
 
 class FeedraceError(Exception):
-    """Base of all errors raised by Feedrace itself."""
+    """Base of all errors that Feedrace raises itself."""
 
 
 class ComponentError(FeedraceError):
-    """A component could not be had by its name.
+    """A name does not lead to a component.
 
-    said: what is wrong. mend: the cure, with which the message ends.
+    message: what is wrong. fix: what to do about it; the text of the error ends with it.
     """
 
-    def __init__(self, said: str, *, mend: str = "") -> None:
-        super().__init__(f"{said}; {mend}" if mend else said)
-        self.said = said
-        self.mend = mend
+    def __init__(self, message: str, *, fix: str = "") -> None:
+        super().__init__(f"{message}; {fix}" if fix else message)
+        self.message = message
+        self.fix = fix
 
 
 class UnknownComponentError(ComponentError, LookupError):
@@ -40,15 +41,15 @@ class NotInstalledError(ComponentError, LookupError):
 
 
 class DisabledError(ComponentError, LookupError):
-    """The name belongs to a plugin that the environment variables switch off."""
+    """The name belongs to a plugin that an environment variable switches off."""
 
 
 class AmbiguousNameError(ComponentError, LookupError):
-    """Two plugins offer the name, so that only a qualified reference can tell them apart."""
+    """Two plugins offer the name; a qualified reference chooses one."""
 
 
 class BrokenPluginError(ComponentError):
-    """A plugin, or something it declares, could not be loaded; the cause is chained."""
+    """A plugin, or something that it declares, does not load; the cause is chained."""
 
 
 class IncompatiblePluginError(BrokenPluginError):
@@ -60,7 +61,7 @@ class StateError(FeedraceError, ValueError):
 
 
 class DataError(FeedraceError, ValueError):
-    """Records, batches or a dataset are not what their spec or config promises."""
+    """Records, batches or a dataset differ from what their spec or config promises."""
 
 
 class RecordError(DataError):
@@ -75,9 +76,9 @@ class RecordError(DataError):
 
 
 class Problem(NamedTuple):
-    """One thing wrong in a config: its path (`scheduler.callbacks[0].stream`) and a sentence.
+    """One mistake in a config: its path (`scheduler.callbacks[0].stream`) and a sentence.
 
-    line: the line of a TOML file where it is, from 1; 0 where that is not known.
+    line: the line of the file, from 1; 0 if it is unknown.
     """
 
     path: str
@@ -85,12 +86,12 @@ class Problem(NamedTuple):
     line: int = 0
 
     def __str__(self) -> str:
-        told = f"{self.path}: {self.message}" if self.path else self.message
-        return f"{told} (line {self.line})" if self.line else told
+        text = f"{self.path}: {self.message}" if self.path else self.message
+        return f"{text} (line {self.line})" if self.line else text
 
 
 class ConfigError(FeedraceError, ValueError):
-    """A config, or a config's field, breaks its rules; `problems` holds all of them."""
+    """A config, or a field of one, breaks its rules; `problems` holds every mistake."""
 
     def __init__(self, problems: Sequence[Problem], origin: str = "") -> None:
         self.problems = tuple(problems)
@@ -104,26 +105,26 @@ class ConfigError(FeedraceError, ValueError):
         return type(self), (self.problems, self.origin)
 
     def at(self, path: str) -> list[Problem]:
-        """Return the problems with `path` put in front of each path."""
+        """Return the problems with `path` in front of each path."""
         return [p._replace(path=join(path, p.path)) for p in self.problems]
 
 
 class StallWarning(RuntimeWarning):
-    """No batch has come for long; the text says what the thread that makes them is at."""
+    """No batch has come for a long time; the text names the blocked part."""
 
 
 class PluginWarning(UserWarning):
-    """A plugin was left out; everything else works."""
+    """A plugin is left out; everything else works."""
 
 
 class DeprecatedWarning(FutureWarning):
-    """A component was used whose plugin says that it will go."""
+    """A component is used that its plugin is going to remove."""
 
 
 def pip_line(*arguments: str) -> str:
-    """Return the command that runs pip with these arguments for the interpreter in use.
+    """Return the command that runs pip with these arguments for the current interpreter.
 
-    An environment without pip was made by uv, whose own `pip` does the same.
+    An environment without pip was made by uv; its `uv pip` takes the same arguments.
     """
     import importlib.util
 
@@ -134,6 +135,48 @@ def pip_line(*arguments: str) -> str:
     if importlib.util.find_spec("pip") is None:
         return f"uv pip {shown} --python {python}"
     return f"{python} -m pip {shown}"
+
+
+# Extras of the core that stand for a workspace member, if not for the member of the same name.
+_MEMBERS = {"tfds": "tfds[prepare]", "tfds-read": "tfds"}
+
+
+def install_line(extra: str) -> str:
+    """Return the command that installs one of the core's extras, such as `tfds` or `orbax`.
+
+    If this core comes from a checkout, the command installs the checkout's own member.
+    """
+    checkout = _checkout()
+    if checkout is None:
+        return pip_line("install", f"feedrace[{extra}]")
+    member = _MEMBERS.get(extra, extra)
+    if (checkout / "plugins" / member.partition("[")[0] / "pyproject.toml").is_file():
+        return pip_line("install", "-e", str(checkout / "plugins" / member))
+    return pip_line("install", "-e", f"{checkout / 'core'}[{extra}]")
+
+
+def _checkout() -> Path | None:
+    """Return the root of the checkout that this core runs or was installed from, if any."""
+    folders = [Path(__file__).resolve().parents[2], *_installed_from()]
+    for core in folders:
+        if core.name == "core" and (core / "pyproject.toml").is_file():
+            return core.parent
+    return None
+
+
+def _installed_from() -> list[Path]:
+    """Return the local folder that pip installed the core from, as direct_url.json records it."""
+    import json
+    from importlib.metadata import PackageNotFoundError, distribution
+    from urllib.parse import urlsplit
+    from urllib.request import url2pathname
+
+    try:
+        text = distribution("feedrace").read_text("direct_url.json") or "{}"
+        url = urlsplit(json.loads(text).get("url", ""))
+    except (PackageNotFoundError, ValueError, AttributeError):  # not installed, or damaged
+        return []
+    return [Path(url2pathname(url.path))] if url.scheme == "file" else []
 
 
 def join(path: str, key: str) -> str:

@@ -37,6 +37,7 @@ _HOMES = {
         "RecordError",
         "StateError",
         "did_you_mean",
+        "install_line",
         "pip_line",
     ),
     "host.columns": ("column",),

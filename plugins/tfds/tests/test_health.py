@@ -42,7 +42,7 @@ def test_a_protobuf_that_breaks_the_import_is_told_with_who_needs_what(installed
     found = installed({**GOOD, "protobuf": ("5.29.6", [])})
     assert not found["protobuf"].ok
     assert "tensorflow-metadata needs protobuf>=6.31" in found["protobuf"].detail
-    assert "install --upgrade tensorflow-datasets tensorflow" in found["protobuf"].mend
+    assert "install --upgrade tensorflow-datasets tensorflow" in found["protobuf"].fix
     assert found["tensorflow"].ok
 
 

@@ -6,6 +6,7 @@ import attrs
 
 from feedrace.config.fields import (
     IDENTITY,
+    MAX_SEED,
     SamplerConfig,
     StructuralConfig,
     as_tuple,
@@ -18,7 +19,6 @@ from feedrace.config.fields import (
 )
 from feedrace.errors import ConfigError, Problem
 
-MAX_SEED = 2**63 - 1
 _DTYPES = ("bool", "int8", "int16", "int32", "uint8", "uint16", "uint32",
            "float16", "bfloat16", "float32")  # fmt: skip
 

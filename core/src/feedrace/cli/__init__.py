@@ -9,8 +9,6 @@ import click
 from feedrace.errors import PluginWarning
 from feedrace.registry import catalog
 
-IMPORT_LIMIT = 20.0  # seconds; a plugin that takes longer is left out
-
 # Where each command is: a module of this package, and the command's name in it.
 _HOMES = {
     "describe": "describe:describe",
@@ -51,7 +49,6 @@ class _Commands(click.Group):
 
 def quiet() -> None:
     """Scan the plugins without warnings: the commands tell of broken ones in their own way."""
-    catalog.limit_imports(IMPORT_LIMIT)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PluginWarning)
         catalog.scan()
@@ -61,4 +58,3 @@ def quiet() -> None:
 @click.version_option(package_name="feedrace")
 def main(**_: Any) -> None:
     """Feed JAX programs from pipelines that a config assembles by name."""
-    catalog.limit_imports(IMPORT_LIMIT)

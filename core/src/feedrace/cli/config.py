@@ -20,10 +20,10 @@ def validate(config: str, as_json: bool) -> None:
 
     The exit status is 1 where there is one.
     """
-    from feedrace.pipeline.document import read_config
+    from feedrace.pipeline.options import read_options
 
     quiet()
-    read_config(config)
+    read_options(config)
     if as_json:
         click.echo(json.dumps({"config": config, "problems": []}))
     else:
@@ -40,11 +40,13 @@ def fill(config: str, output: str | None, as_json: bool) -> None:
 
     TOML has no null: there, a field that is not set is a comment.
     """
-    from feedrace.pipeline.document import filled, read_config, write_text
+    from feedrace.config.files import write_text
+    from feedrace.pipeline.options import read_options
+    from feedrace.registry import filled
 
     quiet()
     suffix = ".json" if as_json else Path(output or config).suffix.lower()
-    text = write_text(filled(read_config(config)), suffix)
+    text = write_text(filled(read_options(config)), suffix)
     if output is None:
         click.echo(text, nl=False)
     else:
@@ -57,10 +59,11 @@ def fill(config: str, output: str | None, as_json: bool) -> None:
 @errors_told
 def schema(output: str | None, as_json: bool) -> None:
     """Print one JSON Schema for configs, with the components that are installed."""
-    from feedrace.registry.schema import schema as make
+    from feedrace.pipeline.options import PipelineOptions
+    from feedrace.registry.schema import schema as schema_of
 
     quiet()
-    made: dict[str, Any] = make()
+    made: dict[str, Any] = schema_of(PipelineOptions)
     text = json.dumps(made, indent=None if as_json else 2) + "\n"
     if output is None:
         sys.stdout.write(text)

@@ -79,11 +79,11 @@ def _stream(pipeline: Any, name: str) -> dict[str, Any]:
     How many steps a batcher makes that works in windows is not known before the records are read.
     """
     from feedrace.host.records import VALID_MASK
-    from feedrace.pipeline.stream import is_windowed
+    from feedrace.protocols import Grouping, provides
 
     plan, specs = pipeline.plans[name], pipeline.batch_specs(name)
     (batch_size,) = specs[-1][VALID_MASK].shape
-    windowed = is_windowed(batcher_of(pipeline, name))
+    windowed = provides(batcher_of(pipeline, name), Grouping)
     return {
         "records_per_epoch": plan.records_per_epoch,
         "batch_size": batch_size,

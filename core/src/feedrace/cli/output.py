@@ -18,7 +18,7 @@ config_argument = click.argument("config", type=click.Path(exists=True, dir_okay
 def errors_told(command: Callable[..., None]) -> Callable[..., None]:
     """End a command with the message of a Feedrace or file error, without a traceback.
 
-    With `--json` it is a document `{"error": ..., "message": ..., "mend": ..., "problems": ...}`.
+    With `--json` it is a document `{"error": ..., "message": ..., "fix": ..., "problems": ...}`.
     """
 
     @wraps(command)
@@ -42,7 +42,7 @@ def error_document(error: BaseException) -> dict[str, Any]:
     document = {
         "error": type(error).__name__,
         "message": "\n".join([str(error), *getattr(error, "__notes__", [])]),
-        "mend": getattr(error, "mend", ""),
+        "fix": getattr(error, "fix", ""),
     }
     if isinstance(error, ConfigError):
         document["problems"] = [problem._asdict() for problem in error.problems]
@@ -84,8 +84,8 @@ def tell(findings: Sequence[Health], as_json: bool) -> None:
     else:
         for finding in findings:
             click.echo(f"{'ok ' if finding.ok else 'BAD'} {finding.subject}: {finding.detail}")
-            if finding.mend:
-                click.echo(f"      mend: {finding.mend}")
+            if finding.fix:
+                click.echo(f"      fix: {finding.fix}")
     if not all(finding.ok for finding in findings):
         raise SystemExit(1)
 

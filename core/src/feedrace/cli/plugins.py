@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import attrs
 import click
 
 from feedrace.cli import quiet
@@ -101,37 +100,12 @@ def check(which: str | None, as_json: bool) -> None:
 
     Everything that it declares is imported. The exit status is 1 where something is wrong.
     """
+    from feedrace.registry.discovery import installed
     from feedrace.registry.inspection import check as inspect
-    from feedrace.registry.installed import installed
 
     quiet()
-    names = [which] if which else sorted({entry.dist for entry in installed().entries})
+    names = [which] if which else sorted({entry.dist for entry in installed()[0]})
     tell([finding for name in names for finding in inspect(name)], as_json)
-
-
-@plugins.command()
-@click.option(
-    "--check", "against", type=click.Path(exists=True, dir_okay=False), help="Compare with a file."
-)
-@json_option
-@errors_told
-def lock(against: str | None, as_json: bool) -> None:
-    """Print the installed plugins and their versions as pip requirements.
-
-    With `--check FILE`, say what differs from such a file; the exit status is 1 then.
-    """
-    from feedrace.registry.explanation import differences, locked
-
-    quiet()
-    here = locked()
-    if against is not None:
-        differing = differences(Path(against).read_text(encoding="utf-8"), here)
-        tell(differing, as_json)
-    elif as_json:
-        click.echo(json.dumps([attrs.asdict(entry) for entry in here]))
-    else:
-        for entry in here:
-            click.echo(entry.line)
 
 
 @plugins.command()

@@ -31,13 +31,13 @@ def run(config: str, steps: int | None, metrics_port: int | None, as_json: bool)
 
     from feedrace.host.timing import advice
     from feedrace.pipeline.assemble import load
-    from feedrace.pipeline.stream import is_windowed
+    from feedrace.protocols import Grouping, provides
 
     pipeline = load(config)
     if metrics_port is not None:
         _serve_metrics(pipeline, metrics_port)
     count = getattr(pipeline.scheduler, "steps_per_pass", None)
-    if any(is_windowed(batcher_of(pipeline, stream)) for stream in pipeline.plans):
+    if any(provides(batcher_of(pipeline, stream), Grouping) for stream in pipeline.plans):
         count = None  # how many batches a window makes is seen when it is read
     total = steps or (None if count is None else count(pipeline.plans))
     report: dict[str, dict[str, Any]] = {}

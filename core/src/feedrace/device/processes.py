@@ -1,4 +1,4 @@
-"""Several processes under `jax.distributed`: do they all begin the same iteration?"""
+"""Several processes under `jax.distributed` that have to begin the same iteration."""
 
 import hashlib
 import json

@@ -42,7 +42,7 @@ class Stages:
         problems = [
             Problem(f"stages[{i}]", wrong)
             for i, stage in enumerate(self.stages)
-            if (wrong := _wrong(stage, self.stages[:i], key))
+            if stage is not None and (wrong := _wrong(stage, self.stages[:i], key))
         ]
         if problems:
             raise ConfigError(problems)

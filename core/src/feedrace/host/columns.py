@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from feedrace.errors import DataError
+from feedrace.protocols import Columnar, provides
 
 _BLOCK = 1024
 
@@ -12,16 +13,16 @@ _BLOCK = 1024
 def column(source: Any, field: str) -> Any:
     """Return one field of all records, in stored order, as a numpy array.
 
-    A source with a method `column(field)` of its own is asked for it; any other is read whole, in
-    blocks. Raises `DataError` where its records have no such field, or it has no single shape.
+    A source that is `protocols.Columnar` gives it at once; any other is read whole, in blocks.
+    Raises `DataError` if its records have no such field, or if the field has no single shape.
     """
     spec = source.element_spec()
     if not isinstance(spec, dict) or field not in spec:
         known = ", ".join(sorted(spec)) if isinstance(spec, dict) else "none"
         raise DataError(f"the records have no field {field!r}; they have {known}")
     if None in getattr(spec[field], "shape", (None,)):
-        raise DataError(f"the field {field!r} is no array of one shape; it is {spec[field]}")
-    if hasattr(source, "column"):
+        raise DataError(f"the field {field!r} is not an array of one shape; it is {spec[field]}")
+    if provides(source, Columnar):
         return np.asarray(source.column(field))
     starts = range(0, len(source), _BLOCK)
     blocks = [np.arange(start, min(start + _BLOCK, len(source))) for start in starts]

@@ -12,8 +12,8 @@ from typing import Any, Self
 
 from feedrace.errors import FeedraceError, StallWarning
 
-_LOOK = 0.5  # seconds between looks at the thread that is waited for
-_PATIENCE = 5.0  # seconds to wait for a thread to end: what blocks it may never let it go
+_LOOK = 0.5  # seconds between two looks at whether the thread is alive
+_PATIENCE = 5.0  # seconds to wait for a thread to end: it may be blocked for ever
 
 
 class ClosableIterator(ABC):
@@ -42,8 +42,8 @@ class Prefetched(ClosableIterator):
     and the underlying iterator is closed in it, when the items end, on `close()`, at the end of a
     `with` block, and when the iterator is garbage collected.
 
-    stall_seconds, blocked: after so many seconds without an item a `StallWarning` says what
-        `blocked()` returns, again and again; None for never.
+    stall_seconds: warn after this many seconds without an item, and again after as many more;
+        None for never. blocked: returns what the thread is doing, for that `StallWarning`.
     """
 
     def __init__(
@@ -77,20 +77,20 @@ class Prefetched(ClosableIterator):
         return self._buffer.ready()
 
     def _waited(self) -> tuple[Any, BaseException | None]:
-        """Wait for an item, looking now and then whether one can still come."""
+        """Wait for an item, checking now and then that the thread is alive."""
         began = time.monotonic()
-        told = self._stall_seconds
+        warn_at = self._stall_seconds
         while True:
-            taken = self._buffer.take(_LOOK if told is None else min(_LOOK, told))
+            taken = self._buffer.take(_LOOK if warn_at is None else min(_LOOK, warn_at))
             if taken is not None:
                 return taken
             if not self._thread.is_alive() and not self._buffer.ready():
-                return None, FeedraceError("the thread that makes batches died without a word")
+                return None, FeedraceError("the thread that makes batches died without an error")
             waited = time.monotonic() - began
-            if told is not None and self._stall_seconds is not None and waited >= told:
-                told += self._stall_seconds
-                said = f"no batch for {waited:.1f} s: the thread that makes them is "
-                warnings.warn(said + self._blocked(), StallWarning, stacklevel=3)
+            if warn_at is not None and self._stall_seconds is not None and waited >= warn_at:
+                warn_at += self._stall_seconds
+                message = f"no batch for {waited:.1f} s: the thread that makes them is "
+                warnings.warn(message + self._blocked(), StallWarning, stacklevel=3)
 
     def close(self) -> None:
         """Stop the thread, and wait for it up to 5 seconds; a second call does nothing.
@@ -98,7 +98,7 @@ class Prefetched(ClosableIterator):
         A thread that is blocked for longer ends by itself when that is over.
         """
         self._buffer.close()
-        # At the interpreter's exit it has ended, and nothing else can be asked of `threading` then.
+        # At the interpreter's exit the thread has ended, and `threading` can do no more than this.
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(_PATIENCE)
 
@@ -113,7 +113,7 @@ class _Buffer:
         self._closed = False
 
     def has_room(self) -> bool:
-        """Wait for room; False where the buffer was closed instead."""
+        """Wait for room; return False if the buffer was closed instead."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or len(self._items) < self._size)
             return not self._closed
@@ -128,7 +128,7 @@ class _Buffer:
         return len(self._items)
 
     def take(self, timeout: float | None) -> tuple[Any, BaseException | None] | None:
-        """Return the next (item, error), or None where none comes within `timeout` seconds."""
+        """Return the next (item, error), or None if none comes within `timeout` seconds."""
         with self._changed:
             if not self._changed.wait_for(lambda: self._closed or self._items, timeout):
                 return None

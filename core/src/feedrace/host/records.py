@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from feedrace.config import check_integer
+from feedrace.config.fields import check_integer
 from feedrace.errors import DataError
 
 VALID_MASK = "valid_mask"
@@ -52,9 +52,7 @@ def count_records(records: Any) -> int:
     """Return the length of the leading axis that all leaves share; raise `DataError` if none."""
     lengths = {name: (np.shape(leaf) or (None,))[0] for name, leaf in leaves(records)}
     if len(set(lengths.values())) != 1 or None in lengths.values():
-        raise DataError(
-            f"the fields of a batch need one leading axis length; they have {lengths}"
-        )
+        raise DataError(f"the fields of a batch need one leading axis length; they have {lengths}")
     return int(next(iter(lengths.values())) or 0)
 
 

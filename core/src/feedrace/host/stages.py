@@ -1,6 +1,6 @@
 """Stages that run on the host: functions of a batch of numpy arrays, strings among them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import attrs

@@ -11,7 +11,7 @@ _ADVICE = {
     "decode": "more decode threads, or records that take less decoding, help",
     "batch": "records of one shape, and a source that gives whole batches, help",
     "host stages": "move host stages to the device where JAX can do them",
-    "transfer": "send smaller dtypes (uint8) and convert on the device, by a `cast` or `rescale`",
+    "transfer": "send smaller dtypes (uint8) and convert on the device, with `cast` or `rescale`",
     "stages": "make the stages cheaper; they share the device with training",
     "plan": "a sampler that gives many indices at a time helps",
 }
@@ -35,7 +35,7 @@ class Clock:
         self.part, self.since = part, now
 
     def blocked(self) -> str:
-        """Return what the thread is at: the part, and the records of the step."""
+        """Return what the thread is doing: the part, and the records of the step."""
         if self.step is None:
             return f"in {self.part!r}, before the first step"
         return f"in {self.part!r} of {where(self.step)}"
@@ -44,8 +44,8 @@ class Clock:
 class Timing:
     """What a pipeline counts while it is iterated.
 
-    clock: of what makes batches, in a thread or not; own_clock: of what is left to the loop's.
-    depths: how often that many batches were ready when one was asked for.
+    clock: of what makes batches, in a thread or not. own_clock: of what is left to the loop's
+        thread. depths: how often that many batches were ready when one was asked for.
     """
 
     def __init__(self) -> None:
@@ -56,9 +56,9 @@ class Timing:
         self.depth = 0
 
     def follow(self, steps: Iterator[Any], ready: Any) -> Iterator[Any]:
-        """Yield the steps, counting the seconds until each comes and those until the next is asked.
+        """Yield the steps, counting the seconds until each comes, and until the next is asked for.
 
-        ready: function that returns how many batches are ready.
+        ready: returns how many batches are ready.
         """
         asked = time.perf_counter()
         while True:
@@ -97,7 +97,7 @@ class Timing:
 
 
 def advice(stats: Mapping[str, Any]) -> str:
-    """Return a sentence on what `Pipeline.stats()` says of a run."""
+    """Return a sentence about a run from what `Pipeline.stats()` returned."""
     share, seconds = stats["input_bound"], stats["seconds"]
     if not stats["steps"]:
         return "Nothing was run yet."
@@ -113,6 +113,6 @@ def advice(stats: Mapping[str, Any]) -> str:
 
 
 def where(step: Any) -> str:
-    """Return in words which step this is, with the numbers of its first records."""
+    """Return which step this is, with the numbers of its first records, for messages."""
     shown = ", ".join(map(str, step.indices[:8])) + (", ..." * (len(step.indices) > 8))
     return f"stream {step.stream!r}, epoch {step.epoch}, update {step.update}, records [{shown}]"

@@ -20,7 +20,7 @@ def build(mapping: Mapping[str, Any], *, origin: str = "") -> Pipeline:
     """
     options = parse_options(mapping, origin)
     try:
-        return Pipeline.from_options(options)
+        return Pipeline(options)
     except ConfigError as error:
         raise ConfigError(error.problems, origin=origin) from error.__cause__
 

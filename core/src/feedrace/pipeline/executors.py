@@ -179,5 +179,3 @@ def noted(step: Step) -> Iterator[None]:
     except Exception as error:
         error.add_note(f"while making the batch of {where(step)}")
         raise
-
-

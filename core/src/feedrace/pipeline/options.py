@@ -7,12 +7,10 @@ from typing import Any
 import attrs
 
 from feedrace import registry
-from feedrace.config.fields import Rule, boolean, component_field, integer, number
+from feedrace.config.fields import MAX_SEED, Rule, boolean, component_field, integer, number
 from feedrace.config.files import problems_located, read_mapping
 from feedrace.config.mapping import structure
 from feedrace.errors import ConfigError
-
-MAX_SEED = 2**63 - 1
 
 _seconds = number()
 _MORE_THAN_0 = Rule(

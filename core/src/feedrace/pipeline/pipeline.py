@@ -11,13 +11,13 @@ import jax
 import numpy as np
 from flax import nnx
 
-from feedrace.config.fields import check_integer
+from feedrace.config.fields import MAX_SEED, check_integer
 from feedrace.device.processes import same_on_all_processes
 from feedrace.errors import ConfigError, FeedraceError, Problem, StateError
 from feedrace.pipeline import description
 from feedrace.pipeline.executors import INSIDE, execute, made_ahead, split_counters
 from feedrace.pipeline.iterator import PipelineIterator
-from feedrace.pipeline.options import MAX_SEED, PipelineOptions, parse_options
+from feedrace.pipeline.options import PipelineOptions, parse_options
 from feedrace.pipeline.progress import Progress
 from feedrace.pipeline.streams import Problems, Stream, build_streams, plans_of
 from feedrace.plan import state
@@ -33,23 +33,19 @@ class Pipeline(nnx.Module):
     `rngs`, an `nnx.Rngs` in place of `seed`. Raises `ConfigError` with all problems.
     """
 
-    def __init__(self, *, rngs: nnx.Rngs | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        options: PipelineOptions | None = None,
+        /,
+        *,
+        rngs: nnx.Rngs | None = None,
+        **fields: Any,
+    ) -> None:
         key = _key_of(rngs)
-        if key is not None:
-            if options.get("seed") is not None:
+        if options is None:
+            if key is not None and fields.get("seed") is not None:
                 raise _problem("seed", "given with rngs; give one of the two")
-            options["seed"] = _folded(key)
-        chosen = parse_options(options)
-        self._build(chosen, key, rngs)
-
-    @classmethod
-    def from_options(cls, options: PipelineOptions) -> "Pipeline":
-        """Return the pipeline of checked options."""
-        pipeline = cls.__new__(cls)
-        pipeline._build(options, None, None)
-        return pipeline
-
-    def _build(self, options: PipelineOptions, key: Any, rngs: nnx.Rngs | None) -> None:
+            options = parse_options(fields if key is None else {**fields, "seed": _folded(key)})
         if key is None and options.seed is not None:
             # What jax.random.key(seed) makes of a small seed, without dropping bits of a large one.
             words = jax.numpy.array([options.seed >> 32, options.seed & 0xFFFFFFFF], "uint32")
@@ -63,9 +59,7 @@ class Pipeline(nnx.Module):
         self._modules = train.stages.modules
         self._updates = nnx.Variable(np.int32(0))
         self._parts: _Parts = nnx.static(_Parts(options, key, scheduler, streams))
-        self._progress: Progress = nnx.static(
-            Progress(self._updates, train.plan.batches_per_pass)
-        )
+        self._progress: Progress = nnx.static(Progress(self._updates, train.plan.batches_per_pass))
         self._stepping: _Stepping = nnx.static(_Stepping())
         problems = Problems()
         with problems.of("", data_path="sampler"):

@@ -117,9 +117,9 @@ def build_streams(
 
     def add(name: str, parts: Any, stages: Sequence[Any], batcher: Any, size: int) -> None:
         path = "" if name == TRAIN else f"scheduler.callbacks[{len(streams) - 1}]."
-        streams[name] = None
-        with problems.of(path.removesuffix(".")):
-            staged = Stages([s for s in stages if s is not None], stream=name, key=key)
+        streams[name] = staged = None
+        with problems.of(path.removesuffix(".")):  # the problem of a stage that is None is known
+            staged = Stages(stages, stream=name, key=key)
         source = make("source", parts.source, f"{path}source")
         if source is None:
             if not problems:
@@ -130,7 +130,8 @@ def build_streams(
         with problems.of(path.removesuffix(".")):
             place.check(size, "batch_size")
             plan = _plan(name, source, sampler, batcher, size, drop, problems, path)
-            streams[name] = _stream(plan, size, source, sampler, batcher, staged, place)
+            if staged is not None:
+                streams[name] = _stream(plan, size, source, sampler, batcher, staged, place)
         if batcher is not None and streams[name] is not None:
             with problems.of(f"{path}batcher"), suppress(NotImplementedError):
                 _batcher_specs(streams[name])  # what the source has may not be what it takes
@@ -200,9 +201,7 @@ def _stream(
 ) -> Stream:
     device = None
     if holds_records(source) and is_row_wise(batcher) and not stages.host.stages:
-        device = DeviceLoader(
-            source=source, plan=plan, batch_size=size, stages=stages, place=place
-        )
+        device = DeviceLoader(source=source, plan=plan, batch_size=size, stages=stages, place=place)
     host = HostLoader(
         source=source,
         batcher=batcher,

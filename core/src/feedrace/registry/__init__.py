@@ -4,7 +4,6 @@ from feedrace.registry.catalog import (
     adopt,
     available,
     broken_plugins,
-    notify,
     refresh,
     register,
     registered,
@@ -12,20 +11,17 @@ from feedrace.registry.catalog import (
     temporary,
     unregister,
 )
-from feedrace.registry.making import (
-    Use,
+from feedrace.registry.describing import (
     class_name,
     component_of,
-    config_class_of,
-    create,
     describe,
-    instantiate,
-    parse,
+    filled,
     shortest_reference,
 )
+from feedrace.registry.making import ComponentSpec, config_class_of, create, instantiate, parse
 
 __all__ = [
-    "Use",
+    "ComponentSpec",
     "adopt",
     "available",
     "broken_plugins",
@@ -34,8 +30,8 @@ __all__ = [
     "config_class_of",
     "create",
     "describe",
+    "filled",
     "instantiate",
-    "notify",
     "parse",
     "refresh",
     "register",

@@ -1,8 +1,8 @@
-"""The declaration a plugin makes for each thing it offers: plain strings, nothing imported."""
+"""What a plugin declares for each thing it offers: plain strings; nothing is imported."""
 
 import importlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -16,7 +16,7 @@ KINDS = ("source", "sampler", "batcher", "scheduler", "stage")
 
 hookimpl = pluggy.HookimplMarker("feedrace")
 
-# What components of a kind can promise; the suites of `feedrace.testing` hold them to it.
+# What components of a kind can promise; the suites of `feedrace_testing` check the promises.
 CAPABILITIES: Mapping[str, Mapping[str, str]] = {
     "source": {"on-device": "`get_batch_at` can be traced by JAX"},
     "sampler": {
@@ -48,11 +48,13 @@ class Component:
     """What a plugin offers under a name, and where its code is.
 
     kind: one of `KINDS`. name: in kebab-case. summary: one sentence, for listings.
-    target: called with an instance of the class that `config` names, or with nothing where that is
+    target: called with an instance of the class that `config` names, or with nothing if that is
         None. Both are `"module:attribute"` strings; `feedrace.register` also takes the objects.
-    aliases: other names that find it, such as the one it had before.
-    deprecated: where not empty, using it warns with this text, which says what to use instead.
+    aliases: other names that find it, such as its former one.
+    deprecated: if not empty, using it warns with this text, which says what to use instead.
     capabilities: what it promises beyond its protocol, of those in `CAPABILITIES`.
+    order_version: part of saved states. Raise it when a release changes which records come when;
+        a state saved under another number is then refused, and under the same number restored.
     namespace, dist, version: where it comes from; the registry fills them in.
 
     Raises `ConfigError` for an unknown kind or capability, a name that is not kebab-case, or a
@@ -67,32 +69,34 @@ class Component:
     aliases: Sequence[str] = attrs.field(default=(), converter=_as_tuple)
     deprecated: str = ""
     capabilities: Iterable[str] = attrs.field(default=frozenset(), converter=_as_set)
+    order_version: int = 1
     namespace: str = ""
     dist: str = ""
     version: str = ""
 
     def __attrs_post_init__(self) -> None:
-        problems = []
-        if self.kind not in KINDS:
-            problems.append(Problem("kind", f"{self.kind!r} is none of {', '.join(KINDS)}"))
-        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
-            problems.append(
-                Problem("name", f"{self.name!r} is not kebab-case, such as 'epoch-aware'")
-            )
-        for alias in self.aliases:
-            if not isinstance(alias, str) or not _NAME.fullmatch(alias):
-                problems.append(Problem("aliases", f"{alias!r} is not kebab-case"))
-        for capability in sorted(set(self.capabilities) - CAPABILITIES.get(self.kind, {}).keys()):
-            known = ", ".join(CAPABILITIES.get(self.kind, ())) or "none"
-            said = f"{capability!r} is none that a {self.kind} can have: {known}"
-            problems.append(Problem("capabilities", said))
-        for field, value in (("target", self.target), ("config", self.config)):
-            if isinstance(value, str) and not _TARGET.fullmatch(value):
-                problems.append(
-                    Problem(field, f"{value!r} is not of the form 'package.module:attribute'")
-                )
+        problems = list(self._problems())
         if problems:
             raise ConfigError(problems, origin=f"component {self.name!r}")
+
+    def _problems(self) -> Iterator[Problem]:
+        if self.kind not in KINDS:
+            yield Problem("kind", f"{self.kind!r} is none of {', '.join(KINDS)}")
+        for field, names in (("name", (self.name,)), ("aliases", self.aliases)):
+            for name in names:
+                if not isinstance(name, str) or not _NAME.fullmatch(name):
+                    message = f"{name!r} is not kebab-case, such as 'epoch-aware'"
+                    yield Problem(field, message)
+        known = CAPABILITIES.get(self.kind, {})
+        for capability in sorted(set(self.capabilities) - known.keys()):
+            message = f"{capability!r} is unknown; a {self.kind} has: {', '.join(known) or 'none'}"
+            yield Problem("capabilities", message)
+        if type(self.order_version) is not int or self.order_version < 1:
+            yield Problem("order_version", f"{self.order_version!r} is not an int of 1 or more")
+        for field, value in (("target", self.target), ("config", self.config)):
+            if isinstance(value, str) and not _TARGET.fullmatch(value):
+                message = f"{value!r} is not of the form 'package.module:attribute'"
+                yield Problem(field, message)
 
     @property
     def reference(self) -> str:
@@ -101,7 +105,7 @@ class Component:
 
     @property
     def origin(self) -> str:
-        """Which component it is and whose, for messages."""
+        """The component and its dist, for messages."""
         of = f"{self.dist} {self.version}" if self.dist else "this process"
         return f"{self.kind} {self.reference!r} of {of}"
 
@@ -123,7 +127,7 @@ class Component:
                 value = getattr(value, part)
         except (Exception, SystemExit) as error:  # a plugin's module may fail in any way
             raise BrokenPluginError(
-                f"{self.origin}: its {role} {where!r} could not be loaded: {in_words(error)}"
+                f"{self.origin}: its {role} {where!r} does not load: {in_words(error)}"
             ) from error
         return value
 
@@ -139,10 +143,10 @@ class Health:
     """One finding about this installation, as `feedrace doctor` shows it.
 
     subject: what was looked at, such as "jax" or "records of feedrace_digits".
-    ok: whether it is as it should be. detail: what was seen. mend: what to do where it is not.
+    ok: whether it is as it should be. detail: what was seen. fix: what to do if it is not.
     """
 
     subject: str
     ok: bool
     detail: str
-    mend: str = ""
+    fix: str = ""

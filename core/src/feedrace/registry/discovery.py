@@ -1,10 +1,10 @@
-"""Find what the installed plugins declare, without letting one of them break the others."""
+"""Find what the installed plugins declare; a broken plugin or dist breaks none of the others."""
 
-import importlib
+import importlib.metadata as metadata
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from functools import reduce
 from types import FunctionType
 from typing import Any
 
@@ -14,14 +14,13 @@ import pluggy
 from feedrace.errors import BrokenPluginError, IncompatiblePluginError, in_words, pip_line
 from feedrace.registry import hookspecs
 from feedrace.registry.component import API_LEVEL, CODE, Component, Health
-from feedrace.registry.installed import EntryPoint, installed
-from feedrace.registry.watch import Watch
 
+GROUP = "feedrace"
 BUILTIN = "builtin"
 # The environment variables that hold names of plugins: an allow list, a deny list, preferences.
 VARIABLES = ("FEEDRACE_PLUGINS", "FEEDRACE_PLUGINS_DISABLE", "FEEDRACE_PREFER")
 
-# First-party names by extra, known even when their plugin is not installed.
+# First-party names by extra, known even if their plugin is not installed.
 FIRST_PARTY: Mapping[str, tuple[str, ...]] = {
     "samplers": (
         "sampler/epoch-aware",
@@ -37,11 +36,22 @@ FIRST_PARTY: Mapping[str, tuple[str, ...]] = {
 }
 
 
+@attrs.frozen(order=True)
+class EntryPoint:
+    """A plugin that a dist registers: its namespace, and the `module` or `module:object` it is."""
+
+    namespace: str
+    dist: str
+    version: str
+    value: str
+    location: str = ""
+
+
 @attrs.define
 class Found:
     """What one scan of the installed plugins found.
 
-    names: who offers a (kind, reference), after precedence: more than one where it is ambiguous.
+    names: who offers a (kind, reference), after precedence; several if it is ambiguous.
     plugins: those that work; seconds: what importing each took, by namespace.
     findings: what is wrong with the metadata of any dist.
     """
@@ -55,93 +65,134 @@ class Found:
     disabled: dict[str, EntryPoint] = attrs.Factory(dict)
     findings: list[Health] = attrs.Factory(list)
 
-    def implementations(self, hook: str) -> Iterator[tuple[str, Callable[..., Any]]]:
-        """Yield (namespace, function) of each plugin that implements a hook, in calling order.
-
-        Each function takes all the hook's arguments by name.
-        """
+    def implementations(self, hook: str) -> Iterator[tuple[str, Callable[[], Any]]]:
+        """Yield (namespace, function) of each plugin that implements a hook, in calling order."""
         for found in reversed(getattr(self.manager.hook, hook).get_hookimpls()):
-            yield found.plugin_name, _taking_any(found.function, found.argnames)
+            yield found.plugin_name, found.function
 
 
-def discover(*, import_limit: float | None = None) -> Found:
-    """Scan the entry points of all installed dists once.
+def discover() -> Found:
+    """Load the declarations of the core and of every installed plugin.
 
-    A plugin that fails in any way is kept in `broken`, with its cause, and declares nothing. One
-    that takes long to import is named on stderr; past `import_limit` seconds (in the main thread,
-    where the system has timers) it counts as broken.
+    A plugin that fails in any way declares nothing; `broken` holds its error with the cause.
     """
-    from feedrace.builtin import plugin as builtin
-
     manager = pluggy.PluginManager("feedrace")
     manager.add_hookspecs(hookspecs)
-    read = installed()
-    found = Found(manager, findings=read.findings)
-    own = _own_version()
-    _add(found, builtin, EntryPoint(BUILTIN, "feedrace", own, "feedrace.builtin.plugin"))
-    owners: dict[str, str] = {BUILTIN: "feedrace", CODE: "feedrace"}
+    entries, findings = installed()
+    found = Found(manager, findings=findings)
+    own = EntryPoint(BUILTIN, "feedrace", _core_version(), "feedrace.builtin.plugin")
+    owners = {BUILTIN: "feedrace", CODE: "feedrace"}
     owners |= {extra: f"feedrace-{extra}" for extra in FIRST_PARTY}
-    with Watch(import_limit) as watch:
-        for entry in read.entries:
-            if not _allowed(entry.namespace):
-                found.disabled[entry.namespace] = entry
-                continue
-            owner = owners.setdefault(entry.namespace, entry.dist)
-            try:
-                if owner != entry.dist or manager.has_plugin(entry.namespace):
-                    raise BrokenPluginError(
-                        f"the namespace {entry.namespace!r} belongs to {owner}",
-                        mend=f"{pip_line('uninstall', entry.dist)} leaves it there",
-                    )
-                began = time.perf_counter()
-                with watch.over(f"plugin {entry.namespace!r} of {entry.dist} {entry.version} "
-                                f"({entry.value})", entry.namespace):  # fmt: skip
-                    module = _import(entry.value)
-                    _add(found, module, entry)
-                found.seconds[entry.namespace] = time.perf_counter() - began
-            except KeyboardInterrupt:
-                raise
-            except BaseException as error:  # noqa: BLE001 (its own fault, whatever it raises)
-                key = (
-                    entry.namespace if owner == entry.dist else f"{entry.namespace} ({entry.dist})"
+    for entry in (own, *entries):
+        if entry is not own and not _allowed(entry.namespace):
+            found.disabled[entry.namespace] = entry
+            continue
+        owner = owners.setdefault(entry.namespace, entry.dist)
+        try:
+            if owner != entry.dist or manager.has_plugin(entry.namespace):
+                raise BrokenPluginError(
+                    f"the namespace {entry.namespace!r} belongs to {owner}",
+                    fix=f"{pip_line('uninstall', entry.dist)} leaves it there",
                 )
-                found.broken[key] = _failure(entry, error)
+            began = time.perf_counter()
+            _add(found, metadata.EntryPoint(entry.namespace, entry.value, GROUP).load(), entry)
+            found.seconds[entry.namespace] = time.perf_counter() - began
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 (a plugin may raise anything)
+            ours = owner == entry.dist
+            key = entry.namespace if ours else f"{entry.namespace} ({entry.dist})"
+            found.broken[key] = _failure(entry, error)
     found.names = _index(found.components)
     return found
 
 
-def _own_version() -> str:
-    import importlib.metadata as metadata
+def installed() -> tuple[list[EntryPoint], list[Health]]:
+    """Return the plugins of every dist on `sys.path`, sorted, and what is wrong with any dist.
 
+    Of two dists with one name the first on the path counts, as it does for imports. Nothing is
+    imported.
+    """
+    seen: dict[tuple[str, str], EntryPoint] = {}
+    findings: list[Health] = []
+    for dist in metadata.distributions():
+        try:
+            entries = list(_entries_of(dist))
+        except Exception as error:  # noqa: BLE001 (any package may have broken metadata)
+            subject = f"metadata of {_folder(dist)}"
+            fix = "remove the folder, and install the dist again if you need it"
+            detail = f"does not parse and is skipped: {in_words(error)}"
+            findings.append(Health(subject, False, detail, fix))
+            continue
+        for entry in entries:
+            first = seen.setdefault((normal(entry.dist), entry.namespace), entry)
+            findings += _conflict(first, entry)
+    return sorted(seen.values()), findings
+
+
+def _entries_of(dist: metadata.Distribution) -> Iterator[EntryPoint]:
+    if GROUP not in (dist.read_text("entry_points.txt") or ""):  # parsing all takes much longer
+        return
+    for point in dist.entry_points:
+        if point.group != GROUP:
+            continue
+        if not (point.name and point.value):
+            raise ValueError(f"entry_points.txt: {point.name!r} = {point.value!r} is incomplete")
+        name, version = dist.metadata["Name"], dist.metadata["Version"]
+        if name is None or version is None:
+            raise ValueError("METADATA has no Name or no Version")
+        value = point.value.partition("[")[0].strip()
+        yield EntryPoint(point.name, name, version, value, _folder(dist))
+
+
+def _conflict(first: EntryPoint, entry: EntryPoint) -> Iterator[Health]:
+    """Yield a finding if two entry points of one dist and namespace differ."""
+    if os.path.realpath(first.location) != os.path.realpath(entry.location):
+        yield Health(
+            f"dist {first.dist}",
+            False,
+            f"it is installed twice: {first.version} in {first.location}, which is used, and "
+            f"{entry.version} in {entry.location}",
+            f"{pip_line('uninstall', first.dist)} until none is left, then install it again",
+        )
+    elif first.value != entry.value:
+        detail = f"its entry point {first.namespace!r} is {first.value}, and {entry.value} again"
+        fix = "the second is skipped; give each module another namespace"
+        yield Health(f"dist {first.dist}", False, detail, fix)
+
+
+def _folder(dist: metadata.Distribution) -> str:
+    return str(getattr(dist, "_path", None) or dist.locate_file(""))
+
+
+def normal(name: str) -> str:
+    """Return the name of a dist as PEP 503 normalizes it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _core_version() -> str:
     try:
         return metadata.version("feedrace")
     except metadata.PackageNotFoundError:  # run from a folder that was never installed
         return "unknown"
 
 
-def _import(value: str) -> Any:
-    module, _, attribute = value.partition(":")
-    return reduce(
-        getattr, attribute.split(".") if attribute else [], importlib.import_module(module)
-    )
-
-
 def _failure(entry: EntryPoint, error: BaseException) -> BrokenPluginError:
-    hide = f"mend or remove {entry.dist}, or hide it: FEEDRACE_PLUGINS_DISABLE={entry.namespace}"
-    said, mend = in_words(error), hide
+    fix = f"fix or remove {entry.dist}, or hide it: FEEDRACE_PLUGINS_DISABLE={entry.namespace}"
+    message = in_words(error)
     if isinstance(error, BrokenPluginError):
-        said, mend = error.said, error.mend or hide
+        message, fix = error.message, error.fix or fix
     incompatible = isinstance(error, IncompatiblePluginError)
     failure = (IncompatiblePluginError if incompatible else BrokenPluginError)(
-        f"plugin {entry.namespace!r} of {entry.dist} {entry.version} ({entry.value}): {said}",
-        mend=mend,
+        f"plugin {entry.namespace!r} of {entry.dist} {entry.version} ({entry.value}): {message}",
+        fix=fix,
     )
     failure.__cause__ = error
     return failure
 
 
 def _add(found: Found, module: Any, entry: EntryPoint) -> None:
-    """Add what one plugin declares, all of it or nothing."""
+    """Add what one plugin declares: all of it, or nothing if anything is wrong."""
     manager = found.manager
     _check_level(getattr(module, "FEEDRACE_API", None), entry.dist)
     _check_marked(module)
@@ -168,10 +219,9 @@ def _check_level(level: Any, dist: str) -> None:
     if type(level) is int and level == API_LEVEL:
         return
     newer = type(level) is int and level > API_LEVEL
-    mend = pip_line("install", "--upgrade", "feedrace" if newer else dist)
     raise IncompatiblePluginError(
-        f"it declares FEEDRACE_API = {level!r}, and this feedrace speaks level {API_LEVEL}",
-        mend=mend,
+        f"it declares FEEDRACE_API = {level!r}, and this feedrace has level {API_LEVEL}",
+        fix=pip_line("install", "--upgrade", "feedrace" if newer else dist),
     )
 
 
@@ -179,10 +229,11 @@ def _check_marked(module: Any) -> None:
     """Refuse a function that is named like a hook but not marked as one: it would do nothing."""
     for name, value in vars(module).items():
         if name.startswith("feedrace_") and isinstance(value, FunctionType):
-            if getattr(value, "feedrace_impl", None) is None:
+            options = getattr(value, "feedrace_impl", None)
+            if options is None:
                 raise BrokenPluginError(f"{name} is not marked with @hookimpl and would do nothing")
-            if any(value.feedrace_impl.get(k) for k in ("wrapper", "hookwrapper")):  # type: ignore[attr-defined]
-                raise BrokenPluginError(f"{name} is a hook wrapper, which feedrace has no use for")
+            if options.get("wrapper") or options.get("hookwrapper"):
+                raise BrokenPluginError(f"{name} is a hook wrapper, which feedrace never calls")
 
 
 def _declared(manager: pluggy.PluginManager, module: Any) -> Iterator[Component]:
@@ -207,17 +258,14 @@ def _index(components: list[Component]) -> dict[tuple[str, str], tuple[Component
             for name in names:
                 for reference in (name, f"{component.namespace}/{name}"):
                     table.setdefault((component.kind, reference), []).append(component)
-    preferred = listed(VARIABLES[2]) or []
-    return {key: _chosen(offers, preferred) for key, offers in {**aliased, **named}.items()}
+    first = (BUILTIN, *(listed(VARIABLES[2]) or []))
+    return {key: _chosen(offers, first) for key, offers in {**aliased, **named}.items()}
 
 
-def _chosen(offers: list[Component], preferred: list[str]) -> tuple[Component, ...]:
-    """Return the offer that wins, or all of them where none does."""
-    for namespace in (BUILTIN, *preferred):
-        for component in offers:
-            if component.namespace == namespace:
-                return (component,)
-    return tuple(offers)
+def _chosen(offers: list[Component], first: tuple[str, ...]) -> tuple[Component, ...]:
+    """Return the offer of the first namespace that makes one, else all of them."""
+    by_namespace = {component.namespace: component for component in reversed(offers)}
+    return next(((by_namespace[n],) for n in first if n in by_namespace), tuple(offers))
 
 
 def _allowed(namespace: str) -> bool:
@@ -226,10 +274,6 @@ def _allowed(namespace: str) -> bool:
 
 
 def listed(variable: str) -> list[str] | None:
-    """Return the names in an environment variable, or None where it is not set."""
+    """Return the names in an environment variable, or None if it is not set."""
     text = os.environ.get(variable)
     return None if text is None else [n.strip() for n in text.split(",") if n.strip()]
-
-
-def _taking_any(function: Callable[..., Any], names: tuple[str, ...]) -> Callable[..., Any]:
-    return lambda **arguments: function(*(arguments[name] for name in names))

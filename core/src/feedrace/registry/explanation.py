@@ -1,4 +1,4 @@
-"""What a name means in this installation and why, and which plugins it consists of."""
+"""Why a name leads to the component that it does in this installation, or to none."""
 
 import traceback
 from collections.abc import Iterator
@@ -9,25 +9,24 @@ import attrs
 from feedrace.errors import (
     BrokenPluginError,
     ComponentError,
-    ConfigError,
-    Problem,
+    DisabledError,
+    NotInstalledError,
     UnknownComponentError,
     did_you_mean,
-    pip_line,
+    install_line,
 )
 from feedrace.registry import catalog
-from feedrace.registry.component import KINDS, Component, Health
-from feedrace.registry.installed import normal
+from feedrace.registry.component import CODE, KINDS, Component
+from feedrace.registry.discovery import BUILTIN, FIRST_PARTY
 from feedrace.registry.making import config_class_of
 from feedrace.registry.schema import default_of, field_documents
 
 
 def offers(reference: str, kind: str | None = None) -> list[Component]:
     """Return all components that a reference could mean, the ones that it does mean first."""
-    kinds = KINDS if kind is None else (kind,)
+    namespace, _, name = reference.rpartition("/")
     found = []
-    for each in kinds:
-        namespace, _, name = reference.rpartition("/")
+    for each in KINDS if kind is None else (kind,):
         matching = [
             c
             for c in catalog.available(each)
@@ -45,9 +44,9 @@ def _is_meant(component: Component, reference: str) -> bool:
 
 
 def explain(reference: str, kind: str | None = None) -> dict[str, Any]:
-    """Return `lines` that say what a reference means, and whether it was `found` for some kind."""
-    told = [(each, _explained(each, reference)) for each in (KINDS if kind is None else (kind,))]
-    known = [(each, found, lines) for each, (found, lines) in told if found or lines]
+    """Return `lines` that explain what a reference means, and the `kinds` that have it."""
+    rows = [(each, *_explained(each, reference)) for each in (KINDS if kind is None else (kind,))]
+    known = [(each, found, lines) for each, found, lines in rows if found or lines]
     if not known:
         known = [(kind or "", False, [str(missing(reference, kind))])]
     return {
@@ -59,7 +58,7 @@ def explain(reference: str, kind: str | None = None) -> dict[str, Any]:
 
 
 def _explained(kind: str, reference: str) -> tuple[bool, list[str]]:
-    """Return whether a kind has the reference, and why; no lines where it is unknown there."""
+    """Return whether a kind has the reference, and why; no lines if the kind does not know it."""
     others = offers(reference, kind)
     try:
         component = catalog.resolve(kind, reference)
@@ -79,9 +78,9 @@ def _explained(kind: str, reference: str) -> tuple[bool, list[str]]:
 
 
 def _precedence(component: Component) -> str:
-    if component.namespace == "code":
+    if component.namespace == CODE:
         return "registered in code goes first"
-    if component.namespace == "builtin":
+    if component.namespace == BUILTIN:
         return "a built-in cannot be replaced"
     return "FEEDRACE_PREFER says so, or the other only has it as an alias"
 
@@ -95,7 +94,7 @@ def _cause(error: BaseException) -> Iterator[str]:
 
 
 def missing(reference: str, kind: str | None = None) -> ComponentError:
-    """Return the error that says why a reference can be had for no kind, or not for the one."""
+    """Return the error that explains why no kind, or not the given one, has the reference."""
     errors = []
     for each in KINDS if kind is None else (kind,):
         try:
@@ -110,10 +109,49 @@ def missing(reference: str, kind: str | None = None) -> ComponentError:
     return UnknownComponentError(f"no component of any kind is called {reference!r}{hint}")
 
 
+def not_found(kind: str, reference: str) -> ComponentError:
+    """Return the error of a look-up that found nothing, with what to do about it."""
+    found = catalog.scan()
+    namespace, _, name = reference.rpartition("/")
+    extra = next((e for e, names in FIRST_PARTY.items() if f"{kind}/{name}" in names), None)
+    owner = namespace or extra or ""
+    if owner in found.broken:
+        cause = found.broken[owner]
+        error = type(cause)(f"{kind} {reference!r} does not load: {cause.message}", fix=cause.fix)
+        error.__cause__ = cause
+        return error
+    if owner in found.disabled:
+        return DisabledError(
+            f"{kind} {reference!r} belongs to the plugin {owner!r}, which FEEDRACE_PLUGINS or "
+            f"FEEDRACE_PLUGINS_DISABLE switches off",
+            fix="change the variable to use it",
+        )
+    installed = any(plugin.namespace == extra for plugin in found.plugins)
+    if extra is not None and namespace in ("", extra) and not installed:
+        return NotInstalledError(
+            f"{kind} {reference!r} comes with a plugin that is not installed",
+            fix=install_line(extra),
+        )
+    offered = catalog.available(kind)
+    known = {c.name for c in offered} | {c.reference for c in offered}
+    known |= {ref.partition("/")[2] for refs in FIRST_PARTY.values() for ref in refs
+              if ref.startswith(f"{kind}/")}  # fmt: skip
+    hint = did_you_mean(reference, sorted(known))
+    kinds = [c.kind for c in catalog.available() if reference in (c.name, c.reference)]
+    if kinds and not hint:
+        hint = f"; it is a {kinds[0]}"
+    names = ", ".join(sorted({c.name for c in offered})) or "none"
+    message = f"no {kind} is called {reference!r}{hint or f'; available: {names}'}"
+    for which, why in ((found.broken, "that do not load"), (found.disabled, "switched off")):
+        if which:
+            message += f" (plugins {why}: {', '.join(sorted(which))})"
+    return UnknownComponentError(message)
+
+
 def fields_of(component: Component) -> list[dict[str, Any]]:
     """Return name, type, default and description of each field of a component's config.
 
-    Raises `BrokenPluginError` where the config class cannot be loaded.
+    Raises `BrokenPluginError` if the config class does not load.
     """
     cls = config_class_of(component)
     if cls is None:
@@ -139,58 +177,3 @@ def fields_of(component: Component) -> list[dict[str, Any]]:
 def _type_name(annotation: Any) -> str:
     plain = isinstance(annotation, type) and not hasattr(annotation, "__args__")
     return annotation.__name__ if plain else str(annotation).replace("typing.", "")
-
-
-@attrs.frozen
-class Locked:
-    """A dist that this installation's names come from, and what it offers."""
-
-    dist: str
-    version: str
-    names: tuple[str, ...]
-
-    @property
-    def line(self) -> str:
-        """The dist as a pip requirement, its names in a comment."""
-        return f"{self.dist}=={self.version}  # {', '.join(self.names)}"
-
-
-def locked() -> list[Locked]:
-    """Return the dists of all installed components, feedrace itself first."""
-    found = catalog.scan()
-    dists: dict[tuple[str, str], list[str]] = {}
-    for plugin in found.plugins:
-        dists.setdefault((plugin.dist, plugin.version), [])
-    for c in found.components:
-        dists[c.dist, c.version].append(f"{c.kind}/{c.name}")
-    return [Locked(dist, version, tuple(names)) for (dist, version), names in dists.items()]
-
-
-def differences(text: str, here: list[Locked]) -> list[Health]:
-    """Return, for each dist of a lock file or of this installation, whether both agree.
-
-    Raises `ConfigError` for a line that is no requirement such as `name==1.0`.
-    """
-    wanted: dict[str, str] = {}
-    for number, line in enumerate(text.splitlines(), 1):
-        requirement = line.partition("#")[0].strip()
-        name, equals, version = (part.strip() for part in requirement.partition("=="))
-        if requirement and not (name and equals and version):
-            said = f"{requirement!r} is no requirement such as name==1.0"
-            raise ConfigError([Problem("", said, number)])
-        if requirement:
-            wanted[normal(name)] = version
-    found = {normal(entry.dist): entry.version for entry in here}
-    told = []
-    for name in sorted({*wanted, *found}):
-        locked_at, version = wanted.get(name), found.get(name, "")
-        if locked_at is None:
-            said = f"{version}, which is not in the lock"
-            told.append(Health(name, False, said, pip_line("uninstall", name)))
-        elif version != locked_at:
-            said = f"{version or 'not installed'}, locked at {locked_at}"
-            mend = pip_line("install", f"{name}=={locked_at}")
-            told.append(Health(name, False, said, mend))
-        else:
-            told.append(Health(name, True, f"{version}, as locked"))
-    return told

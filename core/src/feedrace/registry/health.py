@@ -1,4 +1,4 @@
-"""What `feedrace doctor` finds: the interpreter, the libraries, the plugins, and what they tell."""
+"""What `feedrace doctor` reports: the interpreter, the libraries, the plugins and their checks."""
 
 import importlib.metadata as metadata
 import platform
@@ -8,28 +8,28 @@ from collections.abc import Iterator
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from feedrace.errors import PluginWarning, did_you_mean, pip_line
+from feedrace.errors import PluginWarning, did_you_mean, in_words, pip_line
 from feedrace.registry import catalog
 from feedrace.registry.component import Health
-from feedrace.registry.discovery import FIRST_PARTY, VARIABLES, listed
+from feedrace.registry.discovery import BUILTIN, FIRST_PARTY, VARIABLES, Found, listed, normal
 
 _LIBRARIES = ("jax", "flax", "numpy")
 
 
 def findings() -> list[Health]:
-    """Return all findings: this project's own first, then what plugins' `feedrace_health` yield."""
+    """Return all findings: this project's first, then what plugins' `feedrace_health` yield."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PluginWarning)  # they are findings here
         found = catalog.scan()
-    made = [_python(), *_core(), *found.findings, *_plugins(), *_variables()]
+    made = [_python(), *_core(), *found.findings, *_plugins(found), *_variables(found)]
     for namespace, item in catalog.collect("feedrace_health"):
         if isinstance(item, Health):
             made.append(item)
-        else:
-            said = f"its health check gave {item!r}, which is no Health record"
-            if isinstance(item, BaseException):
-                said = f"its health check failed: {type(item).__name__}: {item}"
-            made.append(Health(f"plugin {namespace}", False, said, "tell its authors"))
+            continue
+        fault = f"its health check gave {item!r}, which is not a Health record"
+        if isinstance(item, BaseException):
+            fault = f"its health check failed: {in_words(item)}"
+        made.append(Health(f"plugin {namespace}", False, fault, "report it to its authors"))
     return made
 
 
@@ -38,11 +38,11 @@ def _python() -> Health:
 
 
 def _core() -> Iterator[Health]:
-    """Yield the version of feedrace, and of each library whether it is one that feedrace takes."""
+    """Yield the version of feedrace, and whether each library's version fits it."""
     version = _version("feedrace")
     if version is None:
-        said = "its metadata is not installed, so that no version is known"
-        yield Health("feedrace", False, said, pip_line("install", "feedrace"))
+        detail = "its metadata is not installed, so that its version is unknown"
+        yield Health("feedrace", False, detail, pip_line("install", "feedrace"))
     else:
         yield Health("feedrace", True, version)
     wanted = _requirements("feedrace")
@@ -50,16 +50,15 @@ def _core() -> Iterator[Health]:
         yield _fit(wanted.get(name) or Requirement(name), name)
 
 
-def _plugins() -> Iterator[Health]:
-    found = catalog.scan()
+def _plugins(found: Found) -> Iterator[Health]:
     for namespace, error in found.broken.items():
-        yield Health(f"plugin {namespace}", False, error.said, error.mend)
+        yield Health(f"plugin {namespace}", False, error.message, error.fix)
     for namespace, entry in found.disabled.items():
-        said = f"of {entry.dist} {entry.version}, switched off by FEEDRACE_PLUGINS"
-        yield Health(f"plugin {namespace}", True, f"{said} or FEEDRACE_PLUGINS_DISABLE")
+        detail = f"of {entry.dist} {entry.version}, switched off by FEEDRACE_PLUGINS"
+        yield Health(f"plugin {namespace}", True, f"{detail} or FEEDRACE_PLUGINS_DISABLE")
     for entry in found.plugins:
-        if entry.namespace not in found.seconds:
-            continue  # the built-in one
+        if entry.namespace == BUILTIN:
+            continue
         offered = sum(c.namespace == entry.namespace for c in found.components)
         took = found.seconds[entry.namespace] * 1e3
         yield Health(
@@ -73,17 +72,16 @@ def _plugins() -> Iterator[Health]:
                 yield fit
 
 
-def _variables() -> Iterator[Health]:
-    """Yield each name in an environment variable that is nearly, but not quite, a plugin's."""
-    found = catalog.scan()
+def _variables(found: Found) -> Iterator[Health]:
+    """Yield each name in an environment variable that nearly, but not quite, is a plugin's."""
     known = {plugin.namespace for plugin in found.plugins} | found.broken.keys()
     known |= found.disabled.keys() | FIRST_PARTY.keys()
     for variable in VARIABLES:
         for name in listed(variable) or ():
             hint = did_you_mean(name, sorted(known))
             if name not in known and hint:
-                said = f"names {name!r}, which no plugin is called{hint}"
-                yield Health(variable, False, said, f"correct the name in {variable}")
+                detail = f"names {name!r}, which no plugin is called{hint}"
+                yield Health(variable, False, detail, f"correct the name in {variable}")
 
 
 def _requirements(dist: str) -> dict[str, Requirement]:
@@ -97,20 +95,20 @@ def _requirements(dist: str) -> dict[str, Requirement]:
         try:
             requirement = Requirement(text)
         except InvalidRequirement:
-            continue  # pip refuses such a dist; it does not concern what is installed
+            continue  # pip refuses such a dist; nothing installed depends on it
         if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
-            found[requirement.name.lower()] = requirement
+            found[normal(requirement.name)] = requirement
     return found
 
 
 def _fit(requirement: Requirement, subject: str) -> Health:
-    """Return whether the installed version is one that a requirement allows."""
+    """Return whether a requirement allows the installed version."""
     version = _version(requirement.name)
-    mend = pip_line("install", f"{requirement.name}{requirement.specifier}")
+    fix = pip_line("install", f"{requirement.name}{requirement.specifier}")
     if version is None:
-        return Health(subject, False, f"not installed; {requirement} is needed", mend)
+        return Health(subject, False, f"not installed; {requirement} is needed", fix)
     if not requirement.specifier.contains(version, prereleases=True):
-        return Health(subject, False, f"{version}, but {requirement} is needed", mend)
+        return Health(subject, False, f"{version}, but {requirement} is needed", fix)
     fits = f", which fits {requirement.specifier}" if requirement.specifier else ""
     return Health(subject, True, f"{version}{fits}")
 

@@ -1,6 +1,6 @@
-"""All hooks that a plugin can implement, on one page; none is called once a record or a step."""
+"""The hooks that a plugin can implement."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import pluggy
@@ -17,37 +17,9 @@ def feedrace_components() -> Iterable[Component]:  # type: ignore[empty-body]
 
 @hookspec
 def feedrace_health() -> Iterable[Health]:  # type: ignore[empty-body]
-    """Yield a `Health` for each thing that `feedrace doctor` should tell about this plugin."""
+    """Yield a `Health` for each thing that `feedrace doctor` should report about this plugin."""
 
 
 @hookspec
 def feedrace_commands() -> Iterable[Any]:  # type: ignore[empty-body]
     """Yield a `click.Command` for each subcommand that the plugin adds to `feedrace`."""
-
-
-@hookspec
-def feedrace_before_build(config: Mapping[str, Any]) -> None:
-    """Look at the mapping that a pipeline is about to be built from; raise to refuse it."""
-
-
-@hookspec
-def feedrace_after_build(pipeline: Any) -> None:
-    """Be handed a `Pipeline` that was just made, whether from a config or from Python."""
-
-
-@hookspec
-def feedrace_epoch_end(pipeline: Any, stream: str, epoch: int) -> None:
-    """Be told that the caller is done with the last batch of an epoch (or evaluation) of a stream.
-
-    For the train stream `epoch` counts its epochs from 0; for another, epochs of training done.
-    """
-
-
-@hookspec
-def feedrace_state_saved(pipeline: Any, state: Mapping[str, Any]) -> None:
-    """Be handed a state document that `Pipeline.get_state` is about to return."""
-
-
-@hookspec
-def feedrace_state_restored(pipeline: Any, state: Mapping[str, Any]) -> None:
-    """Be handed a state document that `Pipeline.set_state` has just gone to."""

@@ -15,7 +15,7 @@ from feedrace import protocols
 from feedrace.errors import ComponentError, ConfigError, PluginWarning, Problem, pip_line
 from feedrace.registry import catalog
 from feedrace.registry.component import Component, Health
-from feedrace.registry.installed import EntryPoint, installed, normal
+from feedrace.registry.discovery import EntryPoint, installed, normal
 from feedrace.registry.lightness import LIMIT, weigh
 from feedrace.registry.making import config_class_of
 from feedrace.registry.schema import field_documents, object_schema
@@ -32,11 +32,11 @@ def check(which: str) -> list[Health]:
         warnings.simplefilter("ignore", PluginWarning)  # they are findings here
         catalog.scan()
     dist = _project_name(Path(which)) if _is_folder(which) else which
-    read = installed()
-    mine = [e for e in read.entries if normal(dist) in (normal(e.dist), normal(e.namespace))]
+    entries, findings = installed()
+    mine = [e for e in entries if normal(dist) in (normal(e.dist), normal(e.namespace))]
     if not mine:
         return [_no_entry(dist, which if _is_folder(which) else dist)]
-    findings = [f for f in read.findings if f.subject == f"dist {mine[0].dist}"]
+    findings = [f for f in findings if f.subject == f"dist {mine[0].dist}"]
     for entry in mine:
         findings += _plugin_findings(entry)
     return findings
@@ -84,7 +84,7 @@ def _plugin_findings(entry: EntryPoint) -> Iterator[Health]:
         if error is not None:
             cause = error.__cause__ or error
             lines = "".join(traceback.format_exception(cause)).rstrip()
-            yield Health(subject, False, f"{error.said}\n{lines}", error.mend)
+            yield Health(subject, False, f"{error.message}\n{lines}", error.fix)
             return
     components = [c for c in found.components if c.namespace == entry.namespace]
     yield Health(
@@ -140,7 +140,7 @@ def _config_faults(component: Component) -> Iterator[tuple[str, str]]:
         if cls is not None:
             object_schema(cls, {})
     except ComponentError as error:
-        yield error.said, error.mend or "mend what config names"
+        yield error.message, error.fix or "mend what config names"
         return
     if cls is None:
         return
@@ -174,7 +174,7 @@ def _target_faults(component: Component) -> Iterator[tuple[str, str]]:
     try:
         target = component.load_target()
     except ComponentError as error:
-        yield error.said, error.mend or "mend what target names"
+        yield error.message, error.fix or "mend what target names"
         return
     if not callable(target):
         yield f"its target {target!r} cannot be called", "name a class, or a function of the config"

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from feedrace.errors import ConfigError, NotInstalledError, Problem, pip_line
+from feedrace.errors import ConfigError, NotInstalledError, Problem, install_line, pip_line
 from feedrace.registry.component import CODE
 from feedrace.registry.discovery import BUILTIN, FIRST_PARTY
 
@@ -39,7 +39,7 @@ def make(name: str, kind: str, folder: Path) -> dict[str, Any]:
         import copier
     except ImportError as error:
         said = "a new plugin is written with copier, which is not installed"
-        raise NotInstalledError(said, mend=pip_line("install", "feedrace[scaffold]")) from error
+        raise NotInstalledError(said, fix=install_line("scaffold")) from error
     data = {
         "name": name,
         "kind": kind,

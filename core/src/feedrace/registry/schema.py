@@ -2,13 +2,15 @@
 
 import inspect
 import re
+import typing
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
 
-from feedrace.config.fields import COMPONENT, MANY, REQUIRED, nested_class
+from feedrace.config.fields import COMPONENT, MANY, REQUIRED, Rule
+from feedrace.config.mapping import has_nested, is_union
 from feedrace.errors import BrokenPluginError, ComponentError
-from feedrace.pipeline.document import PipelineConfig
 from feedrace.registry import catalog
 from feedrace.registry.component import KINDS, Component
 from feedrace.registry.making import config_class_of
@@ -16,11 +18,11 @@ from feedrace.registry.making import config_class_of
 _FIELD_DOC = re.compile(r"(?:^|(?<=[.;] ))([a-z_]\w*(?:, [a-z_]\w*)*): ")
 
 
-def schema() -> dict[str, Any]:
-    """Return a JSON Schema (2020-12) that a mapping of names meets where it is a good config.
+def schema(root: type) -> dict[str, Any]:
+    """Return a JSON Schema (2020-12) for configs of the attrs class `root`.
 
-    A component whose config class cannot be loaded may have any keys in it. Rules that hold
-    between several fields are not in it; `feedrace validate` checks those, too.
+    A component whose config class does not load may have any keys. Rules between several fields
+    are not in it; `feedrace validate` checks those, too.
     """
     definitions: dict[str, Any] = {}
     for kind in KINDS:
@@ -28,8 +30,8 @@ def schema() -> dict[str, Any]:
         for component in offers:
             definitions[_key(component)] = _component_schema(component, definitions)
         choices = [_to(_key(component)) for component in offers]
-        definitions[kind] = {"oneOf": choices} if choices else {"not": {}}  # nothing is allowed
-    whole = object_schema(PipelineConfig, definitions)
+        definitions[kind] = {"oneOf": choices} if choices else {"not": {}}  # allow nothing
+    whole = object_schema(root, definitions)
     whole["properties"] = {"$schema": {"type": "string"}, **whole["properties"]}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -73,7 +75,7 @@ def object_schema(cls: type, definitions: dict[str, Any]) -> dict[str, Any]:
 
 
 def default_of(field: "attrs.Attribute[Any]") -> Any:
-    """Return a field's default, made where a factory makes it; `attrs.NOTHING` where none is."""
+    """Return a field's default, or what its factory makes; `attrs.NOTHING` if it has none."""
     default: Any = field.default
     if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
         return attrs.NOTHING if default.takes_self else default.factory()
@@ -81,7 +83,7 @@ def default_of(field: "attrs.Attribute[Any]") -> Any:
 
 
 def field_documents(cls: type) -> dict[str, str]:
-    """Return what the docstrings of a class and its bases say of fields, in lines `name: text`."""
+    """Return the lines `name: text` about fields in the docstrings of a class and its bases."""
     documents: dict[str, str] = {}
     for base in reversed(cls.__mro__):
         names: list[str] = []
@@ -89,8 +91,8 @@ def field_documents(cls: type) -> dict[str, str]:
             starts = list(_FIELD_DOC.finditer(line))
             for start, after in zip(starts, [*starts[1:], None], strict=False):
                 names = start[1].split(", ")
-                said = line[start.end() : after.start() if after else None]
-                documents |= dict.fromkeys(names, said.strip())
+                text = line[start.end() : after.start() if after else None]
+                documents |= dict.fromkeys(names, text.strip())
             if not starts and not line.strip():
                 names = []
             elif not starts:
@@ -107,8 +109,8 @@ def _component_schema(component: Component, definitions: dict[str, Any]) -> dict
     try:
         config_class = config_class_of(component)
     except BrokenPluginError as error:
-        said = f"{component.summary} ({error})"
-        return {**made, "description": said, "properties": {"use": use}, "required": ["use"]}
+        text = f"{component.summary} ({error})"
+        return {**made, "description": text, "properties": {"use": use}, "required": ["use"]}
     empty: dict[str, Any] = {
         "type": "object", "properties": {}, "required": [], "additionalProperties": False
     }  # fmt: skip
@@ -124,36 +126,46 @@ def _field_schema(field: "attrs.Attribute[Any]", definitions: dict[str, Any]) ->
         one = _to(kind)
         made: dict[str, Any] = {"type": "array", "items": one} if field.metadata[MANY] else one
         return {"anyOf": [made, {"type": "null"}]} if field.default is None else made
-    nested = nested_class(field.type)
-    if nested is not None:
-        key = f"{nested.__module__}.{nested.__qualname__}"
-        if key not in definitions:
-            definitions[key] = {}  # it may refer to itself
-            definitions[key] = object_schema(nested, definitions)
-        return {"type": "array", "items": _to(key)}
-    return _type_schema(field.type, definitions) | _rule(field.validator)
+    return _type_schema(field.type, definitions) | _rules(field.validator)
 
 
 def _type_schema(annotation: Any, definitions: dict[str, Any]) -> dict[str, Any]:
+    if has_nested(annotation):
+        return _nested_schema(annotation, definitions)
     import msgspec
 
     try:
         (made,), components = msgspec.json.schema_components(
             [annotation], ref_template="#/$defs/{name}"
         )
-    except TypeError:  # a type that no JSON can stand for, such as that of a function
+    except TypeError:  # a type without a JSON form, such as a function
         return {}
     definitions |= {key: value for key, value in components.items() if key not in definitions}
     return dict(made)
 
 
-def _rule(validator: Any) -> dict[str, Any]:
-    """Return the schema that a validator of `feedrace.config.fields` carries, of several all."""
-    parts = getattr(validator, "_validators", (validator,))
-    rules: dict[str, Any] = {}
-    for part in parts:
-        rules |= getattr(part, "schema", {})
-    return rules
+def _nested_schema(annotation: Any, definitions: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of an attrs class, or of a union or collection with one in it."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is None:
+        key = f"{annotation.__module__}.{annotation.__qualname__}"
+        if key not in definitions:
+            definitions[key] = {}  # it may refer to itself
+            definitions[key] = object_schema(annotation, definitions)
+        return _to(key)
+    if is_union(annotation):
+        return {"anyOf": [_type_schema(choice, definitions) for choice in arguments]}
+    if issubclass(origin, Mapping):
+        return {"type": "object", "additionalProperties": _type_schema(arguments[1], definitions)}
+    return {"type": "array", "items": _type_schema(arguments[0], definitions)}
+
+
+def _rules(validator: Any) -> dict[str, Any]:
+    """Return the schema that the rules of a validator carry, which may be several."""
+    schemas: dict[str, Any] = {}
+    for part in getattr(validator, "_validators", (validator,)):
+        schemas |= part.schema if isinstance(part, Rule) else {}
+    return schemas
 
 
 def _names(component: Component) -> list[str]:

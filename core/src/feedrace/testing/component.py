@@ -11,6 +11,7 @@ import pytest
 
 from feedrace import protocols, registry
 from feedrace.errors import ComponentError, ConfigError
+from feedrace.pipeline.options import PipelineOptions
 from feedrace.registry import catalog
 from feedrace.registry.component import Component
 from feedrace.registry.lightness import LIMIT, Weight, weigh
@@ -107,7 +108,7 @@ class ComponentSuite:
         assert same_values(self.seen(again), self.seen(self.make()))
 
     def test_its_schema_takes_its_config_and_no_unknown_key(self) -> None:
-        made = schema()
+        made = schema(PipelineOptions)
         described = self.jsonable(registry.describe(self.kind, self.make()))
         validator = jsonschema.Draft202012Validator(
             {"$ref": f"#/$defs/{self.kind}", "$defs": made["$defs"]}

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from feedrace.plugin import Health, pip_line
+from feedrace.plugin import Health, install_line, pip_line
 
 # A mismatch between these breaks the import of TFDS, or of TensorFlow.
 _TOGETHER = ("tensorflow-datasets", "tensorflow", "tensorflow-metadata", "protobuf")
@@ -20,7 +20,7 @@ def findings() -> Iterator[Health]:
         version = _version(name)
         if version is None and name == "tensorflow":
             said = "not installed: prepared datasets can be read, none can be prepared"
-            yield Health(name, True, said, pip_line("install", "feedrace[tfds]"))
+            yield Health(name, True, said, install_line("tfds"))
             continue
         if version is None:
             said = "not installed, and tensorflow-datasets does not import without it"

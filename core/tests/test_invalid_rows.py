@@ -21,9 +21,9 @@ class Leaky:
         return {"x": jax.ShapeDtypeStruct((), np.int32)}
 
     def fetch(self, indices):
-        return {"x": np.where(self.left_out(indices), 0, indices + 100).astype(np.int32)}
+        return {"x": np.where(self.invalid_rows(indices), 0, indices + 100).astype(np.int32)}
 
-    def left_out(self, indices):
+    def invalid_rows(self, indices):
         return np.isin(indices, list(BAD))
 
 

@@ -1,0 +1,238 @@
+"""Config files: TOML, JSON and YAML read and written, and the lines of problems in TOML."""
+
+import json
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date, time
+from pathlib import Path
+from typing import Any
+
+from feedrace.errors import ConfigError, Problem, join
+
+SUFFIXES = (".toml", ".json", ".yaml", ".yml")
+
+
+def read_mapping(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the mapping in a TOML, JSON or YAML file, chosen by extension.
+
+    Raises `ConfigError` if the file does not parse, or has one key twice in a table.
+    """
+    file, origin = Path(path), os.fspath(path)
+    _check_suffix(file.suffix, origin)
+    try:
+        mapping = _parsed(file.read_text(encoding="utf-8-sig"), file.suffix.lower())
+    except ConfigError as error:
+        raise ConfigError(error.problems, origin=origin) from error.__cause__
+    except UnicodeDecodeError as error:
+        raise ConfigError([Problem("", f"not UTF-8 text: {error}")], origin=origin) from error
+    if not isinstance(mapping, dict):
+        problem = Problem("", f"holds {type(mapping).__name__}, not a table of keys and values")
+        raise ConfigError([problem], origin=origin)
+    mapping.pop("$schema", None)  # for editors
+    return mapping
+
+
+def write_text(mapping: Mapping[str, Any], suffix: str) -> str:
+    """Return a mapping of plain values as the text of a file with this extension.
+
+    TOML has no null: a key whose value is None becomes the comment "x is not set".
+    """
+    _check_suffix(suffix)
+    if suffix.lower() == ".toml":
+        return "\n".join(_toml_lines(mapping, "")).lstrip("\n") + "\n"
+    if suffix.lower() == ".json":
+        return json.dumps(mapping, indent=2) + "\n"
+    import yaml
+
+    text: str = yaml.safe_dump(dict(mapping), sort_keys=False)
+    return text
+
+
+@contextmanager
+def problems_located(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Add, for a TOML file, the lines to the problems of a `ConfigError` raised in the block."""
+    try:
+        yield
+    except ConfigError as error:
+        if Path(path).suffix.lower() != ".toml" or not any(p.path for p in error.problems):
+            raise
+        text = Path(path).read_text(encoding="utf-8-sig")
+        problems = located(error.problems, text)
+        raise ConfigError(problems, origin=os.fspath(path)) from error.__cause__
+
+
+def located(problems: Sequence[Problem], text: str) -> list[Problem]:
+    """Return problems with the lines of their paths in a TOML text that parses.
+
+    A path that is not in the text gets the line of the nearest table around it.
+    """
+    lines = key_lines(text)
+    return [problem._replace(line=_nearest(problem.path, lines)) for problem in problems]
+
+
+def key_lines(text: str) -> dict[str, int]:
+    """Return the line, from 1, of the statement that sets each path (`stages[0].scale`)."""
+    lines: dict[str, int] = {}
+    lengths: dict[str, int] = {}  # of the arrays of tables so far
+    table = ""
+    for number, statement in _statements(text):
+        parsed = tomllib.loads(statement)  # each statement parses by itself
+        if statement.lstrip().startswith("["):
+            table = _header(parsed, lengths)
+            lines.setdefault(table, number)
+        else:
+            _note(parsed, table, number, lines)
+    return lines
+
+
+# What decides where a TOML statement ends: strings, comments, brackets and ends of lines.
+_TOKEN = re.compile(
+    r'"""(?:\\.|[^\\])*?"""(?!")' r"|'''.*?'''(?!')" r'|"(?:\\.|[^"\\])*"' r"|'[^']*'"
+    r"|#[^\n]*|[\[\]{}\n]",
+    re.DOTALL,
+)  # fmt: skip
+
+
+def _statements(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the line and the text of each header and each `key = value`."""
+    start, began, number, depth = 0, 1, 1, 0
+    for token in _TOKEN.finditer(text + "\n"):
+        kind = token[0]
+        number += kind.count("\n")
+        depth += (kind in ("[", "{")) - (kind in ("]", "}"))
+        if kind == "\n" and depth == 0:
+            statement = text[start : token.end()]
+            if statement.strip():
+                yield began, statement
+            start, began = token.end(), number
+
+
+def _header(parsed: Any, lengths: dict[str, int]) -> str:
+    """Return the path of a table from its header alone, parsed: nested dicts of one key each."""
+    path = ""
+    while isinstance(parsed, dict) and parsed:
+        ((key, parsed),) = parsed.items()
+        path = join(path, key)
+        if isinstance(parsed, list):
+            lengths[path] = lengths.get(path, 0) + 1
+        if path in lengths:
+            path += f"[{lengths[path] - 1}]"
+    return path
+
+
+def _note(value: Any, path: str, line: int, lines: dict[str, int]) -> None:
+    if path:
+        lines.setdefault(path, line)
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _note(inner, join(path, key), line, lines)
+    elif isinstance(value, list):
+        for i, inner in enumerate(value):
+            _note(inner, f"{path}[{i}]", line, lines)
+
+
+def _nearest(path: str, lines: dict[str, int]) -> int:
+    while path:
+        if path in lines:
+            return lines[path]
+        cut = max(path.rfind("."), path.rfind("["))
+        path = path[:cut] if cut > 0 else ""
+    return 0
+
+
+def _check_suffix(suffix: str, origin: str = "") -> None:
+    if suffix.lower() not in SUFFIXES:
+        message = f"{suffix!r} is none of .toml, .json, .yaml, .yml"
+        raise ConfigError([Problem("", message)], origin=origin)
+
+
+def _parsed(text: str, suffix: str) -> Any:
+    try:
+        if suffix == ".toml":
+            return tomllib.loads(text)
+        if suffix == ".json":
+            return json.loads(text, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:  # both parsers' errors give line and column
+        raise ConfigError([Problem("", f"does not parse: {error}")]) from error
+    return _parsed_yaml(text)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the pairs as a dict; JSON itself would let the last of equal keys win."""
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        seen: set[str] = set()
+        again = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f"the key {again!r} comes twice in one table")
+    return table
+
+
+def _parsed_yaml(text: str) -> Any:
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """YAML itself would let the last of equal keys win."""
+
+        def compose_mapping_node(self, anchor: Any) -> Any:
+            node = super().compose_mapping_node(anchor)
+            seen = set()
+            for key, _ in node.value:
+                if isinstance(key, yaml.ScalarNode) and not key.tag.endswith(":merge"):
+                    value = self.construct_object(key)
+                    if value in seen:
+                        message = f"does not parse: the key {value!r} comes twice in one table"
+                        raise ConfigError([Problem("", message, key.start_mark.line + 1)])
+                    seen.add(value)
+            return node
+
+    try:
+        return yaml.load(text, Loader)
+    except (yaml.YAMLError, RecursionError) as error:  # it gives line and column, too
+        reason = " ".join(str(error).split())
+        raise ConfigError([Problem("", f"does not parse: {reason}")]) from error
+
+
+def _toml_lines(mapping: Mapping[str, Any], path: str) -> Iterator[str]:
+    """Yield the lines of a table, plain values first: a header ends the table above it."""
+    tables = {key: value for key, value in mapping.items() if _is_table(value)}
+    for key, value in mapping.items():
+        if value is None:
+            yield f"# {_toml_key(key)} is not set"
+        elif key not in tables:
+            yield f"{_toml_key(key)} = {_toml_value(value)}"
+    for key, value in tables.items():
+        where = join(path, _toml_key(key))
+        for item in [value] if isinstance(value, Mapping) else value:
+            yield ""
+            yield f"[{where}]" if isinstance(value, Mapping) else f"[[{where}]]"
+            yield from _toml_lines(item, where)
+
+
+def _is_table(value: Any) -> bool:
+    """Return whether a value is written under a header: a table, or a list of tables alone."""
+    items = value if isinstance(value, list) and value else [value]
+    return all(isinstance(item, Mapping) for item in items)
+
+
+def _toml_key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _toml_value(key)
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, date | time):
+        return value.isoformat()
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml_value, value))}]"
+    if isinstance(value, Mapping):
+        pairs = [f"{_toml_key(k)} = {_toml_value(v)}" for k, v in value.items() if v is not None]
+        return f"{{{', '.join(pairs)}}}"
+    raise ConfigError([Problem("", f"{value!r} cannot be written as TOML")])

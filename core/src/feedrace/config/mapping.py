@@ -1,0 +1,271 @@
+"""From a mapping to an attrs config, with all its problems at once, and back to plain values."""
+
+import enum
+import os
+import string
+import types
+import typing
+from collections.abc import Callable, Collection, Iterable, Mapping, Set
+from functools import partial
+from numbers import Integral, Real
+from typing import Any
+
+import attrs
+
+from feedrace.config.fields import COMPONENT, EXPAND, IDENTITY, MANY, REQUIRED
+from feedrace.errors import ConfigError, Problem, did_you_mean, join
+
+ParseComponent = Callable[[str, Any, str], Any]
+NameComponent = Callable[[str, Any], Any]
+
+
+def structure(
+    cls: type, mapping: Any, *, path: str = "", parse_component: ParseComponent | None = None
+) -> Any:
+    """Return an instance of the attrs class `cls` made from `mapping`.
+
+    Values are converted strictly: no int from a string, no bool for an int. Attrs classes may be
+    nested as `X`, `X | None`, `tuple[X, ...]`, `list[X]` and `dict[str, X]`. `parse_component` is
+    called with (kind, value, path) for fields that hold components. Raises `ConfigError` with
+    every unknown key, missing key, wrong type and broken rule, each with its path.
+    """
+    if not isinstance(mapping, Mapping):
+        raise ConfigError([Problem(path, f"{mapping!r} is not a table of keys and values")])
+    attrs.resolve_types(cls)
+    fields = {field.name: field for field in attrs.fields(cls) if field.init}
+    problems: list[Problem] = []
+    for key in mapping:
+        if key not in fields:
+            known = ", ".join(sorted(fields)) or "none"
+            hint = did_you_mean(str(key), list(fields)) or f"; known keys: {known}"
+            problems.append(Problem(join(path, str(key)), f"unknown key{hint}"))
+    values: dict[str, Any] = {}
+    faults: dict[str, list[Problem]] = {}  # by field
+    for key, field in fields.items():
+        where = join(path, key)
+        if key in mapping:
+            try:
+                values[key] = _field_value(mapping[key], field, where, parse_component)
+            except ConfigError as error:
+                faults[key] = list(error.problems)
+        elif field.default is attrs.NOTHING or field.metadata.get(REQUIRED):
+            faults[key] = [Problem(where, "missing; it is required")]
+    made, failures = None, []
+    if all(key not in mapping and fields[key].default is not attrs.NOTHING for key in faults):
+        try:  # then the rules between fields can be tried, too
+            made = cls(**{fields[key].alias: value for key, value in values.items()})
+        except Exception as error:  # noqa: BLE001 (sorted out by `_problems_of`)
+            failures = _problems_of(error, path)
+    if made is None:  # attrs stops at the first broken rule; report all of them
+        broken = {key: _broken(fields[key], value, path) for key, value in values.items()}
+        failures = [] if any(broken.values()) else failures
+        faults |= broken
+    problems += [p for key in fields for p in faults.get(key, ())] + failures
+    if problems:
+        raise ConfigError(problems)
+    return made
+
+
+def _problems_of(error: Exception, path: str) -> list[Problem]:
+    """Return as problems what a rule of a config class raised; re-raise any other error."""
+    if isinstance(error, ConfigError):
+        return error.at(path)
+    if isinstance(error, ValueError | TypeError | OverflowError):  # a rule of a plugin's own
+        return [Problem(path, str(error))]
+    raise error
+
+
+def _broken(field: "attrs.Attribute[Any]", value: Any, path: str) -> list[Problem]:
+    """Return the problems of one field's converter and validator, called as attrs calls them."""
+    converter: Any = field.converter
+    try:
+        if isinstance(converter, attrs.Converter):
+            value = converter(value, None, field)  # type: ignore[operator]
+        elif converter is not None:
+            value = converter(value)
+        if field.validator is not None:
+            field.validator(None, field, value)
+    except Exception as error:  # noqa: BLE001 (sorted out by `_problems_of`)
+        return _problems_of(error, path)
+    return []
+
+
+def _field_value(
+    value: Any, field: "attrs.Attribute[Any]", path: str, parse_component: ParseComponent | None
+) -> Any:
+    kind = field.metadata.get(COMPONENT)
+    if kind is not None and parse_component is not None:
+        if value is None and field.default is None:
+            return None
+        parse = partial(parse_component, kind)
+        many = field.metadata[MANY]
+        return tuple(_each(_items(value, path), parse)) if many else parse(value, path)
+    if field.metadata.get(EXPAND) and isinstance(value, str):
+        value = _expanded(value, path)
+    return _typed(value, path, field.type, parse_component)
+
+
+def has_nested(annotation: Any) -> bool:
+    """Return whether an annotation is an attrs class, or a union or collection with one in it."""
+    origin = typing.get_origin(annotation)
+    if origin is None:
+        return isinstance(annotation, type) and attrs.has(annotation)
+    collects = is_union(annotation) or (isinstance(origin, type) and issubclass(origin, Collection))
+    return collects and any(map(has_nested, typing.get_args(annotation)))
+
+
+def is_union(annotation: Any) -> bool:
+    """Return whether an annotation is `X | Y`, in either spelling."""
+    return typing.get_origin(annotation) in (typing.Union, types.UnionType)
+
+
+def _typed(value: Any, path: str, annotation: Any, parse_component: ParseComponent | None) -> Any:
+    """Return a value as its annotation asks for it, nested attrs classes made from mappings."""
+    if not has_nested(annotation):
+        return _converted(value, path, annotation)
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is None:
+        if isinstance(value, annotation):
+            return value
+        return structure(annotation, value, path=path, parse_component=parse_component)
+    if is_union(annotation):
+        failures = []
+        for choice in sorted(arguments, key=has_nested, reverse=True):
+            try:
+                return _typed(value, path, choice, parse_component)
+            except ConfigError as error:
+                failures.append(error)
+        raise failures[0]
+    inner = partial(_typed, annotation=arguments[-1], parse_component=parse_component)
+    if issubclass(origin, Mapping):
+        if not isinstance(value, Mapping):
+            raise ConfigError([Problem(path, f"{value!r} is not a table of keys and values")])
+        made = _each([(join(path, str(key)), item) for key, item in value.items()], inner)
+        return dict(zip(value, made, strict=True))
+    if arguments[-1] is Ellipsis:
+        inner = partial(_typed, annotation=arguments[0], parse_component=parse_component)
+    made = _each(_items(value, path), inner)
+    return origin(made) if origin in (list, set, frozenset) else tuple(made)
+
+
+def _items(value: Any, path: str) -> list[tuple[str, Any]]:
+    """Return each item of a list with its path."""
+    if not isinstance(value, list | tuple):
+        message = f"is one {type(value).__name__}; write a list of tables (in TOML, [[{path}]])"
+        raise ConfigError([Problem(path, message)])
+    return [(f"{path}[{i}]", item) for i, item in enumerate(value)]
+
+
+def _each(items: Iterable[tuple[str, Any]], make: Callable[[Any, str], Any]) -> list[Any]:
+    """Return `make(item, path)` of all items; raises `ConfigError` with the problems of all."""
+    made: list[Any] = []
+    problems: list[Problem] = []
+    for path, item in items:
+        try:
+            made.append(make(item, path))
+        except ConfigError as error:
+            problems.extend(error.problems)
+    if problems:
+        raise ConfigError(problems)
+    return made
+
+
+def _expanded(value: str, path: str) -> str:
+    try:
+        return os.path.expanduser(string.Template(value).substitute(os.environ))
+    except KeyError as error:
+        name = error.args[0]
+        message = f"{value!r} needs the environment variable {name}, which is not set"
+    except ValueError:
+        message = f"{value!r} has a $ that begins no variable; write $$ for a plain $"
+    raise ConfigError([Problem(path, message)])
+
+
+def _converted(value: Any, path: str, annotation: Any) -> Any:
+    import msgspec  # only configs need it; listing and looking up names do not
+
+    try:
+        return msgspec.convert(_builtin(value), annotation)
+    except msgspec.ValidationError as error:
+        reason, _, at = str(error).partition(" - at `$")
+        reason = reason.replace("Expected", "expected").replace("`", "'").replace("null", "none")
+        problem = Problem(path + at.rstrip("`"), f"{reason} ({value!r})")
+        raise ConfigError([problem]) from None
+
+
+def _builtin(value: Any) -> Any:
+    """Return numpy's scalars as Python's, and a set as a list, also inside lists."""
+    if isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        return float(value)
+    if isinstance(value, Set):
+        return [_builtin(item) for item in _ordered(value)]
+    if isinstance(value, list | tuple):
+        return [_builtin(item) for item in value]
+    return value
+
+
+def _ordered(values: Set[Any]) -> list[Any]:
+    try:
+        return sorted(values)
+    except TypeError:  # of several types, which compare with nothing but their own
+        return sorted(values, key=lambda value: (type(value).__name__, repr(value)))
+
+
+def unstructure(
+    config: Any,
+    *,
+    name_component: NameComponent | None = None,
+    defaults: bool = False,
+    identity_only: bool = False,
+) -> dict[str, Any]:
+    """Return the fields of `config` that differ from their defaults, as plain values.
+
+    `name_component` is called with (kind, value) for components and returns their mapping.
+    `defaults` keeps the fields that are at their defaults. `identity_only` leaves out fields that
+    decide nothing about which records come, such as a folder.
+    """
+    walk = partial(
+        _plain, name_component=name_component, defaults=defaults, identity_only=identity_only
+    )
+    mapping: dict[str, Any] = {}
+    for field in attrs.fields(type(config)):
+        value = getattr(config, field.name)
+        if not field.init or (identity_only and not field.metadata.get(IDENTITY, True)):
+            continue
+        if not defaults and _is_default(value, field, config):
+            continue
+        kind = field.metadata.get(COMPONENT)
+        if kind is not None and name_component is not None and value is not None:
+            many = isinstance(value, tuple | list)
+            named = [name_component(kind, item) for item in (value if many else [value])]
+            mapping[field.name] = named if many else named[0]
+        elif field.metadata.get(EXPAND) and value is not None:
+            mapping[field.name] = value.replace("$", "$$")  # it would be expanded again
+        else:
+            mapping[field.name] = walk(value)
+    return mapping
+
+
+def _is_default(value: Any, field: "attrs.Attribute[Any]", config: Any) -> bool:
+    default: Any = field.default
+    if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
+        default = default.factory(config) if default.takes_self else default.factory()
+    if default is attrs.NOTHING:
+        return False
+    return value is default or (type(value) is type(default) and bool(value == default))
+
+
+def _plain(value: Any, **options: Any) -> Any:
+    if attrs.has(type(value)):
+        return unstructure(value, **options)
+    if isinstance(value, tuple | list):
+        return [_plain(item, **options) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item, **options) for key, item in value.items()}
+    if isinstance(value, Set):
+        return [_plain(item, **options) for item in _ordered(value)]
+    return value.value if isinstance(value, enum.Enum) else _builtin(value)

@@ -1,0 +1,168 @@
+"""From a component back to the mapping that names it, and to its identity in saved states."""
+
+import contextlib
+import dataclasses
+import enum
+import functools
+import hashlib
+from collections.abc import Iterator, Mapping, Set
+from types import CellType, CodeType, FunctionType, MethodType
+from typing import Any
+
+import attrs
+
+from feedrace.config.mapping import unstructure
+from feedrace.errors import UnknownComponentError
+from feedrace.registry.catalog import available
+from feedrace.registry.component import Component
+from feedrace.registry.making import ComponentSpec, made_by, parse
+
+
+def describe(
+    kind: str, value: Any, *, identity_only: bool = False, defaults: bool = False
+) -> dict[str, Any]:
+    """Return the mapping `{"use": name, ...}` that creates an equal of `value`.
+
+    It holds the config's fields that differ from their defaults, or with `defaults` all of them.
+    With `identity_only` it is the component's part of a saved state's fingerprint: where the code
+    is and its `order_version`, without fields that decide nothing about which records come; an
+    object without a name is then described by its class and a digest of its code. Raises
+    `UnknownComponentError` if `value` has no name otherwise.
+    """
+    if isinstance(value, Mapping):
+        value = parse(kind, value)
+    config = getattr(value, "config", None)
+    fields: dict[str, Any] = {}
+    if attrs.has(type(config)):
+        fields = unstructure(
+            config,
+            name_component=functools.partial(
+                describe, identity_only=identity_only, defaults=defaults
+            ),
+            identity_only=identity_only,
+            defaults=defaults,
+        )
+        seed = getattr(config, "seed", None)
+        if seed is not None:  # left out, it would be the pipeline's
+            fields["seed"] = seed
+    try:
+        component = component_of(kind, value)
+    except UnknownComponentError:
+        if not identity_only:
+            raise
+        return {"class": class_name(value), "code": code_digest(value), **fields}
+    if identity_only:
+        return {"use": component.reference, **_provenance(component), **fields}
+    return {"use": shortest_reference(component), **fields}
+
+
+def filled(config: Any) -> dict[str, Any]:
+    """Return a checked config as a mapping with every field in it, defaults and None included."""
+    name_component = functools.partial(describe, defaults=True)
+    return unstructure(config, name_component=name_component, defaults=True)
+
+
+def component_of(kind: str, value: Any) -> Component:
+    """Return the component whose target made `value`; raises `UnknownComponentError` if none."""
+    if isinstance(value, ComponentSpec):
+        return value.component
+    if getattr(value, "unnamed", ""):  # it has something that no config can hold
+        raise UnknownComponentError(f"the {kind} {class_name(value)} {value.unnamed}")
+    if id(value) in made_by:
+        return made_by[id(value)]
+    # A function is nobody's instance: no need to look at all plugins.
+    for component in () if isinstance(value, FunctionType) else available(kind):
+        if component.is_target(type(value)):
+            return component
+    raise UnknownComponentError(
+        f"the {kind} {value!r} was not made from a component with a name; "
+        f"feedrace.register({kind!r}, name, ...) gives its class one"
+    )
+
+
+def shortest_reference(component: Component) -> str:
+    """Return the component's name, qualified if another one offers it, too."""
+    shared = [c for c in available(component.kind) if component.name in (c.name, *c.aliases)]
+    return component.name if len(shared) == 1 else component.reference
+
+
+def _provenance(component: Component) -> dict[str, Any]:
+    """Return which code a component is, and the version of its order; releases may differ."""
+    target = component.target
+    origin = {"dist": component.dist} if component.dist else {}
+    named = target if isinstance(target, str) else class_name(target)
+    return {**origin, "target": named, "order": component.order_version}
+
+
+def class_name(value: Any) -> str:
+    """Return `module:name` of a function, or of an object's class."""
+    named = value if hasattr(value, "__qualname__") else type(value)
+    return f"{named.__module__}:{named.__qualname__}"
+
+
+def code_digest(value: Any) -> str:
+    """Return a digest of a function's code, or of the methods of an object's class.
+
+    It is the same in every process of one Python version. It covers nested functions, defaults,
+    values that a closure holds and the fields of attrs and data classes, each as far as it is
+    plain: numbers, strings, numpy arrays, and collections and functions of these.
+    """
+    digest = hashlib.blake2b(digest_size=8)
+    for part in _parts(value):
+        digest.update(part + b"\0")
+    return digest.hexdigest()
+
+
+def _parts(value: Any, outer: frozenset[int] = frozenset()) -> Iterator[bytes]:
+    """Yield, as bytes, what tells a value from others; `outer` holds the values around it."""
+    if id(value) in outer:  # a function that holds itself
+        return
+    if value is None or isinstance(value, bool | int | float | complex | str | bytes | slice):
+        yield repr(value).encode()
+        return
+    yield type(value).__qualname__.encode()
+    if isinstance(value, Set):  # in an order that does not depend on hashes
+        yield from sorted(b"\0".join(_parts(item, outer)) for item in value)
+        return
+    if hasattr(value, "tobytes") and type(value).__module__ == "numpy":
+        yield b"" if value.dtype.hasobject else value.tobytes()
+    for item in _inner(value, is_outermost=not outer):
+        yield from _parts(item, outer | {id(value)})
+
+
+def _inner(value: Any, *, is_outermost: bool) -> list[Any]:
+    """Return the values of which a value consists, as far as they are known to be plain."""
+    if isinstance(value, tuple | list):
+        return list(value)
+    if isinstance(value, Mapping):
+        return [part for pair in value.items() for part in pair]
+    if isinstance(value, CodeType):
+        return [value.co_code, value.co_consts, value.co_names]
+    if isinstance(value, FunctionType):
+        cells = [list(_contents(cell)) for cell in value.__closure__ or ()]
+        return [value.__code__, value.__defaults__, value.__kwdefaults__, cells]
+    if isinstance(value, MethodType):
+        return [value.__func__, value.__self__]
+    if isinstance(value, functools.partial):
+        return [value.func, value.args, value.keywords]
+    if hasattr(value, "__wrapped__"):  # a function that JAX or functools has wrapped
+        return [value.__wrapped__]
+    if hasattr(value, "dtype") and hasattr(value, "shape"):
+        return [str(value.dtype), tuple(value.shape)]
+    if isinstance(value, enum.Enum | type):
+        return [class_name(value), getattr(value, "name", "")]
+    methods = [v for v in vars(type(value)).items() if isinstance(v[1], FunctionType)]
+    return [class_name(value), _fields(value), methods if is_outermost else []]
+
+
+def _contents(cell: CellType) -> Iterator[Any]:
+    with contextlib.suppress(ValueError):  # an empty one
+        yield cell.cell_contents
+
+
+def _fields(value: Any) -> list[Any]:
+    if attrs.has(type(value)):
+        return [getattr(value, field.name, None) for field in attrs.fields(type(value))]
+    if dataclasses.is_dataclass(value):
+        return [getattr(value, field.name, None) for field in dataclasses.fields(value)]
+    return []

@@ -13,7 +13,9 @@ _HOMES = {
     "builtin.memory": ("ArraySource",),
     "config.fields": (
         "IDENTITY",
+        "MAX_SEED",
         "REQUIRED",
+        "Rule",
         "SamplerConfig",
         "StructuralConfig",
         "as_tuple",

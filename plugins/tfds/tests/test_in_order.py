@@ -90,7 +90,7 @@ def test_a_remote_dataset_resumes_exactly(remote):
     assert len(reads(opened)) == 2
 
 
-def test_a_remote_file_that_is_damaged_or_missing_is_told(digits, remote):
+def test_a_remote_file_that_is_damaged_or_missing_is_named(digits, remote):
     from etils import epath
 
     address, _ = remote

@@ -69,7 +69,7 @@ class BadRecords:
 
 
 def budget_count(budget: int | float, records: int) -> int:
-    """Return a budget as a count; a share of the records is rounded, but is 1 at least."""
+    """Return a budget as a count; a share of the records is rounded, to 1 at least."""
     if isinstance(budget, int):
         return budget
     return max(1, round(budget * records)) if budget else 0

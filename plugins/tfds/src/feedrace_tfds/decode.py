@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from feedrace.plugin import DataError
+from feedrace.plugin import DataError, install_line
 from feedrace_tfds.config import TFDSConfig
 from feedrace_tfds.features import (
     Kept,
@@ -47,7 +47,7 @@ def make_decoder(info: Any, config: TFDSConfig, threads: int) -> Decoder:
     if needing and importlib.util.find_spec("tensorflow") is None:
         raise DataError(
             f"{', '.join(needing)} of dataset {info.full_name} cannot be decoded without "
-            f"TensorFlow: pip install 'feedrace[tfds]', or leave them out with exclude_keys"
+            f"TensorFlow: {install_line('tfds')}, or leave them out with exclude_keys"
         )
     if config.decoder == "tensorflow" or needing:
         from feedrace_tfds.tensorflow_decoder import make_tensorflow_decoder

@@ -9,7 +9,7 @@ import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
-from feedrace.plugin import DataError
+from feedrace.plugin import DataError, pip_line
 from feedrace_tfds.offsets import FOOTER, HEADER, masked
 from feedrace_tfds.shards import Raw, Unreadable, missing_file
 
@@ -129,7 +129,9 @@ def _parquet(path: str, skip: int) -> Iterator[Raw]:
     try:
         import pyarrow.parquet
     except ImportError as error:
-        raise DataError(f"{path} needs pyarrow to be read: pip install pyarrow") from error
+        raise DataError(
+            f"reading {path} needs pyarrow: {pip_line('install', 'pyarrow')}"
+        ) from error
     try:
         file = epath.Path(path).open("rb")
     except FileNotFoundError as error:

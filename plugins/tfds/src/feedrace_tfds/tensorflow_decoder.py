@@ -5,7 +5,7 @@ from typing import Any
 
 import attrs
 
-from feedrace.plugin import DataError
+from feedrace.plugin import DataError, install_line
 from feedrace_tfds.features import Kept
 from feedrace_tfds.layout import Arrays, Layout
 from feedrace_tfds.numpy_decoder import Failure
@@ -79,7 +79,7 @@ def make_tensorflow_decoder(kept: Kept, layout: Layout, threads: int) -> TensorF
         tf = import_tensorflow(threads)
     except ImportError as error:
         raise DataError(
-            f"decoding with TensorFlow needs it: pip install 'feedrace[tfds]' ({error})"
+            f"decoder = 'tensorflow' needs TensorFlow: {install_line('tfds')} ({error})"
         ) from error
 
     def one(raw: Any) -> Any:

@@ -1,4 +1,4 @@
-"""One process of several: iterates a sharded pipeline and writes what it saw of each step."""
+"""One process of several: iterates a sharded pipeline and writes what it received in each step."""
 
 import json
 import sys
@@ -20,12 +20,11 @@ def main(arguments):
     from flax import nnx
 
     import feedrace
-    from feedrace.plan import state
 
     fetched = []
 
     class Records:
-        """Records that are made when they are asked for, on the host."""
+        """Records made on the host when they are fetched."""
 
         def __len__(self):
             return 50
@@ -77,7 +76,7 @@ def main(arguments):
         stall_seconds=arguments.get("stall_seconds", 60.0),
     )
     if arguments.get("state"):
-        pipeline.set_state(state.load(arguments["state"]))
+        pipeline.set_state(feedrace.load_state(arguments["state"]))
     if arguments.get("checkpoint"):
         return checkpointed(pipeline, arguments)
     total = jax.jit(lambda batch: (batch["image"].sum((1, 2)) * batch["valid_mask"]).sum())
@@ -87,8 +86,8 @@ def main(arguments):
         seen = pipeline.scan(lambda batch: total(batch), length=arguments["scan"])
         return {"totals": np.asarray(seen).tolist(), "counters": pipeline.get_state()["counters"]}
     steps = []
-    with pipeline.steps() as made:
-        for step in made:
+    with pipeline.steps() as iterator:
+        for step in iterator:
             rows = {}
             for name in ("id", "image", "valid_mask"):
                 for shard in step.batch[name].addressable_shards:
@@ -106,7 +105,7 @@ def main(arguments):
             if len(steps) == arguments.get("steps"):
                 break
     if me == 0 and arguments.get("save"):
-        state.save(arguments["save"], pipeline.get_state())
+        feedrace.save_state(arguments["save"], pipeline.get_state())
     return {"steps": steps, "fetched": sum(fetched)}
 
 
@@ -125,7 +124,7 @@ def layout(arguments):
 
 
 def checkpointed(pipeline, arguments):
-    """Make some steps and save, or restore and make the rest, with a model that is sharded too."""
+    """Run some steps and save, or restore and run the rest; the model is sharded too."""
     from itertools import islice
 
     import jax.numpy as jnp
@@ -160,7 +159,7 @@ if __name__ == "__main__":
     given = json.loads(sys.argv[1])
     try:
         result = main(given)
-    except Exception as error:  # noqa: BLE001 (told by the test that started this)
+    except Exception as error:  # noqa: BLE001 (reported by the test that started this)
         result = {"error": f"{type(error).__name__}: {error}"}
     with open(given["out"], "w") as file:
         json.dump(result, file)

@@ -1,4 +1,4 @@
-"""A run that writes what each step served, then its state: `log`, `saved`, `pause` are given."""
+"""A run that writes what each step served, then its state; `log`, `saved` and `pause` are given."""
 
 import json
 import os
@@ -8,7 +8,6 @@ import jax
 import numpy as np
 
 import feedrace
-from feedrace.plan import state
 
 given = globals()
 log, saved, pause = given["log"], given["saved"], given["pause"]
@@ -44,7 +43,7 @@ pipeline = feedrace.Pipeline(
     },
 )
 if os.path.exists(saved):
-    pipeline.set_state(state.load(saved))
+    pipeline.set_state(feedrace.load_state(saved))
 with open(log, "a") as file, pipeline.steps() as steps:
     file.write("\nresumed\n")
     for step in steps:
@@ -52,5 +51,5 @@ with open(log, "a") as file, pipeline.steps() as steps:
         ids = np.asarray(step.batch["x"])[valid].tolist()
         file.write(json.dumps([step.stream, step.update, ids]) + "\n")
         file.flush()
-        state.save(saved, pipeline.get_state())
+        feedrace.save_state(saved, pipeline.get_state())
         time.sleep(pause)

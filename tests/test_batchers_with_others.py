@@ -1,4 +1,4 @@
-"""Batchers beside the schedulers and samplers of other plugins."""
+"""Batchers together with schedulers and samplers of other plugins."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from feedrace import build
 from feedrace.errors import ConfigError
 
 
-def test_a_callback_stream_may_have_another_batcher():
+def test_a_callback_stream_can_have_another_batcher():
     ragged = {"x": [np.arange(n) + 1 for n in (1, 2, 3, 4)]}
     config = {
         "batch_size": 2,
@@ -32,7 +32,7 @@ def test_a_callback_stream_may_have_another_batcher():
         totals[step.stream].append(int(step.batch["x"].sum()))
     assert shapes == {"train": {(2, 6)}, "valid": {(2, 2), (2, 4)}}
     assert sum(totals["train"]) == 20
-    # An update is a window of two records: the stream comes after each of two windows.
+    # An update is a window of two records, so the stream runs after each of two windows.
     assert sum(totals["valid"]) % 20 == 0
     assert len(totals["valid"]) >= 2 * 2
 

@@ -1,4 +1,4 @@
-"""The main job: a classifier trained from a TOML file, killed and resumed."""
+"""The main job: train a classifier from a TOML file, kill it, resume it."""
 
 import itertools
 import json
@@ -20,7 +20,7 @@ EXAMPLE = Path(__file__).parents[1] / "docs/examples/digits"
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
-    """The example's config, with a data folder of its own and fewer epochs."""
+    """The example's config with its own data folder and fewer epochs."""
     folder = tmp_path_factory.mktemp("digits")
     text = (EXAMPLE / "digits.toml").read_text()
     text = text.replace("num_epochs = 10", "num_epochs = 5")
@@ -37,7 +37,7 @@ def command(config, folder, *options):
 
 
 def lines(log):
-    """Return the steps in a log: (stream, update, record ids); a line cut by a kill is left out."""
+    """Return the steps in a log, (stream, update, record ids), without a line cut by a kill."""
     text = log.read_text() if log.exists() else ""
     return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
@@ -85,14 +85,14 @@ def test_a_killed_run_resumes_with_exactly_the_records_that_were_left(
     process.wait()
     before = lines(log)
     _, expected = unbroken
-    assert after <= len(before) < len(expected), "it was killed in the middle"
+    assert after <= len(before) < len(expected), "it was not killed in the middle"
     assert before == expected[: len(before)]
     run(command(config, saved, "--resume", "--log", str(tmp_path / "rest")))
     rest = lines(tmp_path / "rest")
     assert rest == expected[len(expected) - len(rest) :]
     done = len(expected) - len(rest)
     assert 0 < done <= len(before)
-    again = run(command(config, saved, "--resume"))  # there is nothing left to do
+    again = run(command(config, saved, "--resume"))  # nothing is left to do
     assert re.search(r"resumed after update 115\n(.*\n)*test accuracy: 0\.9", again)
     assert done % 26 == 0  # the last save was at the end of an epoch: 23 updates and 3 of test
 
@@ -101,5 +101,5 @@ def test_an_earlier_run_is_not_overwritten(config, tmp_path):
     (tmp_path / "saved/3").mkdir(parents=True)
     done = subprocess.run(command(config, tmp_path / "saved"), capture_output=True, text=True)
     assert done.returncode == 2
-    assert "--resume goes on with it" in done.stderr
+    assert "continue it with --resume" in done.stderr
     assert (tmp_path / "saved/3").exists()

@@ -1,20 +1,95 @@
-"""The Python in the READMEs runs as it stands."""
+"""The documents hold: their Python runs, and they have every public name and option."""
 
+import json
 import re
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
+from flax import nnx
+
+import feedrace
+import feedrace_testing
 
 ROOT = Path(__file__).parents[1]
 FILES = ["README.md", "core/README.md", "plugins/samplers/README.md", "plugins/batchers/README.md",
-         "plugins/tfds/README.md"]  # fmt: skip
+         "plugins/tfds/README.md", "plugins/testing/README.md", "docs/start.md"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_the_snippets_of_a_readme_run(name, monkeypatch):
+def test_the_python_of_a_document_runs(name, monkeypatch):
     monkeypatch.chdir(ROOT / "docs/examples/digits")
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), re.DOTALL)
     assert blocks
     names = {}
     for block in blocks:
         exec(compile(block, name, "exec"), names)
+
+
+def test_the_python_of_the_page_on_accelerators_runs(tmp_path):
+    optax, ocp = pytest.importorskip("optax"), pytest.importorskip("orbax.checkpoint")
+
+    class Scale(nnx.Module):
+        def __init__(self):
+            self.factor = nnx.Param(jnp.float32(2))
+
+        def __call__(self, batch):
+            return {**batch, "x": batch["x"] * self.factor}
+
+    data = {"x": np.ones((30, 4), np.float32), "y": np.ones((30, 1), np.float32)}
+    pipeline = feedrace.Pipeline(
+        source=feedrace.create("source", "memory", data=data), stages=[Scale()], batch_size=8
+    )
+    model = nnx.Linear(4, 1, rngs=nnx.Rngs(0))
+    with ocp.CheckpointManager(tmp_path / "saved") as manager:
+        names = {"np": np, "jax": jax, "nnx": nnx, "ocp": ocp, "manager": manager, "step": 1}
+        names |= {"pipeline": pipeline, "loss": lambda batch: batch["x"].mean()}
+        names |= {"model": model, "optimizer": nnx.Optimizer(model, optax.sgd(0.01), wrt=nnx.Param)}
+        names["model_state"] = nnx.state(model)
+        page = (ROOT / "docs/accelerators.md").read_text()
+        blocks = re.findall(r"^ *```python\n(.*?)^ *```", page, re.DOTALL | re.MULTILINE)
+        assert len(blocks) == 4
+        for block in blocks:
+            exec(compile(textwrap.dedent(block), "accelerators.md", "exec"), names)
+        assert manager.latest_step() == 1
+    batch = names["Length"]()({"text": np.array(["a", None]), "valid_mask": np.array([True, True])})
+    assert batch["length"].tolist() == [1, 0]
+    assert names["losses"].shape == (4,)
+    assert [float(leaf) for leaf in jax.tree.leaves(names["gradients"])] == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("module", "names"),
+    [
+        ("feedrace", feedrace.__all__),
+        ("feedrace.plugin", dir(feedrace.plugin)),
+        ("feedrace_testing", feedrace_testing.__all__),
+    ],
+    ids=["feedrace", "feedrace.plugin", "feedrace_testing"],
+)
+def test_the_api_page_has_every_public_name(module, names):
+    page = (ROOT / "docs/api.md").read_text()
+    assert names
+    mentioned = {name for name in names if re.search(rf"[.`]{name}\b", page)}
+    assert sorted(set(names) - mentioned) == []
+
+
+def test_the_table_of_options_matches_the_schema_of_configs():
+    command = [sys.executable, "-m", "feedrace.cli", "schema"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    schema = json.loads(done.stdout)
+    table = (ROOT / "docs/configs.md").read_text().partition("| --- |")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| `(\w+)` \| .* \| (.*) \|$", table, re.MULTILINE)
+    assert sorted(name for name, _ in rows) == sorted(set(schema["properties"]) - {"$schema"})
+    for name, shown in rows:
+        assert (shown == "required") == (name in schema["required"]), name
+        default = schema["properties"][name].get("default")
+        if isinstance(default, bool):
+            assert shown == f"`{json.dumps(default)}`", name
+        elif default is not None:
+            assert shown == f"{default:g}", name

@@ -1,7 +1,8 @@
-"""The plugins of this workspace are what the core says of them where they are not installed."""
+"""The plugins of this workspace match what the core knows of them if they are not installed."""
 
-from feedrace.registry import catalog, inspection
-from feedrace.registry.discovery import FIRST_PARTY
+from feedrace.registry import catalog
+from feedrace.registry.first_party import FIRST_PARTY
+from feedrace_testing.inspection import check
 
 
 def test_the_core_knows_every_first_party_name_and_no_other():
@@ -13,6 +14,6 @@ def test_the_core_knows_every_first_party_name_and_no_other():
 
 
 def test_every_plugin_here_is_sound():
-    findings = [f for extra in FIRST_PARTY for f in inspection.check(f"feedrace-{extra}")]
+    findings = [f for extra in FIRST_PARTY for f in check(f"feedrace-{extra}")]
     assert len(findings) > 2 * len(FIRST_PARTY)
     assert [finding for finding in findings if not finding.ok] == []

@@ -1,4 +1,4 @@
-"""The authors' guide, followed literally in an environment that has the wheels and nothing else."""
+"""The authors' guide, followed literally in an empty environment."""
 
 import json
 import os
@@ -19,7 +19,7 @@ METHOD = re.compile(r"    def indices\(.*", re.DOTALL)
 
 
 def steps_of_the_guide():
-    """Yield (file, text) of each block of "Five minutes": what to write, or shell lines."""
+    """Yield (file, text) for each block of "Five minutes"; if file is None, text is shell lines."""
     guide = (ROOT / "docs/plugins.md").read_text()
     section = guide.partition("## Five minutes\n")[2].partition("\n## ")[0]
     for block in BLOCK.finditer(section):
@@ -36,6 +36,7 @@ def environment(wheels, tmp_path_factory):
         **kept,
         "PATH": os.pathsep.join([str(folder / "bin"), kept["PATH"]]),
         "PIP_FIND_LINKS": str(wheels),
+        "FEEDRACE": str(ROOT),
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "PIP_QUIET": "1",
         "VIRTUAL_ENV": str(folder),
@@ -45,7 +46,7 @@ def environment(wheels, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def followed(environment, tmp_path_factory):
-    """The folder where the guide was followed, and what each shell line printed."""
+    """The folder in which the guide was followed, and what each shell line printed."""
     folder, printed = tmp_path_factory.mktemp("guide"), {}
     for file, text in steps_of_the_guide():
         if file is None:
@@ -64,9 +65,9 @@ def followed(environment, tmp_path_factory):
     return folder, printed
 
 
-def test_the_guide_says_what_is_to_be_done(followed):
+def test_the_guide_has_every_command(followed):
     lines = list(followed[1])
-    assert lines[0].startswith("pip install 'feedrace[")
+    assert lines[0] == 'pip install -e "$FEEDRACE/core" -e "$FEEDRACE/plugins/testing"'
     assert [line for line in lines if line.startswith("feedrace")] == [
         "feedrace plugins new my-sampler --kind sampler",
         "feedrace run backwards.toml",
@@ -98,14 +99,14 @@ def test_check_is_green_and_its_own_tests_pass(followed):
 def test_the_example_is_found_by_name_once_its_wheel_is_installed(
     followed, environment, tmp_path, tmp_path_factory
 ):
-    """Another install of it on the path, next to this one, is told of."""
+    """`doctor` reports a second install of it on the path."""
     example = shutil.copytree(ROOT / "docs/examples/feedrace-balanced", tmp_path / "example")
     build(example, tmp_path)
     (wheel,) = tmp_path.glob("feedrace_balanced-*.whl")
-    told = subprocess.run(["feedrace", "validate", example / "balanced.toml"], cwd=tmp_path,
-                          env=environment, capture_output=True, text=True)  # fmt: skip
-    assert told.returncode == 1
-    assert "no sampler is called 'balanced'" in told.stderr
+    refused = subprocess.run(["feedrace", "validate", example / "balanced.toml"], cwd=tmp_path,
+                             env=environment, capture_output=True, text=True)  # fmt: skip
+    assert refused.returncode == 1
+    assert "no sampler is called 'balanced'" in refused.stderr
     run("pip", "install", "-e", example, env=environment)  # a wheel comes beside it below
     out = run("feedrace", "run", example / "balanced.toml", "--json", cwd=tmp_path, env=environment)
     assert json.loads(out.splitlines()[-1])["streams"]["train"]["records"] == 12

@@ -1,4 +1,4 @@
-"""Several processes under `jax.distributed`: one stream, whatever their number."""
+"""Several processes under `jax.distributed`: the stream is the same for any number of them."""
 
 import json
 import socket
@@ -14,7 +14,7 @@ WORKER = Path(__file__).with_name("hosts_worker.py")
 
 
 def run(tmp_path, processes, **arguments):
-    """Run the worker in so many processes at once; return what each of them saw."""
+    """Run the worker in this many processes at once; return what each of them received."""
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
@@ -33,7 +33,7 @@ def run(tmp_path, processes, **arguments):
 
 
 def stream(results):
-    """Return the steps with the rows of all processes together."""
+    """Return the steps, each with the rows of all processes."""
     assert all("error" not in result for result in results), results
     joined = []
     for parts in zip(*(result["steps"] for result in results), strict=True):
@@ -72,11 +72,11 @@ def test_the_stream_is_the_same_for_any_number_of_processes(
             assert np.allclose(*images, rtol=1e-6)
     else:
         assert stream(results) == single
-        # Each process reads its own rows, and one record more for rows that are all padding.
+        # A process reads its own rows only, and one record if its rows of a batch are all padding.
         assert all(result["fetched"] <= 100 / processes + 4 for result in results)
 
 
-def test_a_run_stopped_in_the_middle_goes_on_with_another_number_of_processes(tmp_path, single):
+def test_a_stopped_run_resumes_with_another_number_of_processes(tmp_path, single):
     done, state = [], ""
     for number, (processes, steps) in enumerate([(4, 3), (1, 2), (2, None)]):
         saved = str(tmp_path / f"state-{number}.json")
@@ -93,7 +93,7 @@ def test_a_batcher_that_looks_at_the_whole_batch_gives_the_same_stream(tmp_path,
 
 @pytest.mark.parametrize("sharding", ["explicit", "by field", "two axes"])
 @pytest.mark.parametrize("source", ["host", "memory"])
-def test_any_mesh_and_one_for_each_field_will_do(tmp_path, single, sharding, source):
+def test_a_sharding_may_be_over_any_mesh_and_differ_by_field(tmp_path, single, sharding, source):
     results = run(tmp_path, 1, layout=sharding, source=source)
     for (indices, rows), (others, expected) in zip(stream(results), single, strict=True):
         assert indices == others
@@ -134,16 +134,16 @@ def test_orbax_saves_model_and_pipeline_from_two_processes_and_restores_them_in_
 
 
 @pytest.mark.parametrize("more", [{}, {"scan": 3, "source": "memory"}], ids=["loop", "scan"])
-def test_a_missing_process_is_told_in_time(tmp_path, more):
+def test_an_error_names_a_missing_process(tmp_path, more):
     results = run(tmp_path, 2, absent=[1], stall_seconds=3.0, **more)
     assert "process 1 of 2 did not begin iteration 0 within 3 s" in results[0]["error"]
 
 
-def test_a_batch_that_does_not_divide_is_refused_with_the_nearest_that_do(tmp_path):
+def test_a_batch_size_that_does_not_divide_is_refused_with_the_nearest_that_do(tmp_path):
     (result,) = run(tmp_path, 1, batch_size=10)
     assert "batch_size: 10 rows do not divide over 4 shards; take 8 or 12" in result["error"]
 
 
-def test_what_is_no_sharding_is_refused(tmp_path):
+def test_a_value_that_is_not_a_sharding_is_refused(tmp_path):
     (result,) = run(tmp_path, 1, sharding=3)
     assert "sharding: 3 is neither a jax.sharding.Sharding nor" in result["error"]

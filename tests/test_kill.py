@@ -1,4 +1,4 @@
-"""Runs that are killed at random moments: every resume gives the ids of an unbroken run."""
+"""Runs killed at random moments: every resume serves the ids of an unbroken run."""
 
 import json
 import multiprocessing
@@ -13,12 +13,10 @@ import pytest
 pytest.importorskip("feedrace_samplers")
 WORKER = str(Path(__file__).with_name("kill_worker.py"))
 KILLS, CHAINS = 50, 5
-# A server that has imported everything, but computed nothing, starts the runs: 50 imports of JAX
-# would take most of the time.
+# A server that has imported everything but computed nothing starts the runs, because 50 imports of
+# JAX would take most of the time.
 SERVED = multiprocessing.get_context("forkserver")
-SERVED.set_forkserver_preload(
-    ["jax", "flax.nnx", "feedrace.pipeline.pipeline", "feedrace.pipeline.assemble"]
-)
+SERVED.set_forkserver_preload(["jax", "flax.nnx", "feedrace.pipeline.pipeline"])
 
 
 def start(folder, pause):
@@ -34,7 +32,7 @@ def ended(process):
 
 
 def parts(folder):
-    """Return the steps of each part of a run; a line cut by a kill is left out."""
+    """Return the steps of each part of a run, without a line that a kill cut short."""
     found = []
     for line in (folder / "log").read_text().split("\n"):
         if line == "resumed":
@@ -73,7 +71,7 @@ def test_the_ids_after_every_kill_are_those_of_an_unbroken_run(tmp_path):
     for run in runs:
         done = 0
         for part in run:
-            # The last step may have been written before its state was: it comes again.
+            # If a kill came between a step and its state, the step comes again.
             begins = done if (part and part[0] == whole[done]) or not part else done - 1
             assert part == whole[begins : begins + len(part)]
             done = begins + len(part)

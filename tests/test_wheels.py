@@ -1,4 +1,4 @@
-"""The built wheels, installed by one line in a fresh environment."""
+"""The built wheels, installed by one line in an empty environment."""
 
 import json
 import sys
@@ -11,11 +11,11 @@ pytestmark = pytest.mark.wheels
 
 @pytest.fixture(scope="session")
 def python(wheels, tmp_path_factory):
-    """The interpreter of an environment in which `feedrace[all]` was installed from the wheels."""
+    """The interpreter of an environment with `feedrace[all,testing]` from the wheels."""
     folder = tmp_path_factory.mktemp("fresh") / "venv"
     run(sys.executable, "-m", "venv", folder)
     python = folder / "bin/python"
-    run(python, "-m", "pip", "install", "-q", "--find-links", wheels, "feedrace[all]")
+    run(python, "-m", "pip", "install", "-q", "--find-links", wheels, "feedrace[all,testing]")
     return python
 
 
@@ -23,7 +23,7 @@ def test_every_wheel_is_typed_licensed_and_of_one_version(wheels):
     import zipfile
 
     made = sorted(wheels.glob("*.whl"))
-    assert len(made) == 5
+    assert len(made) == 6
     assert len({wheel.name.split("-")[1] for wheel in made}) == 1
     for wheel in made:
         names = zipfile.ZipFile(wheel).namelist()

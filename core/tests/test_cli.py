@@ -1,9 +1,11 @@
 import json
+import sys
 
 import pytest
 from click.testing import CliRunner
 
 from feedrace.cli import main
+from feedrace.cli.run import _timed
 
 CONFIG = """
 batch_size = 2
@@ -73,3 +75,41 @@ def test_an_error_is_one_message_without_a_traceback(tmp_path):
     assert "batch_size: 0 is not an int" in done.output
     assert "source.use: no source is called 'memori'" in done.output
     assert "none.toml' does not exist" in call("run", str(tmp_path / "none.toml")).output
+
+
+def test_the_rate_of_a_stream_counts_the_time_of_its_own_steps(config, monkeypatch):
+    """A slow stream beside it makes no stream slower."""
+    train = json.loads(call("run", config, "--json").stdout)["streams"]["train"]
+    assert train["records_per_s"] == pytest.approx(3 / train["waiting_s"], rel=1e-3, abs=0.1)
+    clock = iter(range(0, 1000, 10))
+    steps = [Step("train", 3), Step("test", 5), Step("train", 3)]
+    report = {}
+    with monkeypatch.context() as patch:
+        patch.setattr("time.perf_counter", lambda: next(clock))
+        for step in _timed(steps, report):
+            if step.stream == "test":
+                next(clock)  # time of the caller, which is no stream's
+    assert report == {
+        "train": {"steps": 2, "records": 6, "waiting_s": 20},
+        "test": {"steps": 1, "records": 5, "waiting_s": 10},
+    }
+
+
+class Step:
+    def __init__(self, stream, records):
+        self.stream, self.indices, self.batch = stream, range(records), {}
+
+
+def test_metrics_without_the_prometheus_client_name_what_installs_it(config, monkeypatch):
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    done = call("run", config, "--metrics-port", "0", "--json")
+    assert done.exit_code == 1
+    error = json.loads(done.stdout)
+    assert error["error"] == "NotInstalledError"
+    assert "core[prometheus]" in error["fix"]
+
+
+def test_json_of_a_run_is_all_that_is_printed(config):
+    done = call("run", config, "--json")
+    assert done.stderr == ""
+    assert done.stdout.count("\n") == 1

@@ -1,10 +1,15 @@
+import json
+
 import attrs
+import jsonschema
+import numpy as np
 import pytest
 
-from feedrace.config.fields import boolean, integer, one_of
+from feedrace.config.fields import boolean, check_integer, epochs, integer, number, one_of, text
 from feedrace.config.mapping import structure, unstructure
 from feedrace.errors import ConfigError
 from feedrace.plugin import StructuralConfig
+from feedrace.registry.schema import object_schema
 
 
 @attrs.frozen(kw_only=True)
@@ -95,3 +100,168 @@ def test_a_config_error_survives_pickling():
         Outer(size=0)
     again = pickle.loads(pickle.dumps(caught.value))
     assert str(again) == str(caught.value)
+
+
+@attrs.frozen(kw_only=True)
+class Nest:
+    one: Inner = Inner(every=1)
+    maybe: Inner | None = None
+    many: list[Inner] = attrs.Factory(list)
+    named: dict[str, Inner] = attrs.Factory(dict)
+    deep: dict[str, tuple[Inner, ...]] | None = None
+    either: int | Inner = 0
+    exact: Inner | str = ""
+
+
+WRONG = {"every": 0, "nam": "y"}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "path"),
+    [
+        ("one", WRONG, "one"),
+        ("maybe", WRONG, "maybe"),
+        ("many", [{"every": 1}, WRONG], "many[1]"),
+        ("named", {"a": {"every": 1}, "b": WRONG}, "named.b"),
+        ("deep", {"a": [{"every": 1}, WRONG]}, "deep.a[1]"),
+        ("either", WRONG, "either"),
+    ],
+)
+def test_every_problem_of_a_nested_class_comes_with_its_path(field, value, path):
+    with pytest.raises(ConfigError) as caught:
+        structure(Nest, {field: value}, path="top")
+    assert [(p.path, p.message) for p in caught.value.problems] == [
+        (f"top.{path}.nam", "unknown key; did you mean 'name'?"),
+        (f"top.{path}.every", "0 is not an int of 1 or more"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("one", 3), ("maybe", [1]), ("many", {"every": 1}), ("named", [1]), ("either", "3")],
+)
+def test_what_is_not_a_table_is_refused_where_a_nested_class_belongs(field, value):
+    with pytest.raises(ConfigError, match=f"{field}: "):
+        structure(Nest, {field: value})
+
+
+def test_nested_classes_are_made_and_written_back():
+    mapping = {
+        "one": {"every": 2},
+        "maybe": {"every": 3, "name": "y"},
+        "many": [{"every": 4}],
+        "named": {"a": {"every": 5}},
+        "deep": {"b": [{"every": 6}]},
+        "either": {"every": 7},
+        "exact": "s",
+    }
+    made = structure(Nest, mapping)
+    assert made == Nest(
+        one=Inner(every=2),
+        maybe=Inner(every=3, name="y"),
+        many=[Inner(every=4)],
+        named={"a": Inner(every=5)},
+        deep={"b": (Inner(every=6),)},
+        either=Inner(every=7),
+        exact="s",
+    )
+    assert unstructure(made) == mapping
+    assert structure(Nest, {"one": made.one, "either": 3, "maybe": None, "deep": None}).either == 3
+    with_defaults = unstructure(Nest(maybe=Inner(every=1)), defaults=True)
+    assert with_defaults["maybe"] == {"every": 1, "name": "x"}
+    assert with_defaults["deep"] is None
+
+
+def test_the_schema_of_nested_classes_accepts_what_is_made_and_refuses_unknown_keys():
+    definitions = {}
+    whole = {**object_schema(Nest, definitions), "$defs": definitions}
+    validator = jsonschema.Draft202012Validator(whole)
+    for good in ({}, {"maybe": None}, {"named": {"a": {"every": 1}}, "either": {"every": 2}}):
+        assert list(validator.iter_errors(good)) == []
+    for field, value in (("one", WRONG), ("maybe", WRONG), ("many", [WRONG]), ("either", WRONG)):
+        assert list(validator.iter_errors({field: value})), field
+    assert list(validator.iter_errors({"deep": {"a": [WRONG]}}))
+
+
+def test_a_set_of_several_types_is_a_problem_or_a_list_in_a_steady_order():
+    assert list(problems({"size": 1, "keys": {"a", 1, None}})) == ["top.keys[0]"]
+
+    @attrs.frozen
+    class Free:
+        values: frozenset
+
+    assert unstructure(Free(frozenset({"b", 1, "a"}))) == {"values": [1, "a", "b"]}
+
+
+@pytest.mark.parametrize("number", [np.int64(3), np.uint8(3), np.int32(3)])
+def test_integers_of_numpy_are_integers(number):
+    from_mapping, made = structure(Outer, {"size": number}), Outer(size=number)
+    assert from_mapping == made == Outer(size=3)
+    assert type(from_mapping.size) is int
+    assert json.dumps(unstructure(made)) == '{"size": 3}'
+    check_integer("size", number, 1, 3)
+    with pytest.raises(ConfigError, match="from 4 to 5"):
+        check_integer("size", number, 4, 5)
+    number_field = attrs.fields(Inner).every
+    number_field.validator(None, number_field, number)
+
+
+@pytest.mark.parametrize("wrong", [np.True_, np.float64(3.0), np.array([3]), True])
+def test_what_numpy_has_besides_integers_is_no_integer(wrong):
+    with pytest.raises(ConfigError, match="size"):
+        Outer(size=wrong)
+    with pytest.raises(ConfigError, match="size"):
+        structure(Outer, {"size": wrong})
+
+
+def test_integers_of_numpy_in_a_list_are_integers():
+    @attrs.frozen
+    class Sizes:
+        sizes: tuple[int, ...]
+
+    made = structure(Sizes, {"sizes": [np.int64(2), 3]})
+    assert [type(size) for size in made.sizes] == [int, int]
+
+
+def test_each_validator_runs_once_on_what_the_converter_returns():
+    seen = []
+
+    @attrs.frozen
+    class Counted:
+        words: tuple[str, ...] = attrs.field(
+            converter=tuple, validator=lambda instance, field, value: seen.append(value)
+        )
+
+    structure(Counted, {"words": ["a"]})
+    assert seen == [("a",)]
+
+
+def test_a_rule_of_a_plugins_own_is_a_problem_of_the_config():
+    @attrs.frozen
+    class Own:
+        size: int = attrs.field(validator=attrs.validators.ge(3))
+        name: str = attrs.field(validator=text())
+
+    with pytest.raises(ConfigError) as caught:
+        structure(Own, {"size": 1, "name": ""})
+    assert [p.path for p in caught.value.problems] == ["", "name"]
+    assert "'size' must be >= 3" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("rule", "good", "wrong"),
+    [
+        (number(0, 1), [0, 1, 0.5, np.float32(0.5), np.int8(1)], [True, "1", 2, -0.1]),
+        (number(), [10**300, -1e300], [float("nan"), float("inf"), 10**400, np.float64("inf")]),
+        (epochs, [1, 7, -1, np.int64(2)], [0, -2, True, "1", 1.0, None]),
+        (text(optional=True), ["a", None], ["", 3]),
+        (one_of("a", "b"), ["a"], ["c", ["a"], None, np.zeros(2)]),
+        (boolean, [True, False], [1, 0, None, np.True_]),
+    ],
+)
+def test_a_rule_holds_for_good_values_alone(rule, good, wrong):
+    for value in good:
+        rule.check("x", value)
+    for value in wrong:
+        with pytest.raises(ConfigError, match=r"^x: "):
+            rule.check("x", value)

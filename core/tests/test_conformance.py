@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from feedrace.testing import SamplerSuite, SchedulerSuite, SourceSuite, StageSuite
+from feedrace_testing import SamplerSuite, SchedulerSuite, SourceSuite, StageSuite
 
 DATA = {
     "x": [[0.5, 1.5], [2.5, 3.5], [4.5, 5.5], [6.5, 7.5], [8.5, 9.5]],

@@ -76,6 +76,14 @@ def test_a_broken_entry_points_file_of_any_dist_takes_nothing_else_down(site, tm
     assert "install the dist again" in finding.fix
 
 
+def test_an_entry_point_with_an_extra_still_names_its_module(site, tmp_path):
+    module = site("extra", plugin(), refresh=False)
+    points = next(tmp_path.glob("extra-*.dist-info")) / "entry_points.txt"
+    points.write_text(f"[feedrace]\nextra = {module} [fast]\n")
+    registry.refresh()
+    assert registry.resolve("sampler", "extra/thing")
+
+
 @pytest.mark.parametrize("metadata", ["", "Name: nameless-version\n", "Version: 1.0\n"])
 def test_a_dist_without_name_or_version_is_passed_over_and_told_of(site, tmp_path, metadata):
     write_dist(tmp_path, "ghost", "1.0", "[feedrace]\nghost = ghost_plugin\n", metadata)
@@ -241,8 +249,9 @@ def test_a_spawned_process_rebuilds_the_registry(site, tmp_path):
         """
     )
     (tmp_path / "program.py").write_text(program)
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run([sys.executable, tmp_path / "program.py"], capture_output=True, text=True,
-                          env={**os.environ, "PYTHONPATH": str(tmp_path)}, check=True)  # fmt: skip
+                          env={**os.environ, "PYTHONPATH": path}, check=True)  # fmt: skip
     same, made, names = json.loads(done.stdout)
     assert same
     assert made == [0, 1]

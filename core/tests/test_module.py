@@ -68,6 +68,28 @@ def test_a_cacheable_module_answers_an_equal_call_from_memory():
     assert module.calls.get_value() == 5
 
 
+def test_equal_arguments_of_other_types_are_other_calls():
+    module = Doubler(StructuralConfig(cacheable=True))
+    results = [module(value) for value in (1, True, 1.0, (1,), (True,), (1.0,))]
+    assert [type(result) for result in results] == [int, int, float, tuple, tuple, tuple]
+    assert [type(entry) for result in results[3:] for entry in result[:1]] == [int, bool, float]
+    assert module.calls.get_value() == 6
+    assert module(1.0) == 2.0
+    assert module.calls.get_value() == 6
+    assert module(("value", 1)) == ("value", 1, "value", 1)
+    assert module(value=1) == 2
+
+
+def test_a_cacheable_module_does_not_keep_iterators():
+    class Counter(StructuralModule):
+        def process(self, n):
+            return iter(range(n)) if n > 5 else (i for i in range(n))
+
+    module = Counter(StructuralConfig(cacheable=True))
+    for n in (3, 3, 7, 7):
+        assert list(module(n)) == list(range(n))
+
+
 def test_without_cacheable_every_call_is_processed():
     module = Doubler(StructuralConfig())
     module(3)
@@ -152,6 +174,15 @@ def test_copy_takes_another_config_rngs_or_name():
     assert (other.config.scale, other.name) == (3.0, "second")
     assert other.rngs is not None
     assert module.config.scale == 2.0
+
+
+def test_a_copy_takes_rngs_whatever_the_original_had():
+    for module in (Doubler(StructuralConfig()), Doubler(StructuralConfig(), rngs=nnx.Rngs(1))):
+        rngs = nnx.Rngs(augment=5)
+        twin = module.copy(rngs=rngs)
+        assert (random_words(twin) == jax.random.key_data(rngs.augment())).all()
+        assert module.copy().rngs is not twin.rngs
+    assert Doubler(StructuralConfig()).copy().rngs is None
 
 
 def test_a_module_without_process_says_so():

@@ -1,7 +1,9 @@
-"""`feedrace plugins show | check | why`, with plugins good and broken on a path."""
+"""`feedrace plugins list | show | why`, with plugins good and broken on a path."""
 
+import importlib.metadata
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,12 +11,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from feedrace import registry
 from feedrace.cli import main
 
 GOOD = '''
 import attrs
-from feedrace.plugin import Component, hookimpl
-from feedrace.config.fields import integer, SamplerConfig
+from feedrace.plugin import Component, SamplerConfig, hookimpl, integer
 FEEDRACE_API = 1
 
 @hookimpl
@@ -110,76 +112,7 @@ def test_why_gives_the_cure_of_what_is_not_there(monkeypatch, site):
     assert "no stage is called 'memory'; it is a source" in other
 
 
-def test_check_of_a_good_plugin_is_green(site):
-    site("mine", GOOD, dist="my-dist")
-    done = call("check", "my-dist")
-    assert done.exit_code == 0, done.output
-    assert "ok  plugin mine: my-dist 1.0 declares 1 components" in done.stdout
-    assert "nothing heavy" in done.stdout
-    assert "ok  sampler mine/thing: A thing." in done.stdout
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "said"),
-    [
-        ("FEEDRACE_API = 1", "FEEDRACE_API = 2", "FEEDRACE_API = 2"),
-        ("import attrs", "import attrs\nraise OSError('gone')", "OSError: gone"),
-        ("import attrs", "import attrs, numpy", "with numpy"),
-        ("import attrs", "import attrs, time; time.sleep(0.06)", "have 50 ms"),
-        (', summary="A thing."', "", "has no summary"),
-        ("frozen(kw_only=True)\nclass Config(SamplerConfig)", "define\nclass Config",
-         "Config can be changed"),
-        ("size: int =", "sizes: list = []\n    size: int =", "mutable default"),
-        ("size: int =", 'size: "Nothing" =', "an annotation that does not resolve"),
-        ("size: how", "large: how", "says nothing of size"),
-        ("def indices", "def index", "Thing is no sampler; it lacks indices"),
-        ("self, config", "self, config, more", "cannot be called with its config"),
-        (":Thing", ":Thong", "does not load: AttributeError"),
-        (':Thing"', ':FEEDRACE_API"', "cannot be called"),
-        ('name="thing"', 'name="sequential"', "means builtin/sequential of feedrace"),
-        ('name="thing"', 'name="Thing"', "kebab-case"),
-        ('kind="sampler"', 'kind="sampel"', "'sampel' is none of"),
-    ],
-)  # fmt: skip
-def test_check_names_each_fault(site, old, new, said):
-    assert old in GOOD
-    site("mine", GOOD.replace(old, new), dist="my-dist")
-    done = call("check", "mine", "--json")
-    assert done.exit_code == 1, done.output
-    wrong = [finding for finding in json.loads(done.stdout) if not finding["ok"]]
-    assert any(said in finding["detail"] for finding in wrong), wrong
-    assert all(finding["fix"] for finding in wrong)
-
-
-def test_check_of_a_folder_reads_the_name_of_its_project(site, tmp_path, monkeypatch):
-    site("mine", GOOD, dist="my-dist")
-    project = tmp_path / "project"
-    project.mkdir()
-    monkeypatch.chdir(project)
-    assert "names no project" in call("check", ".").output
-    (project / "pyproject.toml").write_text('[project]\nname = "my_dist"\n')
-    assert call("check", ".").exit_code == 0
-    (project / "pyproject.toml").write_text('[project]\nname = "other-dist"\n')
-    told = call("check", ".")
-    assert told.exit_code == 1
-    assert "BAD dist other-dist: not installed in this environment" in told.stdout
-    assert "pip install -e ." in told.stdout
-    (project / "pyproject.toml").write_text('[project]\nname = "pytest"\n')
-    assert "no entry point in the group feedrace" in call("check", ".").stdout
-
-
-def test_check_without_a_name_looks_at_all_plugins(site):
-    site("mine", GOOD, dist="my-dist")
-    site("bad", "raise OSError('no such library')")
-    told = call("check")
-    assert told.exit_code == 1
-    assert "ok  sampler mine/thing" in told.stdout
-    assert "BAD plugin bad" in told.stdout
-
-
-@pytest.mark.parametrize(
-    "command", [["list"], ["show", "memory"], ["why", "memory"], ["check", "fine"]]
-)
+@pytest.mark.parametrize("command", [["list"], ["show", "memory"], ["why", "memory"]])
 def test_recovery_commands_work_beside_broken_plugins(site, tmp_path, command):
     site("bad", "raise OSError('no such library')")
     (tmp_path / "wreck-1.dist-info").mkdir()
@@ -206,3 +139,67 @@ def test_the_shell_completes_commands_names_and_kinds(words, offered):
                    "COMP_CWORD": str(len(words.split()) - 1)}  # fmt: skip
     done = subprocess.run([command], env=environment, capture_output=True, text=True)
     assert f"plain,{offered}" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["new", "check"])
+def test_a_command_for_authors_names_the_dist_that_brings_it(monkeypatch, site, command):
+    monkeypatch.setattr("importlib.metadata.distributions", list)
+    monkeypatch.setattr("feedrace.errors._checkout", lambda: None)
+    registry.refresh()
+    missing = call(command, "mine")
+    assert missing.exit_code == 1
+    assert f"`plugins {command}` comes with feedrace-testing" in missing.output
+    assert "not installed" in missing.output
+    assert "pip install 'feedrace[testing]'" in missing.output
+    as_json = call(command, "mine", "--kind", "stage", "--json")
+    assert as_json.exit_code == 1
+    assert json.loads(as_json.stdout)["error"] == "NotInstalledError"
+    assert "pip install 'feedrace[testing]'" in json.loads(as_json.stdout)["fix"]
+    assert "not installed" in call(command, "--help").output
+    assert command not in call("--help").output.partition("Commands:")[2].split()
+
+
+def test_a_command_for_authors_says_why_its_dist_is_left_out(monkeypatch, site, tmp_path):
+    site("testing", "raise OSError('no such library')", dist="feedrace-testing")
+    here = list(importlib.metadata.distributions(path=[str(tmp_path)]))
+    monkeypatch.setattr("importlib.metadata.distributions", lambda: here)
+    registry.refresh()
+    assert "no such library" in call("new", "mine").output
+    monkeypatch.setenv("FEEDRACE_PLUGINS_DISABLE", "testing")
+    registry.refresh()
+    assert "switched off by FEEDRACE_PLUGINS" in call("new", "mine").output
+
+
+ADDED = """
+import click
+from feedrace.plugin import hookimpl
+FEEDRACE_API = 1
+
+@click.group("plugins")
+def plugins():
+    pass
+
+@plugins.command()
+def greet():
+    "Say hello."
+    click.echo("hello")
+
+@plugins.command("list")
+def list_nothing():
+    click.echo("nothing")
+
+@hookimpl
+def feedrace_commands():
+    yield plugins
+"""
+
+
+def test_a_plugin_adds_commands_to_a_group_of_the_core_and_replaces_none(site):
+    site("polite", ADDED)
+    assert call("greet").stdout == "hello\n"
+    shown = call("--help").stdout
+    assert re.search(r"greet +Say hello\.", shown)
+    assert re.search(r"why +Explain", shown)
+    assert "memory" in call("list").stdout
+    assert "Iterate a pipeline" in CliRunner().invoke(main, ["--help"]).stdout
+    assert "No such command 'gret'" in call("gret").stderr

@@ -1,9 +1,16 @@
 """Discovery, tested with real dist-info folders on a path."""
 
+import dataclasses
+import functools
 import importlib
 import json
+import os
 import pickle
+import subprocess
+import sys
 
+import attrs
+import numpy as np
 import pytest
 
 import feedrace
@@ -20,6 +27,8 @@ from feedrace.errors import (
     UnknownComponentError,
 )
 from feedrace.plugin import Component
+from feedrace.registry.catalog import normal
+from feedrace.registry.describing import code_digest
 
 GOOD = """
 from feedrace.plugin import Component, hookimpl
@@ -349,3 +358,151 @@ def test_errors_survive_pickling_with_their_cure():
     copy = pickle.loads(pickle.dumps(error))
     assert (str(copy), copy.fix) == ("it is not there; install it", "install it")
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+def test_unregistering_twice_is_an_error_that_names_the_component():
+    with feedrace.temporary():
+        component = feedrace.register("sampler", "mine", list)
+        feedrace.unregister(component)
+        with pytest.raises(UnknownComponentError, match="sampler 'mine' is not registered"):
+            feedrace.unregister(component)
+
+
+@pytest.mark.parametrize("name", ["a-b", "A_B", "a.b", "a--b", "a-_.b"])
+def test_names_of_dists_are_compared_as_pep_503_says(name):
+    assert normal(name) == "a-b"
+
+
+def test_the_identity_changes_with_the_order_version_and_not_with_the_release(site, monkeypatch):
+    code = declaring(SAMPLER + 'name="whole"')
+    site("mine", code, dist="my-dist", version="1.0")
+    first = registry.describe("sampler", registry.create("sampler", "whole"), identity_only=True)
+    assert (first["dist"], first["order"]) == ("my-dist", 1)
+    later = [
+        attrs.evolve(registry.resolve("sampler", "whole"), version="1.1", **change)
+        for change in ({}, {"order_version": 2})
+    ]
+    identities = []
+    for component in later:
+        spec = registry.ComponentSpec(component, None)
+        identities.append(registry.describe("sampler", spec, identity_only=True))
+    assert identities[0] == first
+    assert identities[1] == {**first, "order": 2}
+
+
+@pytest.mark.parametrize("wrong", [0, "1", True])
+def test_an_order_version_is_an_integer_of_1_or_more(wrong):
+    with pytest.raises(ConfigError, match="order_version"):
+        Component(kind="stage", name="a", target="a:b", order_version=wrong)
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    by: float
+
+    def __call__(self, batch):
+        return {name: field * self.by for name, field in batch.items()}
+
+
+class Holder:
+    def __init__(self, function):
+        self.function = function
+        self.calls = 0
+        self.again = self.__call__
+
+    def __call__(self, batch):
+        self.calls += 1
+        return self.function(batch)
+
+
+def closure(value):
+    return lambda batch: (value, batch)
+
+
+def nested(inner):
+    def outer(batch):
+        def again(x):
+            return x + 1 if inner else x - 1
+
+        return again(batch)
+
+    return outer
+
+
+def default(batch, by=1):
+    return batch
+
+
+ONE, TWO = (lambda batch: batch), (lambda batch: {})
+UNLIKE = [
+    (ONE, TWO),
+    ((lambda batch: batch + 1), (lambda batch: batch + 2)),
+    ((lambda batch: batch.real), (lambda batch: batch.imag)),
+    ((lambda batch: [x for x in batch if x]), (lambda batch: [x for x in batch if not x])),
+    ((lambda batch: batch in {"a", "b"}), (lambda batch: batch in {"a", "c"})),
+    ((lambda batch, by=1: batch), (lambda batch, by=2: batch)),
+    ((lambda batch, *, by=1: batch), (lambda batch, *, by=2: batch)),
+    (closure(1), closure(2)),
+    (closure(1), closure(1.0)),
+    (closure([1, {"a": 2}]), closure([1, {"a": 3}])),
+    (closure(np.arange(3)), closure(np.arange(3) + 1)),
+    (closure(np.int32(1)), closure(np.int64(1))),
+    (closure(closure(1)), closure(closure(2))),
+    (closure(int), closure(float)),
+    (functools.partial(default, by=1), functools.partial(default, by=2)),
+    (functools.partial(ONE), functools.partial(TWO)),
+    (functools.lru_cache(ONE), functools.lru_cache(TWO)),
+    (Scale(1.0), Scale(2.0)),
+    (Scale(1.0).__call__, Scale(2.0).__call__),
+    (Holder(ONE), Holder(TWO)),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), UNLIKE)
+def test_stages_that_differ_in_code_or_values_have_different_identities(one, other):
+    assert registry.describe("stage", one, identity_only=True) != registry.describe(
+        "stage", other, identity_only=True
+    )
+
+
+def test_the_identity_of_a_function_is_alike_for_equal_ones_and_in_other_processes(tmp_path):
+    assert code_digest(closure(1)) == code_digest(closure(1))
+    assert code_digest(Scale(1.0)) == code_digest(Scale(1.0))
+    used = Holder(ONE)
+    used({})
+    assert code_digest(used) == code_digest(Holder(ONE))
+    (tmp_path / "stages.py").write_text(
+        "def stage(batch, words=frozenset({'a', 'b', 'c'})):\n"
+        "    def inner(x):\n        return x in {'d', 'e', 'f'} or stage(x)\n"
+        "    return inner(batch)\n"
+        "def made():\n"
+        "    def recursive(x):\n        return recursive(x)\n"
+        "    return recursive\n"
+    )
+    program = (
+        f"import sys; sys.path[:0] = {[str(tmp_path), *sys.path]!r}; import stages; "
+        "from feedrace.registry.describing import code_digest; "
+        "print(code_digest(stages.stage), code_digest(stages.made()))"
+    )
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(digests) == 1
+
+
+def test_live_objects_are_parsed_and_made_without_a_look_at_any_plugin(monkeypatch):
+    def scanned():
+        raise AssertionError("the plugins were scanned")
+
+    registry.refresh()
+    monkeypatch.setattr("feedrace.registry.catalog.discover", scanned)
+    for live in (ONE, Scale(1.0), object()):
+        assert registry.instantiate(registry.parse("stage", live)) is live
+    registry.describe("stage", ONE, identity_only=True)

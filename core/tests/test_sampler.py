@@ -1,6 +1,7 @@
 import itertools
 import json
 
+import attrs
 import numpy as np
 import pytest
 from flax import nnx
@@ -8,7 +9,7 @@ from flax import nnx
 from feedrace import create
 from feedrace.errors import ConfigError, FeedraceError, StateError
 from feedrace.modules.sampler import _CHUNK
-from feedrace.plugin import SamplerConfig, SamplerModule
+from feedrace.plugin import Order, OrderedSamplerModule, SamplerConfig, SamplerModule
 
 
 class Backwards(SamplerModule):
@@ -72,7 +73,7 @@ def test_a_position_outside_the_pass_is_refused_and_changes_nothing(change):
     made = sampler(5)
     made.sample(2)
     before = made.get_state()
-    with pytest.raises(StateError, match="is not one of this sampler"):
+    with pytest.raises(StateError, match="does not exist in this Sequential"):
         made.set_state({**before, **change})
     assert made.get_state() == before
 
@@ -100,13 +101,81 @@ def test_clones_do_not_share_a_position():
     assert list(iterator) == [2, 3, 4]
 
 
-def test_an_iterator_that_was_overtaken_says_so():
-    made = sampler(_CHUNK + 5)
+def take(n, iterator):
+    return list(itertools.islice(iterator, n))
+
+
+@pytest.mark.parametrize("n", [5, _CHUNK + 5])
+def test_an_iterator_that_was_overtaken_raises_on_its_next_index(n):
+    made = sampler(n)
+    old, new = iter(made), iter(made)
+    assert take(2, old) == [0, 1]
+    assert take(2, new) == [2, 3]
+    with pytest.raises(FeedraceError, match="SequentialSamplerModule is out of date"):
+        next(old)
+    assert take(n, new) == list(range(4, n))
+    assert made.position == n
+    with pytest.raises(FeedraceError, match="out of date"):
+        list(zip(made, made, strict=True))
+
+
+@pytest.mark.parametrize(
+    "move",
+    [
+        SamplerModule.reset,
+        lambda made: made.set_epoch(1),
+        lambda made: made.set_state(made.get_state()),
+        lambda made: made.sample(1),
+    ],
+)
+def test_an_iterator_of_a_sampler_that_was_moved_raises(move):
+    made = sampler(5)
     old = iter(made)
     next(old)
-    next(iter(made))
+    move(made)
     with pytest.raises(FeedraceError, match="out of date"):
-        list(old)
+        next(old)
+
+
+def test_an_iterator_overtaken_on_the_last_index_raises_too():
+    made = sampler(3)
+    old = iter(made)
+    assert take(3, old) == [0, 1, 2]
+    assert take(1, iter(made)) == [0]
+    with pytest.raises(FeedraceError, match="out of date"):
+        next(old)
+
+
+def test_a_state_at_the_end_of_a_pass_gives_nothing_and_then_the_next_pass():
+    made = sampler(3)
+    made.set_state({**made.get_state(), "_position": 3})
+    assert list(made) == []
+    assert list(made) == [0, 1, 2]
+
+
+def test_numpy_integers_count_as_integers():
+    made = sampler(np.int64(10), epochs=np.int32(2))
+    assert made.sample(np.int64(3)) == [0, 1, 2]
+    assert made.indices(np.int64(9), np.int64(11)).tolist() == [9, 0]
+    made.set_epoch(np.uint8(1))
+    assert (made.position, len(made), type(len(made))) == (10, 20, int)
+    json.dumps(made.get_state())
+
+
+def test_an_ordered_sampler_takes_seed_and_shuffle_from_its_config():
+    @attrs.frozen(kw_only=True)
+    class Config(SamplerConfig):
+        seed: int = 3
+        shuffle: bool = True
+
+    made = OrderedSamplerModule(Config(num_records=9))
+    assert made.order == Order(9, 3)
+    assert made.sample(9) == Order(9, 3).indices(0, 9).tolist()
+    assert made.indices_at(1, np.arange(9, dtype=np.int32)).tolist() == made.indices(9, 18).tolist()
+    stored = OrderedSamplerModule(Config(num_records=9, shuffle=False))
+    assert stored.order == OrderedSamplerModule(SamplerConfig(num_records=9)).order == Order(9)
+    with pytest.raises(ConfigError, match="start: 4 is above stop, 3"):
+        made.indices(4, 3)
 
 
 def test_an_endless_sampler_has_no_length():

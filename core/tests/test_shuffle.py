@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedrace.plan.order import Order, permute, round_keys
+from feedrace.plan import order as orders
+from feedrace.plan.order import Order, round_keys
+from feedrace.plan.shuffle import permute
 
 
 def by_numpy(start, stop, n, *, seed):
@@ -170,3 +172,12 @@ def test_orders_are_computed_without_jax():
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert shown.stderr == ""
     assert shown.stdout.strip() == str(by_xla(990, 1010, 1000, seed=5).tolist())
+
+
+def test_beside_an_accelerator_the_cpu_computes_the_same_order(monkeypatch):
+    expected = by_xla(0, 300_000, 150_001, seed=4)
+    used = []
+    device = jax.local_devices(backend="cpu")[0]
+    monkeypatch.setattr(orders, "_cpu", lambda: used.append(device) or device)
+    assert (by_xla(0, 300_000, 150_001, seed=4) == expected).all()
+    assert used

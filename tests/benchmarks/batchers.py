@@ -95,7 +95,7 @@ def pack():
         ours = rates[f"feedrace {kind}"]
         detail = f"{ours:.1f} against {rates['grain']:.1f} million tokens/s"
         report(f"pack, {kind}, against grain's first-fit", ours / rates["grain"], "2", detail)
-    # As many rows as a window of ours makes are as much as grain may hold.
+    # grain may hold as many rows as one of our windows makes.
     held = round(made["best-fit"].window_size(BATCH) * tokens / len(elements) / ROW)
     for bins in (BATCH, 64, held):
         rows = sum(1 for _ in grain_rows(grain, "BestFit", elements, bins))
@@ -106,7 +106,7 @@ def pack():
 
 
 def pack_fields():
-    """Of a field and two: equal ones, as inputs and targets are, and ones of different lengths."""
+    """One field; two fields of equal lengths, like inputs and targets; two of different lengths."""
     generator = np.random.default_rng(0)
     tokens = [element["tokens"] for element in sequences(40_000)]
     others = [t[: generator.integers(len(t) // 2, len(t) + 1)] for t in tokens]

@@ -9,7 +9,7 @@ import numpy as np
 from measure import alternate, report
 
 import feedrace
-from feedrace.plan.steps import plan_stream
+from feedrace.plugin import plan_stream
 from feedrace_interleave import (
     CallbackConfig,
     InterleavedSampler,

@@ -27,15 +27,15 @@ def report(what: str, ratio: float, target: str, detail: str) -> None:
 
 
 def figure(what: str, value: float, unit: str, most: str) -> None:
-    """Print one line of a benchmark that is no ratio."""
+    """Print one line of a benchmark whose result is not a ratio."""
     print(f"{what}: {value:.2f} {unit} (at most {most})", flush=True)
 
 
 class Served:
-    """A function that has another process do its work once, or None where there is none.
+    """A function that makes another process do its work once, or None if there is no such process.
 
-    python: of an environment that has the peer. script: prints a line when it is ready, and one for
-    each line that it is sent, once the work is done.
+    python: the interpreter of an environment that has the peer. script: prints a line once it is
+    ready, then one for each line it receives, after doing the work.
     """
 
     def __init__(self, python: str | None, script: Path, name: str) -> None:
@@ -50,7 +50,7 @@ class Served:
             stderr=subprocess.PIPE,
             text=True,
         )
-        if started.stdout.readline():  # it has made its data
+        if started.stdout.readline():  # its data is ready
             self._process = started
         else:
             why = started.stderr.read().strip().splitlines()[-1:]

@@ -1,8 +1,8 @@
 """Pipelines: epochs in memory, under scan, overlapped with training, and their state.
 
-usage: pipeline.py [--datarax PYTHON], the Python of an environment that has datarax. What
-needs torch or grain is left out where they are not installed. On an accelerator the copy to the
-device is measured, too.
+usage: pipeline.py [--datarax PYTHON], the Python of an environment that has datarax. Rows
+that need torch or grain are left out if they are not installed. On an accelerator the copy to the
+device is measured too.
 """
 
 import argparse
@@ -26,7 +26,7 @@ HERE = Path(__file__)
 
 
 def peer(module):
-    """Return an installed peer, or None after saying that it is not there."""
+    """Return an installed peer, or print that it is missing and return None."""
     try:
         return importlib.import_module(module)
     except ImportError:
@@ -160,7 +160,7 @@ def scanned(data):
 
 
 class Loading:
-    """Records on the host that take so long to load."""
+    """Records on the host that take a given time to load."""
 
     def __init__(self, seconds):
         self.seconds = seconds
@@ -196,7 +196,7 @@ def overlapped():
 
 
 def overhead():
-    """What a step costs beside the gather, with small records and no stages."""
+    """The cost of a step besides the gather, with small records and no stages."""
     n, size = 50_000, 16
     data = {"x": np.arange(n, dtype=np.int32)}
     device = jnp.asarray(data["x"])
@@ -220,7 +220,7 @@ def overhead():
 
 
 def copied():
-    """The way to the device, against the copy of one pinned or plain buffer."""
+    """Transfer to the device, against the copy of one pinned or plain buffer."""
     if jax.default_backend() == "cpu":
         print("(the copy to a device is not measured: there is a CPU alone)")
         return
@@ -263,7 +263,7 @@ def copied():
 
 
 def states(data):
-    """Size of the state, and the time to take it and to come back to a first batch."""
+    """Size of the state, and the time to take it and to resume to a first batch."""
     pipeline = in_memory(
         data, sampler={"use": "epoch-aware", "num_epochs": 1000}, rngs=nnx.Rngs(0),
         stages=[feedrace.create("stage", "flip", field="image", axis=1)],

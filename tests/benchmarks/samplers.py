@@ -16,7 +16,7 @@ N = 1_281_167
 
 
 def peer(module):
-    """Return an installed peer, or None after saying that it is not there."""
+    """Return an installed peer, or print that it is missing and return None."""
     import importlib
 
     try:

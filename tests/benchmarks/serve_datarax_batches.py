@@ -1,10 +1,10 @@
-"""Batch images with datarax whenever a line comes, in an environment of its own."""
+"""Batch images with datarax, once for each line received; runs in its own environment."""
 
 import sys
 
 import numpy as np
 
-IN_A_ROW = 50  # a single batch would mostly measure the way between the processes
+IN_A_ROW = 50  # a single batch would mostly measure the messages between the processes
 
 
 def images():

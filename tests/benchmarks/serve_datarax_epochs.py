@@ -1,4 +1,4 @@
-"""Iterate a tenth of a shuffled epoch with datarax whenever a line comes."""
+"""Iterate a tenth of a shuffled epoch with datarax, once for each line received."""
 
 import sys
 

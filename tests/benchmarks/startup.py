@@ -1,4 +1,4 @@
-"""What starting and finding plugins costs: 100 dists, 10 of them plugins of 5 components each."""
+"""The cost of starting and of finding plugins: 100 dists, 10 of them plugins with 5 components."""
 
 import contextlib
 import importlib
@@ -9,10 +9,8 @@ import tempfile
 import timeit
 from pathlib import Path
 
-import numpy as np
-from measure import alternate, report
+from measure import alternate
 
-import feedrace
 from feedrace.registry import catalog
 
 FEEDRACE = str(Path(sys.executable).with_name("feedrace"))
@@ -23,19 +21,10 @@ DECLARED = """    yield Component(
         config="bench_plugin_{p}.config:Config", summary="A sampler.",
     )
 """
-HOOKS = """
-@hookimpl
-def feedrace_epoch_end(pipeline, stream, epoch):
-    pass
-
-@hookimpl
-def feedrace_state_saved(pipeline, state):
-    pass
-"""
 
 
-def install(folder, hooks=""):
-    """Write the dists into a folder that will be on the path."""
+def install(folder):
+    """Write the dists into a folder that goes on the path."""
     for number in range(DISTS):
         info = folder / f"bench_dist_{number}-1.0.dist-info"
         info.mkdir()
@@ -50,13 +39,13 @@ def install(folder, hooks=""):
             (package / "__init__.py").write_text("")
             components = "".join(DECLARED.format(p=number, c=c) for c in range(COMPONENTS))
             declared = f"@hookimpl\ndef feedrace_components():\n{components}"
-            (package / "plugin.py").write_text(HEAD + declared + hooks)
+            (package / "plugin.py").write_text(HEAD + declared)
         (info / "entry_points.txt").write_text(points)
 
 
 @contextlib.contextmanager
 def only_on_path(*folders):
-    """Let discovery see the dists of some folders alone; what is imported already stays."""
+    """Let discovery see only the dists of some folders; imported modules stay."""
     before = list(sys.path)
     sys.path[:] = [str(folder) for folder in folders]
     importlib.invalidate_caches()
@@ -78,7 +67,7 @@ def discovery(folder):
         forget()
         return catalog.scan()
 
-    catalog.scan()  # whatever it imports itself is there
+    catalog.scan()  # imports whatever discovery itself needs
     with only_on_path(folder):
         assert len(scan().components) == PLUGINS * COMPONENTS + 8
         second = alternate({"scan": scan}, rounds=15)["scan"]
@@ -111,43 +100,8 @@ def processes(folder):
         print(f"{name}: {second * 1e3:.0f} ms")
 
 
-def steps(without, hooked):
-    """A step with 10 plugins that implement hooks, against one with plugins that do not."""
-    pipeline = feedrace.build(
-        {
-            "batch_size": 16,
-            "prefetch": 0,
-            "source": {"use": "memory", "data": {"x": np.zeros((16 * 400, 4), np.float32)}},
-        }
-    )
-
-    def run(folder):
-        def epoch():
-            for _ in pipeline:
-                pass
-
-        def go():
-            with only_on_path(folder):
-                catalog.scan()
-                return min(timeit.repeat(epoch, number=1, repeat=3))
-
-        return go
-
-    times = {"none": [], "ten": []}
-    goes = {"none": run(without), "ten": run(hooked)}
-    for _ in range(7):
-        for name, go in goes.items():
-            times[name].append(go())
-    none, ten = (float(np.median(times[name])) / 400 * 1e6 for name in ("none", "ten"))
-    report(
-        "a step beside 10 plugins with hooks", ten / none, "1", f"{ten:.1f} us against {none:.1f}"
-    )
-
-
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as two:
-        install(Path(one))
-        install(Path(two), HOOKS)
-        discovery(Path(one))
-        steps(Path(one), Path(two))
-        processes(Path(one))
+    with tempfile.TemporaryDirectory() as folder:
+        install(Path(folder))
+        discovery(Path(folder))
+        processes(Path(folder))

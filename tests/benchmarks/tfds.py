@@ -54,7 +54,7 @@ print("records/s", count * batch / (time.perf_counter() - began))
 
 
 def prepare(folder):
-    """Write both sets in both formats below a folder, where they are not there yet."""
+    """Write both sets in both formats below a folder, unless they exist."""
     for name in SETS:
         for file_format in FORMATS:
             place = folder / file_format
@@ -104,7 +104,7 @@ def tf_data(folder, name, threads, shuffle=0):
 
 
 def bare_decoder(made, shape, threads):
-    """Return a function that decodes all images, whose bytes are in memory, in so many threads."""
+    """Return a function that decodes all images from bytes in memory, in `threads` threads."""
     import imagecodecs
     import simplejpeg
     from tensorflow_datasets.proto import tf_example_pb2
@@ -213,7 +213,7 @@ def memory_of(field):
 
 
 def in_process(folder, threads, what, *arguments):
-    """Return the numbers that a function of this file prints in a process of its own."""
+    """Return the numbers that a function of this file prints in a new process."""
     command = [sys.executable, __file__, "--data", str(folder), "--threads", str(threads)]
     done = subprocess.run([*command, "--measure", what, *arguments], capture_output=True, text=True)
     if done.returncode:
@@ -229,11 +229,11 @@ def measure_epoch(folder, threads, split):
 
 
 def measure_load(folder, threads):
-    """Print the memory that loading the small set takes at most, its decoded size, and the time."""
+    """Print the peak memory of loading the small set, its decoded size, and the time."""
     made = source(folder, "small_png", kind="tfds-eager", num_threads=threads, exclude_keys=["id"])
     small = source(folder, "small_png", kind="tfds-eager", split="train[:1%]", exclude_keys=["id"])
     drain(feedrace.Pipeline(source=small, batch_size=BATCH))  # compilers and libraries
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    Path("/proc/self/clear_refs").write_text("5")  # reset the peak
     before, began = memory_of("VmRSS"), time.perf_counter()
     jax.block_until_ready(made.data["image"])
     seconds = time.perf_counter() - began

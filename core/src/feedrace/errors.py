@@ -1,4 +1,4 @@
-"""Every error that Feedrace raises itself: the thing, its value, the rule it breaks, and the fix."""
+"""Every error that Feedrace raises itself: the thing, its value, the broken rule, and the fix."""
 
 import shlex
 import sys

@@ -1,77 +1,31 @@
 """What plugin authors import: everything here is stable, everything else of the core is private.
 
-Importing this module imports neither JAX nor numpy; each name below does when it is first used.
+`plugin.pyi` beside this file lists the names. Importing this module imports neither JAX nor numpy;
+each name is imported when it is first used.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+import ast
+from pathlib import Path
+from typing import Any
 
-if TYPE_CHECKING:
-    pass
 
-_HOMES = {
-    "builtin.memory": ("ArraySource",),
-    "config.fields": (
-        "IDENTITY",
-        "MAX_SEED",
-        "REQUIRED",
-        "Rule",
-        "SamplerConfig",
-        "StructuralConfig",
-        "as_tuple",
-        "boolean",
-        "check_integer",
-        "component_field",
-        "epochs",
-        "integer",
-        "number",
-        "one_of",
-        "path_field",
-        "text",
-    ),
-    "device.placement": ("to_device",),
-    "device.specs": ("arrive", "batch_spec", "is_wide", "spec_of"),
-    "errors": (
-        "ConfigError",
-        "DataError",
-        "FeedraceError",
-        "Problem",
-        "RecordError",
-        "StateError",
-        "did_you_mean",
-        "install_line",
-        "pip_line",
-    ),
-    "host.columns": ("column",),
-    "host.prefetch": ("Prefetched",),
-    "host.records": (
-        "VALID_MASK",
-        "arriving_dtype",
-        "canonical",
-        "check_batch_size",
-        "check_no_mask",
-        "check_numbers",
-        "count_records",
-        "is_host_dtype",
-        "is_ragged",
-        "leaves",
-        "map_leaves",
-        "pad_batch",
-        "split_records",
-    ),
-    "modules.module": ("BatcherModule", "IdentityDict", "Module", "StructuralModule"),
-    "modules.sampler": ("OrderedSamplerModule", "SamplerModule"),
-    "modules.source": ("SourceModule",),
-    "plan.order": ("Order", "epoch_spans", "permute", "round_keys"),
-    "plan.steps": ("TRAIN", "Step", "StreamPlan"),
-    "registry.component": ("Component", "Health", "hookimpl"),
-}
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+def _homes() -> dict[str, str]:
+    """Return the module that each name is imported from, as listed in the stub."""
+    stub = Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8")
+    imports = [node for node in ast.parse(stub).body if isinstance(node, ast.ImportFrom)]
+    return {alias.name: str(node.module) for node in imports for alias in node.names}
+
+
+_HOMES = _homes()
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
+    if name not in _HOMES:
         raise AttributeError(f"module 'feedrace.plugin' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"feedrace.{_HOME_OF[name]}"), name)
-    globals()[name] = value
+    # As `from home import name` does, this imports `name` if it is a module.
+    value = globals()[name] = getattr(__import__(_HOMES[name], fromlist=[name]), name)
     return value
+
+
+def __dir__() -> list[str]:
+    return sorted(_HOMES)

@@ -1,16 +1,16 @@
-"""Train a digit classifier from `digits.toml`; `--resume` goes on where a run was killed."""
+"""Train a digit classifier from `digits.toml`; `--resume` continues a run that was killed."""
 
 import argparse
 import json
 import time
 from pathlib import Path
 
+import click
 import jax
 import jax.numpy as jnp
 import optax
 import orbax.checkpoint as ocp
 from flax import nnx
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 import feedrace
 
@@ -51,8 +51,8 @@ evaluate = nnx.jit(measure)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", default=HERE / "digits.toml")
-    parser.add_argument("--checkpoints", default="digits-checkpoints", help="folder for them")
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    parser.add_argument("--checkpoints", default="digits-checkpoints", help="the folder to save in")
+    parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint")
     parser.add_argument(
         "--log", type=Path, help="append the record ids of each step, as JSON lines"
     )
@@ -65,7 +65,7 @@ def main() -> None:
     optimizer = nnx.Optimizer(model, optax.adam(2e-3), wrt=nnx.Param)
     folder = Path(options.checkpoints).absolute()
     if not options.resume and folder.is_dir() and any(folder.iterdir()):
-        parser.error(f"{folder} holds an earlier run: --resume goes on with it; or name another")
+        parser.error(f"{folder} holds an earlier run; continue it with --resume, or name another")
     keep = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
     with ocp.CheckpointManager(folder, options=keep) as saved:
         resumed = options.resume and saved.latest_step() is not None
@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def restore(saved, model, optimizer, pipeline) -> float:
-    """Put model, optimizer and pipeline where the last checkpoint has them; return its accuracy."""
+    """Restore model, optimizer and pipeline from the last checkpoint; return its accuracy."""
     state = nnx.state((model, optimizer))
     items = saved.restore(
         saved.latest_step(),
@@ -89,12 +89,10 @@ def restore(saved, model, optimizer, pipeline) -> float:
 
 def train(pipeline, model, optimizer, saved, log: Path | None, accuracy: float) -> float:
     """Run the pipeline to its end, saving after each evaluation; return the last accuracy."""
-    text = "epoch {task.fields[epoch]}  loss {task.fields[loss]:.3f}  "
-    text += "test accuracy {task.fields[accuracy]:.3f}  {task.fields[speed]:,.0f} records/s"
     total = pipeline.plans["train"].batches_per_pass
-    with Progress(BarColumn(), TextColumn(text), TimeElapsedColumn()) as progress:
-        start = {"epoch": 0, "loss": float("nan"), "accuracy": accuracy, "speed": 0.0}
-        bar = progress.add_task("train", total=total, **start)
+    shown = {"epoch": 0, "loss": float("nan"), "accuracy": accuracy, "speed": 0.0}
+    text = "epoch {epoch}  loss {loss:.3f}  test accuracy {accuracy:.3f}  {speed:,.0f} records/s"
+    with click.progressbar(length=total, item_show_func=lambda _: text.format(**shown)) as bar:
         right = seen = records = 0
         began = time.perf_counter()
         for step in pipeline.steps():
@@ -106,14 +104,14 @@ def train(pipeline, model, optimizer, saved, log: Path | None, accuracy: float) 
                 loss, _ = train_step(model, optimizer, step.batch)
                 records += len(step.indices)
                 speed = records / (time.perf_counter() - began)
-                shown = {"epoch": step.epoch + 1, "loss": float(loss), "speed": speed}
-                progress.update(bar, completed=step.update, **shown)
+                shown |= {"epoch": step.epoch + 1, "loss": float(loss), "speed": speed}
+                bar.update(step.update - bar.pos)
                 continue
             right += int(evaluate(model, step.batch)[1])
             seen += len(step.indices)
             if step.last:
                 accuracy, right, seen = right / seen, 0, 0
-                progress.update(bar, accuracy=accuracy)
+                shown["accuracy"] = accuracy
                 state = ocp.args.StandardSave(nnx.state((model, optimizer)))
                 data = {"pipeline": pipeline.get_state(), "accuracy": accuracy}
                 items = ocp.args.Composite(model=state, data=ocp.args.JsonSave(data))

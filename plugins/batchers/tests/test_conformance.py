@@ -3,7 +3,7 @@
 import numpy as np
 from hypothesis import strategies as st
 
-from feedrace.testing import BatcherSuite
+from feedrace_testing import BatcherSuite
 
 LONGEST = 6
 

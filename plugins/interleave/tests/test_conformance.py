@@ -1,6 +1,6 @@
 """The scheduler passes the suite that plugin authors use."""
 
-from feedrace.testing import SchedulerSuite
+from feedrace_testing import SchedulerSuite
 
 CALLBACK = {
     "stream": "test",

@@ -171,11 +171,11 @@ class Shuffled:
     """A sampler with `set_epoch`, as torch's distributed sampler."""
 
     def __init__(self, length):
-        self.length, self.epoch, self.told = length, -1, []
+        self.length, self.epoch, self.epochs = length, -1, []
 
     def set_epoch(self, epoch):
         self.epoch = epoch
-        self.told.append(epoch)
+        self.epochs.append(epoch)
 
     def __len__(self):
         return self.length
@@ -184,11 +184,11 @@ class Shuffled:
         return iter(random.Random(self.epoch).sample(range(self.length), self.length))
 
 
-def test_a_sampler_with_set_epoch_is_told_each_epoch_and_can_start_inside_one():
+def test_set_epoch_of_a_sampler_is_called_each_epoch_and_can_start_inside_one():
     config = {"batch_size": 3, "drop_last": False, "max_epochs": 3}
     made = sampler(10, config, make=Shuffled)
     whole = list(made)
-    assert made.main_sampler.told == [0, 1, 2]
+    assert made.main_sampler.epochs == [0, 1, 2]
     assert sorted(i for _, i in whole[:10]) == list(range(10))
     assert list(sampler(10, {**config, "start_sample": 14}, make=Shuffled)) == whole[14:]
 
@@ -239,13 +239,13 @@ def test_a_run_of_nothing_has_a_state_too():
         made.set_state({"update": 0, "callback": 0, "batch": 0})
 
 
-def test_a_sampler_is_told_of_its_epochs():
-    told = []
+def test_a_sampler_learns_of_its_completed_epochs():
+    epochs = []
     train = sequential(4)
-    train.epoch_completed = told.append
+    train.epoch_completed = epochs.append
     config = InterleavedSamplerConfig(batch_size=2, max_epochs=2)
     assert len(list(InterleavedSampler(train, config))) == 8
-    assert told == [0, 1]
+    assert epochs == [0, 1]
 
 
 def test_each_dataset_has_its_own_collator():
@@ -279,7 +279,7 @@ def test_calculate_start(config, expected):
 
 
 @pytest.mark.parametrize(
-    ("config", "said"),
+    ("config", "message"),
     [
         ({}, "no limit; at least one of max_epochs, max_updates, max_samples"),
         ({"max_epochs": -1}, "max_epochs: -1 is not an int of 0 or more"),
@@ -291,13 +291,13 @@ def test_calculate_start(config, expected):
         ({"max_epochs": 1, "start_epoch": 1}, "start_epoch: 1 is not before the end"),
     ],
 )
-def test_a_wrong_config_is_named_with_its_rule(config, said):
-    with pytest.raises(ConfigError, match=said):
+def test_a_wrong_config_is_named_with_its_rule(config, message):
+    with pytest.raises(ConfigError, match=message):
         sampler(10, {"batch_size": 3, "drop_last": False, **config})
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({}, "exactly one of .*given: none"),
         ({"every_n_epochs": 1, "every_n_updates": 1}, "given: every_n_epochs and every_n_updates"),
@@ -306,8 +306,8 @@ def test_a_wrong_config_is_named_with_its_rule(config, said):
         ({"every_n_epochs": 1, "batch_size": -2}, "batch_size: -2"),
     ],
 )
-def test_a_wrong_interval_is_named_with_its_rule(fields, said):
-    with pytest.raises(ConfigError, match=said):
+def test_a_wrong_interval_is_named_with_its_rule(fields, message):
+    with pytest.raises(ConfigError, match=message):
         SamplerIntervalConfig(sampler=range(3), **fields)
 
 

@@ -32,12 +32,12 @@ def config(**changes):
     }
 
 
-def told(steps):
+def summary(steps):
     return [(s.stream, s.update, s.indices.tolist()) for s in steps]
 
 
 def test_evaluations_come_when_they_are_due_in_their_order():
-    steps = told(build(config()).steps())
+    steps = summary(build(config()).steps())
     assert [(stream, update) for stream, update, _ in steps] == [
         ("train", 1),
         ("train", 2),
@@ -70,7 +70,7 @@ def test_evaluation_steps_say_where_they_begin_and_end():
 
 def test_state_at_every_step_continues_exactly_in_evaluations_too():
     unbroken = build(config())
-    passes = [told(unbroken.steps()) for _ in range(2)]
+    passes = [summary(unbroken.steps()) for _ in range(2)]
     for p, expected in enumerate(passes):
         for taken in range(len(expected) + 1):
             first = build(config())
@@ -81,7 +81,7 @@ def test_state_at_every_step_continues_exactly_in_evaluations_too():
             second = build(config())
             second.set_state(json.loads(json.dumps(first.get_state())))
             steps.close()
-            assert told(second.steps()) == expected[taken:], (p, taken)
+            assert summary(second.steps()) == expected[taken:], (p, taken)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_the_config_round_trips():
     pipeline = build(config())
     again = build(pipeline.config)
     assert again.get_state() == pipeline.get_state()
-    assert told(again.steps()) == told(pipeline.steps())
+    assert summary(again.steps()) == summary(pipeline.steps())
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_a_wrong_callback_is_named_with_its_path(changes, path):
 )
 def test_counters_that_no_step_leads_to_are_refused(counters):
     pipeline = build(config())
-    with pytest.raises(StateError, match="is no place in a schedule of 6 updates"):
+    with pytest.raises(StateError, match="is not a state of a schedule of 6 updates"):
         pipeline.set_state({**pipeline.get_state(), "counters": counters})
 
 
@@ -207,7 +207,7 @@ def test_the_number_of_steps_in_a_pass_is_known():
     assert pipeline.scheduler.steps_per_pass(pipeline.plans) == len(list(pipeline))
 
 
-def test_one_table_where_a_list_belongs_is_told():
+def test_one_table_instead_of_a_list_is_reported():
     wrong = config()
     wrong["scheduler"]["callbacks"] = wrong["scheduler"]["callbacks"][0]
     with pytest.raises(ConfigError, match=r"scheduler\.callbacks: is one dict.*\[\[scheduler"):
@@ -216,7 +216,7 @@ def test_one_table_where_a_list_belongs_is_told():
     wrong["scheduler"]["callbacks"][0]["stages"] = {"use": "rescale", "field": "x"}
     with pytest.raises(ConfigError, match=r"scheduler\.callbacks\[0\]\.stages: is one dict"):
         build(wrong)
-    with pytest.raises(ConfigError, match=r"callbacks\[0\]: .* is no CallbackConfig"):
+    with pytest.raises(ConfigError, match=r"callbacks\[0\]: .* is not a CallbackConfig"):
         InterleavedSchedulerConfig(callbacks=[{}])
 
 
@@ -256,7 +256,7 @@ def test_every_state_of_a_random_schedule_continues_exactly(lengths, size, everi
     steps = list(scheduler.steps({"pass": 0}, plans))
     for taken, step in enumerate(steps, 1):
         rest = list(scheduler.steps(step.after, plans))
-        assert told(rest) == told(steps[taken:])
+        assert summary(rest) == summary(steps[taken:])
     for name, plan in plans.items():
         if name != "train":
             batches = sum(s.stream == name for s in steps)
@@ -308,14 +308,14 @@ def test_a_callback_may_also_run_at_the_start_and_at_the_end():
     second = [s.stream for s in pipeline.steps()]
     assert second[0] == "train"  # the start is that of the run, not of each pass
     assert second[-1] == "probe"
-    whole = told(build(given).steps())
+    whole = summary(build(given).steps())
     for taken in range(len(whole) + 1):
         first, other = build(given), build(given)
         made = first.steps()
         list(itertools.islice(made, taken))
         other.set_state(first.get_state())
         made.close()
-        assert told(other.steps()) == whole[taken:], taken
+        assert summary(other.steps()) == whole[taken:], taken
 
 
 @given(

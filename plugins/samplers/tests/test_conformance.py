@@ -1,6 +1,6 @@
 """The samplers pass the suites that plugin authors use."""
 
-from feedrace.testing import SamplerSuite
+from feedrace_testing import SamplerSuite
 
 
 class TestEpochAware(SamplerSuite):

@@ -71,15 +71,15 @@ def test_state_at_every_position_continues_exactly(taken):
 
 
 def test_a_callback_is_called_once_per_completed_epoch_in_order():
-    told = []
+    completed = []
     made = sampler(num_epochs=3)
-    made.add_epoch_callback(told.append)
-    made.add_epoch_callback(lambda epoch: told.append(-epoch))
+    made.add_epoch_callback(completed.append)
+    made.add_epoch_callback(lambda epoch: completed.append(-epoch))
     iterator = iter(made)
     list(itertools.islice(iterator, 21))
-    assert told == [0, 0]
+    assert completed == [0, 0]
     list(iterator)
-    assert told == [0, 0, 1, -1, 2, -2]
+    assert completed == [0, 0, 1, -1, 2, -2]
     assert len(made.epoch_complete_callbacks) == 2
 
 
@@ -97,25 +97,25 @@ def test_a_callback_that_raises_leaves_the_position_right():
 
 
 def test_a_callback_is_called_where_reading_stops_on_the_last_index():
-    told = []
+    completed = []
     made = sampler(num_epochs=2)
-    made.add_epoch_callback(told.append)
+    made.add_epoch_callback(completed.append)
     made.sample(20)
-    assert told == [0]
+    assert completed == [0]
     list(itertools.islice(made, 20))
     made.sample(0)
-    assert told == [0, 1]
+    assert completed == [0, 1]
 
 
 def test_a_callback_is_called_inside_a_pipeline():
-    told = []
+    completed = []
     made = sampler(num_records=5, num_epochs=2)
-    made.add_epoch_callback(told.append)
+    made.add_epoch_callback(completed.append)
     source = {"use": "memory", "data": {"x": [0, 1, 2, 3, 4]}}
     pipeline = build({"batch_size": 2, "source": source, "sampler": made})
     for _ in pipeline:
         pass
-    assert told == [0, 1]
+    assert completed == [0, 1]
 
 
 def test_clone_and_copy_are_independent():
@@ -146,7 +146,7 @@ def test_an_endless_sampler_goes_on_and_has_no_length():
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({"num_records": 0}, "num_records: 0 is not an int of 1 or more"),
         ({"num_records": -3}, "num_records: -3"),
@@ -159,11 +159,11 @@ def test_an_endless_sampler_goes_on_and_has_no_length():
         ({"shuffle": 1}, "shuffle: 1 is neither true nor false"),
     ],
 )
-def test_a_wrong_field_is_named_with_its_value_and_rule(fields, said):
-    with pytest.raises(ConfigError, match=said):
+def test_a_wrong_field_is_named_with_its_value_and_rule(fields, message):
+    with pytest.raises(ConfigError, match=message):
         EpochAwareSamplerConfig(**fields)
 
 
-def test_a_missing_num_records_is_told_when_the_sampler_is_made():
+def test_a_missing_num_records_is_reported_when_the_sampler_is_made():
     with pytest.raises(ConfigError, match="num_records: missing"):
         EpochAwareSamplerModule(EpochAwareSamplerConfig())

@@ -73,9 +73,9 @@ def test_a_subclass_overrides_indices_and_nothing_else():
             return super().indices(start, stop) * 2
 
     made = Evens(EpochAwareSamplerConfig(num_records=5, num_epochs=2))
-    told = []
-    made.add_epoch_callback(told.append)
+    completed = []
+    made.add_epoch_callback(completed.append)
     first = list(made)
     assert sorted(first[:5]) == [0, 2, 4, 6, 8]
-    assert told == [0, 1]
+    assert completed == [0, 1]
     assert made.sample(3) == list(made.indices(10, 13))

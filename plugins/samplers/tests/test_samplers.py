@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from feedrace import build, create
 from feedrace.errors import ConfigError
+from feedrace_samplers import MixtureSamplerConfig, MixtureSamplerModule
 from feedrace_samplers.mixture import chairman_assignment, whole_weights
 
 MAKERS = {
@@ -201,7 +202,7 @@ def test_each_works_by_name_in_a_pipeline_and_resumes(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "fields", "said"),
+    ("name", "fields", "message"),
     [
         ("shuffle", {"num_records": 0}, "num_records: 0 is not an int of 1 or more"),
         ("shuffle", {"num_records": 5, "seed": -1}, "seed: -1 is not an int from 0 to"),
@@ -226,8 +227,8 @@ def test_each_works_by_name_in_a_pipeline_and_resumes(name):
         ("block-shuffle", {"num_epochs": 0}, "num_epochs: 0 is neither 1 or more nor -1"),
     ],
 )
-def test_a_wrong_field_is_named_with_its_value_and_rule(name, fields, said):
-    with pytest.raises(ConfigError, match=said):
+def test_a_wrong_field_is_named_with_its_value_and_rule(name, fields, message):
+    with pytest.raises(ConfigError, match=message):
         create("sampler", name, **fields)
 
 
@@ -301,15 +302,15 @@ def test_grain_takes_it(name):
     assert list(loader) == expected
 
 
-def test_a_completed_epoch_is_told_before_set_epoch_and_reset():
-    told = []
+def test_a_completed_epoch_is_reported_before_set_epoch_and_reset():
+    completed = []
     made = MAKERS["epoch-aware"](4)
-    made.add_epoch_callback(told.append)
+    made.add_epoch_callback(completed.append)
     list(itertools.islice(made, 4))
     made.set_epoch(np.int64(3))
     list(itertools.islice(made, 4))
     made.reset()
-    assert told == [0, 3]
+    assert completed == [0, 3]
     with pytest.raises(ConfigError, match="callback: 3 is not callable"):
         made.add_epoch_callback(3)
     for wrong in ("a", None, 2.5, True, -1):
@@ -320,3 +321,12 @@ def test_a_completed_epoch_is_told_before_set_epoch_and_reset():
 def test_set_epoch_wants_an_epoch():
     with pytest.raises(ConfigError, match="epoch: -1"):
         MAKERS["shuffle"](3).set_epoch(-1)
+
+
+def test_numpy_numbers_count_as_numbers():
+    sizes, weights = (np.int64(3), np.int32(2)), (np.float32(1), np.int64(1))
+    config = MixtureSamplerConfig(sizes=sizes, weights=weights, seed=np.uint8(4))
+    plain = MixtureSamplerConfig(sizes=(3, 2), weights=(1, 1), seed=4)
+    assert list(MixtureSamplerModule(config)) == list(MixtureSamplerModule(plain))
+    with pytest.raises(ConfigError, match=r"sizes\[1\]: .*0.* is not an int of 1 or more"):
+        MixtureSamplerConfig(sizes=(np.int64(3), np.int64(0)))

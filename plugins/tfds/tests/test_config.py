@@ -50,7 +50,7 @@ def test_streaming_fields_have_their_rules():
 
 
 def test_a_set_of_keys_of_several_types_is_refused_in_python_too():
-    with pytest.raises(ConfigError, match="exclude_keys: .* is not a set of feature names"):
+    with pytest.raises(ConfigError, match=r"exclude_keys: .* is not a set of feature names"):
         TFDSEagerConfig(**BOTH, exclude_keys={1, "a"})
 
 

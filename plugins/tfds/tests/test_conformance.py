@@ -2,7 +2,7 @@
 
 import pytest
 
-from feedrace.testing import SourceSuite
+from feedrace_testing import SourceSuite
 
 
 class _Digits(SourceSuite):

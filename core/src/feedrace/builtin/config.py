@@ -7,6 +7,7 @@ import attrs
 from feedrace.config.fields import (
     IDENTITY,
     MAX_SEED,
+    Rule,
     SamplerConfig,
     StructuralConfig,
     as_tuple,
@@ -17,17 +18,21 @@ from feedrace.config.fields import (
     one_of,
     text,
 )
-from feedrace.errors import ConfigError, Problem
 
 _DTYPES = ("bool", "int8", "int16", "int32", "uint8", "uint16", "uint32",
            "float16", "bfloat16", "float32")  # fmt: skip
+_NAMES = Rule(
+    lambda value: isinstance(value, tuple) and {str} == set(map(type, value)),
+    "a list of field names",
+    {"minItems": 1},
+)
 
 
 @attrs.frozen(kw_only=True)
 class MemorySourceConfig(StructuralConfig):
     """data: dict of field name to array, all with one leading axis, the records.
 
-    shuffle, seed: the source's own order, used where no sampler orders it.
+    shuffle, seed: the source's own order, which holds if there is no sampler.
     """
 
     data: dict[str, Any] = attrs.field(eq=False, metadata={IDENTITY: False})
@@ -71,17 +76,12 @@ class OneHotConfig:
 class SelectConfig:
     """fields: names of the fields to keep; the valid mask always stays."""
 
-    fields: tuple[str, ...] = attrs.field(converter=as_tuple)
-
-    def __attrs_post_init__(self) -> None:
-        good = isinstance(self.fields, tuple) and all(isinstance(f, str) for f in self.fields)
-        if not good or not self.fields:
-            raise ConfigError([Problem("fields", f"{self.fields!r} is not a list of field names")])
+    fields: tuple[str, ...] = attrs.field(converter=as_tuple, validator=_NAMES)
 
 
 @attrs.frozen(kw_only=True)
 class FlipConfig:
-    """field: name of the field; axis: of one record, from 0; probability: of mirroring it."""
+    """field: name of the field; axis: of one record, from 0; probability: that it is mirrored."""
 
     field: str = attrs.field(validator=text())
     axis: int = attrs.field(default=1, validator=integer(0))

@@ -14,7 +14,7 @@ from feedrace.config.fields import StructuralConfig
 from feedrace.device import specs
 from feedrace.errors import DataError
 from feedrace.host.records import check_numbers, count_records, is_ragged
-from feedrace.modules.module import IdentityDict
+from feedrace.modules.cache import IdentityDict
 from feedrace.modules.source import SourceModule
 
 

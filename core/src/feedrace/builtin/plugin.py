@@ -6,6 +6,15 @@ from feedrace.registry.component import Component, hookimpl
 
 FEEDRACE_API = 1
 
+# Name, class, summary and capabilities of each stage in feedrace.builtin.stages.
+_STAGES = (
+    ("rescale", "Rescale", "A field times a scale plus an offset, as float32.", ()),
+    ("cast", "Cast", "A field in another dtype.", ()),
+    ("one-hot", "OneHot", "An integer field as one-hot vectors.", ()),
+    ("select", "Select", "Only the named fields.", ()),
+    ("flip", "Flip", "A field mirrored along one axis, for random records.", ("stochastic",)),
+)
+
 
 @hookimpl
 def feedrace_components() -> Iterator[Component]:
@@ -31,39 +40,12 @@ def feedrace_components() -> Iterator[Component]:
         target="feedrace.plan.single:SingleScheduler",
         summary="The train stream alone.",
     )
-    yield Component(
-        kind="stage",
-        name="rescale",
-        target="feedrace.builtin.stages:Rescale",
-        config="feedrace.builtin.config:RescaleConfig",
-        summary="A field times a scale plus an offset, as float32.",
-    )
-    yield Component(
-        kind="stage",
-        name="cast",
-        target="feedrace.builtin.stages:Cast",
-        config="feedrace.builtin.config:CastConfig",
-        summary="A field in another dtype.",
-    )
-    yield Component(
-        kind="stage",
-        name="one-hot",
-        target="feedrace.builtin.stages:OneHot",
-        config="feedrace.builtin.config:OneHotConfig",
-        summary="An integer field as one-hot vectors.",
-    )
-    yield Component(
-        kind="stage",
-        name="select",
-        target="feedrace.builtin.stages:Select",
-        config="feedrace.builtin.config:SelectConfig",
-        summary="Only the named fields.",
-    )
-    yield Component(
-        kind="stage",
-        name="flip",
-        target="feedrace.builtin.stages:Flip",
-        config="feedrace.builtin.config:FlipConfig",
-        summary="A field mirrored along one axis, at random record by record.",
-        capabilities=["stochastic"],
-    )
+    for name, cls, summary, capabilities in _STAGES:
+        yield Component(
+            kind="stage",
+            name=name,
+            target=f"feedrace.builtin.stages:{cls}",
+            config=f"feedrace.builtin.config:{cls}Config",
+            summary=summary,
+            capabilities=capabilities,
+        )

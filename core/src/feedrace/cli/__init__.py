@@ -2,6 +2,7 @@
 
 import importlib
 import warnings
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
@@ -9,7 +10,7 @@ import click
 from feedrace.errors import PluginWarning
 from feedrace.registry import catalog
 
-# Where each command is: a module of this package, and the command's name in it.
+# Each command's module in this package, and its name there.
 _HOMES = {
     "describe": "describe:describe",
     "doctor": "doctor:doctor",
@@ -22,39 +23,58 @@ _HOMES = {
 }
 
 
-class _Commands(click.Group):
-    """The commands here, then those that plugins add; no plugin can break or replace one here."""
+class Group(click.Group):
+    """A group to which plugins add commands through `feedrace_commands`; they replace none.
+
+    homes: commands of the core that are imported when they are used, as `module:name`.
+    """
+
+    def __init__(self, *args: Any, homes: Mapping[str, str] | None = None, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.homes = homes or {}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*sorted(_HOMES), *sorted(self._added().keys() - _HOMES.keys())]
+        own = self.commands.keys() | self.homes.keys()
+        return [*sorted(own), *sorted(self._added(ctx).keys() - own)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name in _HOMES:
-            module, _, name = _HOMES[cmd_name].partition(":")
+        if cmd_name in self.homes:
+            module, _, name = self.homes[cmd_name].partition(":")
             found: click.Command = getattr(importlib.import_module(f"{__name__}.{module}"), name)
             return found
-        return self._added().get(cmd_name)
+        return self.commands.get(cmd_name) or self._added(ctx).get(cmd_name)
 
-    def _added(self) -> dict[str, click.Command]:
-        quiet()
+    def _added(self, ctx: click.Context) -> dict[str, click.Command]:
+        """Return what plugins add here; at a name that two plugins add, the first one's."""
         added: dict[str, click.Command] = {}
-        for namespace, command in catalog.collect("feedrace_commands"):
-            if isinstance(command, click.Command) and command.name:
-                added.setdefault(command.name, command)
-            else:
-                said = f"feedrace: the plugin {namespace!r} offers {command!r}, which is no command"
-                click.echo(said, err=True)
+        for command in _offered():
+            if ctx.parent is None:
+                added.setdefault(command.name or "", command)
+            elif command.name == self.name and isinstance(command, click.Group):
+                for name, subcommand in command.commands.items():
+                    added.setdefault(name, subcommand)
         return added
 
 
+def _offered() -> Iterator[click.Command]:
+    """Yield the commands and groups of all plugins; report on stderr what is not a command."""
+    quiet()
+    for namespace, command in catalog.collect("feedrace_commands"):
+        if isinstance(command, click.Command) and command.name:
+            yield command
+        else:
+            message = f"the plugin {namespace!r} offers {command!r}, which is not a click command"
+            click.echo(f"feedrace: {message}", err=True)
+
+
 def quiet() -> None:
-    """Scan the plugins without warnings: the commands tell of broken ones in their own way."""
+    """Scan the plugins without warnings: the commands report broken ones in their own way."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PluginWarning)
         catalog.scan()
 
 
-@click.group(cls=_Commands)
+@click.group(cls=Group, homes=_HOMES)
 @click.version_option(package_name="feedrace")
 def main(**_: Any) -> None:
     """Feed JAX programs from pipelines that a config assembles by name."""

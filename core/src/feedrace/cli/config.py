@@ -8,17 +8,17 @@ from typing import Any
 import click
 
 from feedrace.cli import quiet
-from feedrace.cli.output import config_argument, errors_told, json_option
+from feedrace.cli.output import config_argument, json_option, report_errors
 
 
 @click.command()
 @config_argument
 @json_option
-@errors_told
+@report_errors
 def validate(config: str, as_json: bool) -> None:
-    """Check a config without reading data; tells every problem with its path and, in TOML, line.
+    """Check a config without reading data; show every problem with its path and, in TOML, line.
 
-    The exit status is 1 where there is one.
+    The exit status is 1 if there is a problem.
     """
     from feedrace.pipeline.options import read_options
 
@@ -34,11 +34,11 @@ def validate(config: str, as_json: bool) -> None:
 @config_argument
 @click.option("--output", "-o", type=click.Path(dir_okay=False), help="Write it to this file.")
 @json_option
-@errors_told
+@report_errors
 def fill(config: str, output: str | None, as_json: bool) -> None:
-    """Write a config out with every default in it, in the format of the file.
+    """Write a config with every default in it, in the format of the file.
 
-    TOML has no null: there, a field that is not set is a comment.
+    TOML has no null: a field that is not set becomes a comment there.
     """
     from feedrace.config.files import write_text
     from feedrace.pipeline.options import read_options
@@ -56,7 +56,7 @@ def fill(config: str, output: str | None, as_json: bool) -> None:
 @click.command()
 @click.option("--output", "-o", type=click.Path(dir_okay=False), help="Write it to this file.")
 @click.option("--json", "as_json", is_flag=True, help="On one line.")
-@errors_told
+@report_errors
 def schema(output: str | None, as_json: bool) -> None:
     """Print one JSON Schema for configs, with the components that are installed."""
     from feedrace.pipeline.options import PipelineOptions

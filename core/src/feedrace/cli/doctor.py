@@ -1,15 +1,15 @@
-"""`feedrace doctor`: whether this installation is sound, and what to do where it is not."""
+"""`feedrace doctor`: check this installation."""
 
 import click
 
-from feedrace.cli.output import errors_told, json_option, tell
+from feedrace.cli.output import json_option, print_findings, report_errors
 
 
 @click.command()
 @json_option
-@errors_told
+@report_errors
 def doctor(as_json: bool) -> None:
-    """Tell how Python, the libraries and the plugins are; exit status 1 where one is not well."""
+    """Check Python, the libraries and the plugins; the exit status is 1 if anything is wrong."""
     from feedrace.registry.health import findings
 
-    tell(findings(), as_json)
+    print_findings(findings(), as_json)

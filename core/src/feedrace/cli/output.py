@@ -1,4 +1,4 @@
-"""What the commands have in common: errors told without a traceback, and JSON."""
+"""What the commands share: errors without a traceback, JSON, findings, specs as text."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -15,17 +15,17 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print it as 
 config_argument = click.argument("config", type=click.Path(exists=True, dir_okay=False))
 
 
-def errors_told(command: Callable[..., None]) -> Callable[..., None]:
-    """End a command with the message of a Feedrace or file error, without a traceback.
+def report_errors(command: Callable[..., None]) -> Callable[..., None]:
+    """Make a command end with the message of a Feedrace or file error, without a traceback.
 
-    With `--json` it is a document `{"error": ..., "message": ..., "fix": ..., "problems": ...}`.
+    With `--json` the command prints what `error_document` returns.
     """
 
     @wraps(command)
-    def told(*args: Any, **kwargs: Any) -> None:
+    def wrapped(*args: Any, **kwargs: Any) -> None:
         try:
             command(*args, **kwargs)
-        except BrokenPipeError:  # click ends quietly where nobody reads on
+        except BrokenPipeError:  # click ends quietly if nobody reads on
             raise
         except (FeedraceError, OSError) as error:
             if kwargs.get("as_json"):
@@ -34,11 +34,11 @@ def errors_told(command: Callable[..., None]) -> Callable[..., None]:
             notes = getattr(error, "__notes__", [])
             raise click.ClickException("\n".join([str(error), *notes])) from error
 
-    return told
+    return wrapped
 
 
 def error_document(error: BaseException) -> dict[str, Any]:
-    """Return an error as JSON: its type, its message, its cure, and a config's problems."""
+    """Return an error for JSON: its type, message and fix, and a config's problems."""
     document = {
         "error": type(error).__name__,
         "message": "\n".join([str(error), *getattr(error, "__notes__", [])]),
@@ -50,7 +50,7 @@ def error_document(error: BaseException) -> dict[str, Any]:
 
 
 def spec_texts(specs: Sequence[Any]) -> dict[str, str]:
-    """Return `dtype[shape]` of each leaf of the specs, by its path, or all that it may be."""
+    """Return `dtype[shape]` of each leaf by its path; joined by "or" if the specs differ."""
     import jax
 
     texts: dict[str, list[str]] = {}
@@ -77,8 +77,8 @@ def short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def tell(findings: Sequence[Health], as_json: bool) -> None:
-    """Print findings; end with exit status 1 where one is not ok."""
+def print_findings(findings: Sequence[Health], as_json: bool) -> None:
+    """Print findings; exit with status 1 unless all are ok."""
     if as_json:
         click.echo(json.dumps([attrs.asdict(finding) for finding in findings]))
     else:
@@ -91,7 +91,7 @@ def tell(findings: Sequence[Health], as_json: bool) -> None:
 
 
 def as_row(component: Component) -> dict[str, Any]:
-    """Return what is known of a component without importing anything of it."""
+    """Return what a component's declaration says; nothing of it is imported."""
     c = component
     return {
         "kind": c.kind,
@@ -109,7 +109,7 @@ def as_row(component: Component) -> dict[str, Any]:
 
 
 def complete_reference(ctx: Any, param: Any, incomplete: str) -> list[str]:
-    """Return the references that begin so, for the shell."""
+    """Return the references that begin like this, for the shell's completion."""
     from feedrace.cli import quiet
     from feedrace.registry import catalog
 

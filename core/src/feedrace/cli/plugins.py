@@ -1,31 +1,67 @@
-"""`feedrace plugins`: look at what is installed, also where it is broken."""
+"""`feedrace plugins`: look at what is installed, even if it is broken."""
 
 import json
-from pathlib import Path
-from typing import Any
 
 import click
 
-from feedrace.cli import quiet
-from feedrace.cli.output import as_row, complete_reference, errors_told, json_option, tell
+from feedrace.cli import Group, quiet
+from feedrace.cli.output import as_row, complete_reference, json_option, report_errors
+from feedrace.errors import (
+    BrokenPluginError,
+    ComponentError,
+    DisabledError,
+    NotInstalledError,
+    install_line,
+)
 from feedrace.registry import catalog
 from feedrace.registry.component import KINDS
 
 kind_option = click.option("--kind", type=click.Choice(KINDS), help="Only components of this kind.")
 reference_argument = click.argument("reference", metavar="REF", shell_complete=complete_reference)
+_FOR_AUTHORS = ("check", "new")
 
 
-@click.group()
+class _Plugins(Group):
+    """The group `plugins`; if feedrace-testing is missing, its commands report that."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        found = super().get_command(ctx, cmd_name)
+        return _missing(cmd_name) if found is None and cmd_name in _FOR_AUTHORS else found
+
+
+def _missing(name: str) -> click.Command:
+    @click.command(name, context_settings={"ignore_unknown_options": True}, add_help_option=False)
+    @click.argument("rest", nargs=-1, type=click.UNPROCESSED)
+    @json_option
+    @report_errors
+    def command(**_: object) -> None:
+        raise _why_missing(f"`plugins {name}` comes with feedrace-testing, which is")
+
+    return command
+
+
+def _why_missing(message: str) -> ComponentError:
+    """Return an error whose message goes on with the reason, and which has the fix."""
+    found = catalog.scan()
+    if "testing" in found.broken:
+        return BrokenPluginError(f"{message} left out: {found.broken['testing']}")
+    if "testing" in found.disabled:
+        message += " switched off by FEEDRACE_PLUGINS or FEEDRACE_PLUGINS_DISABLE"
+        return DisabledError(message, fix="change the variable to use it")
+    return NotInstalledError(f"{message} not installed", fix=install_line("testing"))
+
+
+@click.group(cls=_Plugins)
 def plugins() -> None:
-    """Look at the installed plugins, and write a new one."""
+    """Look at the installed plugins; with feedrace-testing, also check them and write new ones."""
 
 
 @plugins.command("list")
 @kind_option
 @json_option
-@errors_told
+@report_errors
 def list_plugins(kind: str | None, as_json: bool) -> None:
-    """List the components that can be named in a config."""
+    """List the components that a config can name."""
     quiet()
     components = catalog.available(kind)
     broken = catalog.broken_plugins()
@@ -46,9 +82,9 @@ def list_plugins(kind: str | None, as_json: bool) -> None:
 @reference_argument
 @kind_option
 @json_option
-@errors_told
+@report_errors
 def show(reference: str, kind: str | None, as_json: bool) -> None:
-    """Show all that is known of a component, with the fields of its config."""
+    """Show everything about a component, including the fields of its config."""
     from feedrace.registry.explanation import fields_of, missing, offers
 
     quiet()
@@ -75,53 +111,17 @@ def show(reference: str, kind: str | None, as_json: bool) -> None:
 @reference_argument
 @kind_option
 @json_option
-@errors_told
+@report_errors
 def why(reference: str, kind: str | None, as_json: bool) -> None:
-    """Tell what a name means here and why, or why it means nothing; exit status 1 then."""
+    """Explain what a name means here, or why it means nothing (exit status 1)."""
     from feedrace.registry.explanation import explain
 
     quiet()
-    told = explain(reference, kind)
+    found = explain(reference, kind)
     if as_json:
-        click.echo(json.dumps(told))
+        click.echo(json.dumps(found))
     else:
-        for line in told["lines"]:
+        for line in found["lines"]:
             click.echo(line)
-    if not told["found"]:
+    if not found["found"]:
         raise SystemExit(1)
-
-
-@plugins.command()
-@click.argument("which", metavar="[DIST|.]", required=False)
-@json_option
-@errors_told
-def check(which: str | None, as_json: bool) -> None:
-    """Look closely at one plugin, by dist, namespace or project folder, or at all of them.
-
-    Everything that it declares is imported. The exit status is 1 where something is wrong.
-    """
-    from feedrace.registry.discovery import installed
-    from feedrace.registry.inspection import check as inspect
-
-    quiet()
-    names = [which] if which else sorted({entry.dist for entry in installed()[0]})
-    tell([finding for name in names for finding in inspect(name)], as_json)
-
-
-@plugins.command()
-@click.argument("name")
-@click.option("--kind", type=click.Choice(KINDS), default="sampler", show_default=True)
-@click.option("--into", type=click.Path(file_okay=False), help="The folder to make; NAME if none.")
-@json_option
-@errors_told
-def new(name: str, kind: str, into: str | None, as_json: bool) -> None:
-    """Write a new plugin, an installable project with one component."""
-    from feedrace.registry.scaffold import make
-
-    made: dict[str, Any] = make(name, kind, Path(into or name))
-    if as_json:
-        click.echo(json.dumps(made))
-        return
-    for file in made["files"]:
-        click.echo(file)
-    click.echo(f"next: {made['next']}")

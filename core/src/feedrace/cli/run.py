@@ -1,83 +1,57 @@
 """`feedrace run`: iterate a pipeline and report what came."""
 
 import json
+import sys
 import time
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from itertools import islice
 from typing import Any
 
 import click
 
-from feedrace.cli.output import batcher_of, config_argument, errors_told, json_option, spec_texts
+from feedrace.cli.output import batcher_of, config_argument, json_option, report_errors, spec_texts
+from feedrace.errors import NotInstalledError, install_line
+from feedrace.protocols import Counted, Filling, Grouping, provides
+
+Report = dict[str, dict[str, Any]]  # by stream
 
 
 @click.command()
 @config_argument
 @click.option("--steps", type=click.IntRange(min=1), help="Stop after this many steps.")
-@click.option("--metrics-port", type=int, help="Serve Prometheus metrics there meanwhile.")
+@click.option("--metrics-port", type=int, help="Serve Prometheus metrics at this port meanwhile.")
 @json_option
-@errors_told
+@report_errors
 def run(config: str, steps: int | None, metrics_port: int | None, as_json: bool) -> None:
-    """Iterate a pipeline for one pass and report what came, how fast."""
-    from contextlib import closing
-
-    import jax
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-    )
-
+    """Iterate a pipeline for one pass and report what came, and how fast."""
     from feedrace.host.timing import advice
     from feedrace.pipeline.assemble import load
-    from feedrace.protocols import Grouping, provides
 
     pipeline = load(config)
     if metrics_port is not None:
         _serve_metrics(pipeline, metrics_port)
-    count = getattr(pipeline.scheduler, "steps_per_pass", None)
-    if any(provides(batcher_of(pipeline, stream), Grouping) for stream in pipeline.plans):
-        count = None  # how many batches a window makes is seen when it is read
-    total = steps or (None if count is None else count(pipeline.plans))
-    report: dict[str, dict[str, Any]] = {}
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
-               TimeElapsedColumn())  # fmt: skip
+    report: Report = {}
+    began = time.perf_counter()
     with (
-        Progress(*columns, console=Console(stderr=True), disable=as_json) as progress,
         closing(pipeline.steps()) as made,
+        click.progressbar(
+            _timed(islice(made, steps), report),
+            length=steps or _length(pipeline),
+            item_show_func=lambda step: step and f"{step.stream} update {step.update}",
+            file=sys.stderr,
+            hidden=as_json,
+        ) as shown,
     ):
-        task = progress.add_task("train", total=total)
-        began = asked = time.perf_counter()
-        for done, step in enumerate(made, 1):
-            jax.block_until_ready([x for x in jax.tree.leaves(step.batch) if hasattr(x, "devices")])
-            waited = time.perf_counter() - asked
-            row = report.setdefault(step.stream, {"steps": 0, "records": 0, "waiting_s": 0.0})
-            row["steps"] += 1
-            row["records"] += len(step.indices)
-            row["waiting_s"] += waited
-            progress.update(task, advance=1, description=f"{step.stream} update {step.update}")
-            if done == steps:
-                break
-            asked = time.perf_counter()
+        for _ in shown:
+            pass
     elapsed = time.perf_counter() - began
-    stats = pipeline.stats()
     for stream, row in report.items():
-        row["records_per_s"] = round(row["records"] / elapsed, 1)
-        row["waiting_s"] = round(row["waiting_s"], 6)
-        fill = getattr(batcher_of(pipeline, stream), "fill", None)
-        if fill is not None:
-            row["fill"] = round(fill, 4)
-        row["batch"] = spec_texts(pipeline.batch_specs(stream))
+        _complete(row, pipeline, stream)
+    stats = pipeline.stats()
     if as_json:
-        shown = {
-            "config": config,
-            "elapsed_s": round(elapsed, 6),
-            "streams": report,
-            "stats": stats,
-            "advice": advice(stats),
-        }
-        click.echo(json.dumps(shown))
+        document = {"config": config, "elapsed_s": round(elapsed, 6), "streams": report}
+        click.echo(json.dumps({**document, "stats": stats, "advice": advice(stats)}))
         return
     click.echo(f"{elapsed:.3f} s in all")
     for stream, row in report.items():
@@ -94,14 +68,46 @@ def run(config: str, steps: int | None, metrics_port: int | None, as_json: bool)
     click.echo(advice(stats))
 
 
+def _length(pipeline: Any) -> int | None:
+    """Return the number of steps in a pass; None if only reading the records shows it."""
+    if any(provides(batcher_of(pipeline, stream), Grouping) for stream in pipeline.plans):
+        return None
+    scheduler = pipeline.scheduler
+    return scheduler.steps_per_pass(pipeline.plans) if provides(scheduler, Counted) else None
+
+
+def _timed(steps: Iterable[Any], report: Report) -> Iterator[Any]:
+    """Yield each step, after counting in `report` what came and how long it took."""
+    import jax
+
+    asked = time.perf_counter()
+    for step in steps:
+        jax.block_until_ready([x for x in jax.tree.leaves(step.batch) if hasattr(x, "devices")])
+        row = report.setdefault(step.stream, {"steps": 0, "records": 0, "waiting_s": 0.0})
+        row["steps"] += 1
+        row["records"] += len(step.indices)
+        row["waiting_s"] += time.perf_counter() - asked
+        yield step
+        asked = time.perf_counter()
+
+
+def _complete(row: dict[str, Any], pipeline: Any, stream: str) -> None:
+    """Add what the sums of a stream's row show; a stream's rate counts its own time alone."""
+    row["records_per_s"] = round(row["records"] / row["waiting_s"], 1)
+    row["waiting_s"] = round(row["waiting_s"], 6)
+    batcher = batcher_of(pipeline, stream)
+    if provides(batcher, Filling) and batcher.fill is not None:
+        row["fill"] = round(batcher.fill, 4)
+    row["batch"] = spec_texts(pipeline.batch_specs(stream))
+
+
 def _serve_metrics(pipeline: Any, port: int) -> None:
     try:
         from prometheus_client import start_http_server
 
         from feedrace.integrations.prometheus import export_metrics
     except ModuleNotFoundError as error:
-        raise click.UsageError(
-            "--metrics-port needs prometheus-client: pip install 'feedrace[prometheus]'"
-        ) from error
+        message = "--metrics-port needs prometheus-client, which is not installed"
+        raise NotInstalledError(message, fix=install_line("prometheus")) from error
     export_metrics(pipeline)
     start_http_server(port)

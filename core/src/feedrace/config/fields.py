@@ -5,7 +5,6 @@ schema and documentation agree.
 """
 
 import math
-import sys
 from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from typing import Any
@@ -89,9 +88,10 @@ def number(minimum: float = -math.inf, maximum: float = math.inf) -> Rule:
     rule = "a finite number" + (f" from {minimum} to {maximum}" if schema else "")
 
     def holds(value: Any) -> bool:
-        # An int beyond all floats is as useless as an infinite number.
-        finite = _is(Real, value) and abs(value) <= sys.float_info.max
-        return finite and bool(minimum <= value <= maximum)
+        try:
+            return _is(Real, value) and math.isfinite(value) and bool(minimum <= value <= maximum)
+        except OverflowError:  # an int beyond all floats is as useless as an infinite number
+            return False
 
     return Rule(holds, rule, schema)
 
@@ -124,7 +124,7 @@ boolean = Rule(
 
 #: A rule: a number of epochs, 1 or more, or -1 for an endless pass.
 epochs = Rule(
-    lambda value: integer(-1).holds(value) and value != 0,
+    lambda value: _is(Integral, value) and (value == -1 or value >= 1),
     lambda value: f"{value!r} is neither 1 or more nor -1 (endless)",
     {"minimum": -1, "not": {"const": 0}},
 )

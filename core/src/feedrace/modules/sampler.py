@@ -3,6 +3,7 @@
 import functools
 import itertools
 import operator
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any, Self
 
@@ -15,14 +16,11 @@ from numpy.typing import NDArray
 
 from feedrace.config.fields import StructuralConfig, check_integer
 from feedrace.errors import ConfigError, FeedraceError, Problem, StateError
-from feedrace.modules.module import StructuralModule, take_config_fields, with_seed
+from feedrace.modules.module import StructuralModule
+from feedrace.modules.state import restore_config, with_seed
 from feedrace.plan.order import Order
 
 _CHUNK = 8192
-
-
-def _check_count(name: str, value: Any) -> None:
-    check_integer(name, int(value) if isinstance(value, np.integer) else value, 0)
 
 
 def _checked(indices: Callable[..., Any]) -> Callable[..., Any]:
@@ -30,28 +28,31 @@ def _checked(indices: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(indices)
     def checked(self: Any, start: int, stop: int) -> Any:
-        _check_count("start", start)
-        _check_count("stop", stop)
-        if start > stop:
-            raise ConfigError([Problem("start", f"{start} is above stop, {stop}")])
-        return indices(self, start, stop)
+        if not (type(start) is type(stop) is int and 0 <= start <= stop):
+            check_integer("start", start, 0)
+            check_integer("stop", stop, 0)
+            if start > stop:
+                raise ConfigError([Problem("start", f"{start} is above stop, {stop}")])
+        return indices(self, int(start), int(stop))
 
     return checked
 
 
 @attrs.frozen(eq=False)
 class _Chunk:
-    """The indices that are being handed out, up to position `stop`."""
+    """The indices that an iterator is handing out, up to position `stop`; `left` runs over them."""
 
     stop: int
-    values: Iterator[Any]
+    indices: list[Any]
+    left: Iterator[Any]
 
 
 class SamplerModule(StructuralModule):
-    """A sampler that orders records as a pure function of position; subclasses give `indices`.
+    """A sampler that orders records as a pure function of position; subclasses define `indices`.
 
     Iteration goes from the current position to the end of the pass, which is `len(self)` records
-    long. A pass that ran to its end leaves the sampler at the start of the next.
+    long, and leaves the sampler at the start of the next pass. Only the newest iterator works: an
+    older one raises `FeedraceError`, as it does after a reset.
     """
 
     _repeatable = False
@@ -62,28 +63,25 @@ class SamplerModule(StructuralModule):
         super().__init__(config, rngs=rngs, name=name)
         self._position = nnx.Variable(0)
         self._pass_start = nnx.Variable(0)
-        self._chunk: Any = nnx.static(None)
-
-    def indices(self, start: int, stop: int) -> Any:
-        """Return the record numbers at absolute positions [start, stop), int64."""
-        raise NotImplementedError(f"{type(self).__name__} must define indices(start, stop)")
+        self._chunk: _Chunk | None = nnx.static(None)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "indices" in cls.__dict__:
             cls.indices = _checked(cls.__dict__["indices"])  # type: ignore[method-assign]
 
+    def indices(self, start: int, stop: int) -> NDArray[np.int64]:
+        """Return the record numbers at absolute positions [start, stop), one row each."""
+        raise NotImplementedError(f"{type(self).__name__} must define indices(start, stop)")
+
     @property
     def records_per_epoch(self) -> int:
         """Number of positions in one epoch: the config's `num_records`."""
         number = getattr(self.config, "num_records", None)
         if number is None:
+            name = type(self).__name__
             raise ConfigError(
-                [
-                    Problem(
-                        "num_records", f"missing; {type(self).__name__} needs the number of records"
-                    )
-                ]
+                [Problem("num_records", f"missing; {name} needs the number of records")]
             )
         return int(number)
 
@@ -98,109 +96,105 @@ class SamplerModule(StructuralModule):
     def position(self) -> int:
         """Number of records handed out since the start of epoch 0."""
         if self._chunk is not None:
-            return int(self._chunk.stop - operator.length_hint(self._chunk.values))
+            return self._chunk.stop - operator.length_hint(self._chunk.left)
         return int(self._position.get_value())
 
     def __iter__(self) -> Iterator[Any]:
-        # The list iterators inside run at C speed, and how much is left of one tells the position.
+        # The list iterators inside run at C speed; how much is left of one gives the position.
         return itertools.chain.from_iterable(self._chunks())
 
     def _chunks(self) -> Iterator[Iterator[Any]]:
-        self._leave()
-        per_epoch = self.records_per_epoch
-        end = self._pass_end()
-        while (start := self.position) < end:
-            epoch_end = (start // per_epoch + 1) * per_epoch
-            stop = int(min(start + _CHUNK, epoch_end, end))
-            mine = _Chunk(stop, iter(self.indices(start, stop).tolist()))
-            self._chunk = nnx.static(mine)
-            yield mine.values
-            if self._chunk is not mine:
-                raise FeedraceError(
-                    f"this iterator of {type(self).__name__} is out of date: the sampler was "
-                    f"iterated anew, reset or given a state since"
-                )
-            self._settle()
-        if self.position == end:
-            self._pass_start.set_value(int(end))
-
-    def _pass_end(self) -> float:
-        return int(self._pass_start.get_value()) + self._first_pass_end()
-
-    def _first_pass_end(self) -> float:
-        try:
-            return len(self)
-        except TypeError:  # an endless sampler has no length
-            return float("inf")
-
-    def _leave(self) -> None:
-        """Be done with an iterator that may have stopped on the last index of an epoch or pass."""
         if self._chunk is not None:
             self._settle()
+        per_epoch, end = self.records_per_epoch, self._pass_end()
+        while (start := int(self._position.get_value())) < end:
+            stop = min(start + _CHUNK, (start // per_epoch + 1) * per_epoch, end)
+            indices = self.indices(start, stop).tolist()
+            chunk = _Chunk(stop, indices, iter(indices))
+            self._chunk = nnx.static(chunk)
+            yield chunk.left
+            if self._chunk is not chunk:
+                raise FeedraceError(
+                    f"this iterator of {type(self).__name__} is out of date: the sampler was "
+                    f"iterated anew, reset or given a state since; use the newest iterator"
+                )
+            self._settle()
+        if int(self._position.get_value()) == end:  # also if a state at the end was restored
+            self._pass_start.set_value(end)
+
+    def _pass_end(self) -> int:
+        # An endless sampler has no length, and the default stands for it.
+        return int(self._pass_start.get_value()) + operator.length_hint(self, sys.maxsize)
 
     def _settle(self) -> None:
-        """Take down the position; begin the next pass and tell of the epoch where one is over."""
-        position = self.position
-        whole = position == self._chunk.stop
-        self._position.set_value(position)
+        """Record where the current iterator stopped, and make it stop there for good.
+
+        At the end of a pass the next one begins; the end of an epoch is reported.
+        """
+        if self._chunk is None:
+            return
+        position, stop = self.position, self._chunk.stop
+        self._chunk.indices.clear()  # an iterator of a list that is empty has ended
         self._chunk = nnx.static(None)
-        if whole and position == self._pass_end():
-            self._pass_start.set_value(position)
-        if whole and position % self.records_per_epoch == 0:
-            self.epoch_completed(position // self.records_per_epoch - 1)
+        self._position.set_value(position)
+        if position == stop:
+            if position == self._pass_end():
+                self._pass_start.set_value(position)
+            if position % self.records_per_epoch == 0:
+                self.epoch_completed(position // self.records_per_epoch - 1)
 
     def attach(self, source: Any) -> None:
-        """Be given the source of the records, before the first index; called by pipelines.
+        """Take the source of the records; a pipeline calls it before the first index.
 
-        A sampler that orders records by what they hold learns it here, by `feedrace.plugin.column`.
+        Override it in a sampler that orders records by what they hold: `feedrace.plugin.column`
+        reads one field of all of them.
         """
 
     def epoch_completed(self, epoch: int) -> None:
-        """Be told that `epoch` was handed out whole; called by iteration and by pipelines."""
+        """Do what is due after the last index of `epoch`; iteration and pipelines call it."""
 
     def sample(self, n: int) -> list[Any]:
-        """Return the next `n` indices, fewer where the pass ends; the position moves along.
+        """Return the next `n` indices, fewer at the end of the pass, and move the position along.
 
         Raises `ConfigError` for an n below 0.
         """
-        _check_count("n", n)
+        check_integer("n", n, 0)
         taken = list(itertools.islice(self, n))
-        self._leave()
+        self._settle()
         return taken
 
     def process(self, n: int) -> list[Any]:
         """Return `sample(n)`."""
         return self.sample(n)
 
-    def index_spec(self) -> Any:
+    def index_spec(self) -> jax.ShapeDtypeStruct:
         """Return the spec of one emitted index: an int32 scalar, or int64 past 2**31 records."""
         records = getattr(self.config, "num_records", None) or 0
         return jax.ShapeDtypeStruct((), np.int64 if records > 2**31 else jnp.int32)
 
     def reset(self, seed: int | None = None) -> None:
-        """Go back to epoch 0, with another seed where one is given.
+        """Go back to epoch 0, with another seed if one is given.
 
-        Raises `ConfigError` for a seed out of range, or one given to a sampler that has none.
+        Raises `ConfigError` for a seed out of range, or one given to a sampler without a seed.
         """
         if seed is not None:
             self.config = nnx.static(with_seed(self, seed))
-        self._leave()
-        self._position.set_value(0)
-        self._pass_start.set_value(0)
+        self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
         """Go to the start of `epoch`, as torch's distributed samplers do."""
-        _check_count("epoch", epoch)
-        self._leave()
-        self._position.set_value(int(epoch) * self.records_per_epoch)
-        self._pass_start.set_value(int(epoch) * self.records_per_epoch)
+        check_integer("epoch", epoch, 0)
+        self._settle()
+        start = int(epoch) * self.records_per_epoch if epoch else 0
+        self._position.set_value(start)
+        self._pass_start.set_value(start)
 
     def state_dict(self) -> dict[str, Any]:
         """Return `get_state()`, under the name that torchdata's loaders call."""
         return self.get_state()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to a state that `state_dict` gave."""
+        """Go back to a state that `state_dict` returned."""
         self.set_state(state)
 
     def __getitem__(self, index: int) -> Any:
@@ -208,7 +202,7 @@ class SamplerModule(StructuralModule):
 
         Raises `IndexError` below 0 and at the end of the first pass, `ImportError` without grain.
         """
-        if not 0 <= index < self._first_pass_end():
+        if not 0 <= index < operator.length_hint(self, sys.maxsize):
             raise IndexError(f"there is no position {index} in a pass of {type(self).__name__}")
         from grain import python as grain
 
@@ -222,15 +216,16 @@ class SamplerModule(StructuralModule):
         return {**super().get_state(), **seed, "_position": self.position}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        config, variables = take_config_fields(self, state, ("seed",))
-        self._leave()
+        config, variables = restore_config(self, state, ("seed",))
+        self._settle()
         before = super().get_state()
         super().set_state(variables)
         position, start = state["_position"], state["_pass_start"]
         if not 0 <= start <= position <= self._pass_end():
             super().set_state(before)
             raise StateError(
-                f"position {position} in a pass that began at {start} is not one of this sampler"
+                f"position {position} in a pass that began at {start} does not exist in this "
+                f"{type(self).__name__}"
             )
         self.config = nnx.static(config)
 
@@ -246,14 +241,22 @@ class OrderedSamplerModule(SamplerModule):
 
     The order is a new permutation each epoch, chosen by the config's `seed`; or the stored one, if
     the config has no seed, or `shuffle = False`.
+
+    Raises `ConfigError` if the config has no `num_records`.
     """
+
+    def __init__(
+        self, config: StructuralConfig, *, rngs: nnx.Rngs | None = None, name: str | None = None
+    ) -> None:
+        super().__init__(config, rngs=rngs, name=name)
+        _ = self.records_per_epoch  # reports a missing num_records here, not at the first index
 
     @property
     def order(self) -> Order:
         """The order of the records."""
-        shuffled = getattr(self.config, "shuffle", True)
+        seed = getattr(self.config, "seed", None)
         return Order(
-            self.records_per_epoch, getattr(self.config, "seed", None) if shuffled else None
+            self.records_per_epoch, seed if getattr(self.config, "shuffle", True) else None
         )
 
     def indices(self, start: int, stop: int) -> NDArray[np.int64]:

@@ -1,6 +1,7 @@
 """The base class of sources: order, iteration, batches and state, derived from `fetch`."""
 
-from collections.abc import Iterable, Iterator
+import contextlib
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import attrs
@@ -8,12 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from numpy.typing import NDArray
 
 from feedrace.config.fields import StructuralConfig
 from feedrace.device import specs
-from feedrace.errors import ConfigError, Problem, StateError
-from feedrace.host.records import check_batch_size
-from feedrace.modules.module import StructuralModule, take_config_fields, with_seed
+from feedrace.errors import ConfigError, FeedraceError, Problem, StateError
+from feedrace.host.records import check_batch_size, split_records
+from feedrace.modules.module import StructuralModule
+from feedrace.modules.state import restore_config, with_seed
 from feedrace.plan.order import Order
 
 _ELEMENTS = 256
@@ -21,10 +24,12 @@ _IN_STATE = ("shuffle", "seed")  # fields of the config that may change while it
 
 
 class SourceModule(StructuralModule):
-    """A source of records by number; subclasses give `fetch`, `element_spec` and `length`.
+    """A source of records by number; subclasses define `fetch`, `element_spec` and `length`.
 
-    Its own order is sequential, or, where `config.shuffle` is true, a new permutation each epoch.
-    `index` and `epoch` say where its iteration and `get_batch` stand.
+    Its own order is the stored one or, if `config.shuffle` is true, a new permutation each epoch.
+    `index` and `epoch` hold the position of its iteration and of `get_batch`. Only the newest
+    iterator works: an older one raises `FeedraceError`, as it does after anything else that moves
+    the position.
     """
 
     length: int
@@ -37,7 +42,7 @@ class SourceModule(StructuralModule):
         self.epoch = nnx.Variable(0)
         self._handed = False  # whether this very object handed out the record before `index`
 
-    def fetch(self, indices: Any) -> dict[str, Any]:
+    def fetch(self, indices: NDArray[np.int64]) -> dict[str, Any]:
         """Return the records of these numbers: a dict of arrays with leading axis len(indices)."""
         raise NotImplementedError(f"{type(self).__name__} must define fetch")
 
@@ -45,7 +50,7 @@ class SourceModule(StructuralModule):
         """Return a dict of `jax.ShapeDtypeStruct`, the shape and dtype of each field."""
         raise NotImplementedError(f"{type(self).__name__} must define element_spec")
 
-    def process(self, indices: Any) -> dict[str, Any]:
+    def process(self, indices: NDArray[np.int64]) -> dict[str, Any]:
         """Return `fetch(indices)`."""
         return self.fetch(indices)
 
@@ -64,12 +69,12 @@ class SourceModule(StructuralModule):
         return bool(getattr(self.config, "shuffle", False))
 
     def set_random_order(self, enabled: bool) -> None:
-        """Shuffle its own order from now on, or not."""
+        """Shuffle its own order from now on, or stop doing so."""
         if hasattr(self.config, "shuffle"):
             self.config = nnx.static(attrs.evolve(self.config, shuffle=bool(enabled)))
         elif enabled:
             raise ConfigError(
-                [Problem("shuffle", f"{type(self).__name__} has no order of its own")]
+                [Problem("shuffle", f"{type(self).__name__} has no order of its own to shuffle")]
             )
 
     @property
@@ -77,48 +82,62 @@ class SourceModule(StructuralModule):
         """Its own order."""
         return Order(self.length, self.seed if self.is_random_order else None)
 
-    def indices(self, start: int, stop: int) -> Any:
+    def indices(self, start: int, stop: int) -> NDArray[np.int64]:
         """Return the record numbers at absolute positions [start, stop) of its own order."""
         return self.order.indices(start, stop)
 
-    def indices_at(self, epoch: Any, positions: Any) -> Any:
+    def indices_at(self, epoch: jax.Array, positions: jax.Array) -> jax.Array:
         """Return the record numbers at int32 positions of an epoch (uint32), traceably."""
         return self.order.traced(epoch, positions)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yield the records that are left of this epoch, one dict each, then start the next."""
-        self._begin()
-        base = int(self.epoch.get_value()) * self.length
-        starts = range(int(self.index.get_value()), self.length, _ELEMENTS)
-        yield from self._hand_out(
-            self.fetch(self.indices(base + s, base + min(s + _ELEMENTS, self.length)))
-            for s in starts
+        return self._hand_out(
+            record
+            for start, stop in self._blocks(_ELEMENTS)
+            for record in split_records(specs.arrive(self.fetch(self.indices(start, stop))))
         )
 
-    def _begin(self) -> None:
-        """Begin the next epoch where an iteration stopped on the last record of this one."""
+    def _blocks(self, size: int) -> Iterator[tuple[int, int]]:
+        """Yield the absolute positions [start, stop) of blocks that make up the epoch's rest."""
+        base = int(self.epoch.get_value()) * self.length
+        for start in range(int(self.index.get_value()), self.length, size):
+            yield base + start, base + min(start + size, self.length)
+
+    def _hand_out(
+        self, records: Generator[dict[str, Any] | None, None, None]
+    ) -> Iterator[dict[str, Any]]:
+        """Yield `records`, the epoch's rest, keeping `index` and `epoch`; None is a skipped record.
+
+        `records` starts after an iteration that stopped on the last record has ended its epoch.
+        """
         if self._handed and int(self.index.get_value()) == self.length:
             self._next_epoch()
+        with contextlib.closing(records):
+            for record in records:
+                place = int(self.index.get_value()) + 1, int(self.epoch.get_value())
+                self.index.set_value(place[0])
+                self._handed = True
+                if record is None:
+                    continue
+                yield record
+                if (self.index.get_value(), self.epoch.get_value()) != place:
+                    raise FeedraceError(
+                        f"this iterator of {type(self).__name__} is out of date: the source was "
+                        f"iterated anew, reset or moved since; use the newest iterator"
+                    )
+        self._next_epoch()
 
     def _next_epoch(self) -> None:
         self._handed = False
         self.index.set_value(0)
         self.epoch.set_value(int(self.epoch.get_value()) + 1)
 
-    def _hand_out(self, blocks: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        """Yield the records in `blocks`, the rest of this epoch, keeping `index` and `epoch`."""
-        for block in blocks:
-            for element in split_records(specs.arrive(block)):
-                self.index.set_value(int(self.index.get_value()) + 1)
-                self._handed = True
-                yield element
-        self._next_epoch()
-
-    def get_batch(self, batch_size: int, key: Any | None = None) -> dict[str, Any]:
-        """Return the next `batch_size` records, going on into the next epoch where one ends.
+    def get_batch(self, batch_size: int, key: jax.Array | None = None) -> dict[str, Any]:
+        """Return the next `batch_size` records, going on into the next epoch if one ends.
 
         With a PRNG `key` the source's position is neither used nor moved: the records are drawn
-        without replacement (epoch after epoch where `batch_size` exceeds the length).
+        without replacement (epoch after epoch if `batch_size` exceeds the length).
         """
         check_batch_size(batch_size)
         if key is not None:
@@ -130,17 +149,19 @@ class SourceModule(StructuralModule):
         self.index.set_value(index)
         return batch
 
-    def get_batch_at(self, start: Any, size: int, key: Any | None = None) -> dict[str, Any]:
-        """Return `size` records from position `start` on, traceably, where the source can do so."""
+    def get_batch_at(
+        self, start: int | jax.Array, size: int, key: jax.Array | None = None
+    ) -> dict[str, Any]:
+        """Return `size` records from position `start` on, traceably, if the source can do so."""
         raise NotImplementedError(
             f"{type(self).__name__} reads on the host; use fetch, or a source that holds its data"
         )
 
-    def _arrived(self, indices: Any) -> dict[str, Any]:
+    def _arrived(self, indices: NDArray[np.int64]) -> dict[str, Any]:
         arrived: dict[str, Any] = specs.arrive(self.fetch(indices))
         return arrived
 
-    def _keyed_order(self, start: Any, size: int, key: Any) -> Any:
+    def _keyed_order(self, start: int | jax.Array, size: int, key: jax.Array) -> jax.Array:
         """Return `size` record numbers from `start` on, in the order `key` chooses; traceable."""
         if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
             key = jax.random.key_data(key)
@@ -149,9 +170,9 @@ class SourceModule(StructuralModule):
         return Order(self.length, words[0]).traced(words[-1], positions)
 
     def reset(self, seed: int | None = None) -> None:
-        """Go back to the first record of epoch 0, with another seed where one is given.
+        """Go back to the first record of epoch 0, with another seed if one is given.
 
-        Raises `ConfigError` for a seed out of range, or one given to a source that has none.
+        Raises `ConfigError` for a seed out of range, or one given to a source without a seed.
         """
         if seed is not None:
             self.config = nnx.static(with_seed(self, seed))
@@ -164,21 +185,14 @@ class SourceModule(StructuralModule):
         return {**super().get_state(), **fields}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        config, variables = take_config_fields(self, state, _IN_STATE)
+        config, variables = restore_config(self, state, _IN_STATE)
         before = super().get_state()
         super().set_state(variables)
         if not (0 <= state["index"] <= self.length and state["epoch"] >= 0):
             super().set_state(before)
             raise StateError(
-                f"index {state['index']} in epoch {state['epoch']} is not a place in "
+                f"index {state['index']} in epoch {state['epoch']} does not exist in "
                 f"{self.length} records"
             )
         self._handed = False
         self.config = nnx.static(config)
-
-
-def split_records(records: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the records of a dict of arrays (leaves may be nested) one by one."""
-    leaves, structure = jax.tree.flatten(records)
-    for row in zip(*leaves, strict=True):
-        yield jax.tree.unflatten(structure, row)

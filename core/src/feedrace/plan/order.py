@@ -1,24 +1,16 @@
-"""The order of records, stored or shuffled anew each epoch, computed position by position.
+"""The order of records, stored or shuffled anew each epoch, a function of the position alone."""
 
-A shuffle is a keyed bijection on [0, n): a Feistel network (Luby & Rackoff, 1988) on pairs
-(high, low), with high in [0, a) and low in [0, 2**k). Each round adds to one half, or xors it with,
-a hash of the other half. a and k are such that a * 2**k exceeds n by a share of less than about
-1 / sqrt(n); positions that land outside [0, n) walk on along their cycle until they land inside
-(Black & Rogaway, 2002). No permutation is ever held in memory.
-
-Arithmetic is on uint32 as long as n < 2**32, and written once over an array namespace: numpy and
-`jax.numpy` give the same numbers. This module imports JAX only once a program uses it there.
-"""
-
+import bisect
 import contextlib
 import functools
 import sys
-from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
+
+from feedrace.plan import shuffle
 
 if TYPE_CHECKING:
     import jax
@@ -26,8 +18,8 @@ if TYPE_CHECKING:
 _MASK32 = 0xFFFFFFFF
 _GOLDEN = 0x9E3779B9
 _MURMUR = (0x85EBCA6B, 0xC2B2AE35, _MASK32)
-_WALKING = (64, 512, 8192)
-_BLOCKS = (*_WALKING, 65536, 262144)
+_BLOCKS = (64, 512, 8192, 65536, 262144)
+_LARGEST_WALKING = 8192
 
 
 @attrs.frozen
@@ -49,18 +41,19 @@ class Order:
     def indices(self, start: int, stop: int) -> NDArray[np.int64]:
         """Return the records at absolute positions [start, stop), of shape (stop - start,).
 
-        If the program has imported JAX, XLA computes long stretches at memory speed, on the CPU;
-        otherwise numpy computes the same numbers.
+        If the program has imported JAX, XLA computes them at memory speed, on the CPU; otherwise
+        numpy computes the same numbers, and JAX is not imported.
         """
         if self.seed is None:
             return np.arange(start, stop, dtype=np.int64) % self.n
         indices = np.empty(stop - start, np.int64)
-        fill = _fill_by_xla if "jax" in sys.modules and self.n < 2**31 else _fill
+        fill = _fill_by_xla if "jax" in sys.modules and self.n < 2**31 else _fill_by_numpy
         done = 0
-        for epoch, offset, count in epoch_spans(start, stop, self.n):
-            keys = round_keys(self.n, self.seed, epoch, self.stream)
-            fill(indices[done : done + count], offset, self.n, keys)
-            done += count
+        while done < len(indices):  # one epoch at a time
+            epoch, offset = divmod(start + done, self.n)
+            part = indices[done : done + self.n - offset]
+            fill(part, offset, self.n, round_keys(self.n, self.seed, epoch, self.stream))
+            done += len(part)
         return indices
 
     def traced(self, epoch: Any, positions: "jax.Array") -> "jax.Array":
@@ -70,7 +63,7 @@ class Order:
         import jax
 
         keys = round_keys(self.n, self.seed, epoch, self.stream, xp=jax.numpy)
-        traced: jax.Array = permute(positions, self.n, keys, xp=jax.numpy)
+        traced: jax.Array = shuffle.permute(positions, self.n, keys, xp=jax.numpy)
         return traced
 
     def positions(self, epoch: int, records: Any) -> NDArray[np.int64]:
@@ -78,65 +71,58 @@ class Order:
 
         records: an int or an int64 array. Raises `ValueError` for one that does not exist.
         """
-        records = np.asarray(records, np.int64)
-        outside = records[(records < 0) | (records >= self.n)]
+        numbers: NDArray[np.int64] = np.asarray(records, np.int64)
+        outside = numbers[(numbers < 0) | (numbers >= self.n)]
         if outside.size:
             raise ValueError(f"record {outside[0]} does not exist; they go from 0 to {self.n - 1}")
         if self.seed is None:
-            return records
+            return numbers
         keys = round_keys(self.n, self.seed, epoch, self.stream)
-        flat: NDArray[np.int64] = records.reshape(-1)
-        places: NDArray[np.int64] = permute(flat, self.n, keys, inverse=True)
-        return places.reshape(records.shape)
+        places: NDArray[np.int64] = shuffle.permute(numbers.reshape(-1), self.n, keys, inverse=True)
+        return places.reshape(numbers.shape)
 
 
-def epoch_spans(start: int, stop: int, n: int) -> Iterator[tuple[int, int, int]]:
-    """Yield (epoch, first position in it, number of positions) of each epoch in [start, stop)."""
-    while start < stop:
-        epoch, offset = divmod(start, n)
-        count = min(stop - start, n - offset)
-        yield epoch, offset, count
-        start += count
+def _fill_by_numpy(part: NDArray[np.int64], offset: int, n: int, keys: tuple[int, ...]) -> None:
+    """Write into `part` the records at positions offset, offset + 1, ... of one epoch."""
+    positions = np.arange(offset, offset + len(part), dtype=np.int64)
+    part[:] = shuffle.permute(positions, n, keys)
 
 
-def _fill(indices: NDArray[np.int64], offset: int, n: int, keys: tuple[int, ...]) -> None:
-    """Write into `indices` the records at positions offset, offset + 1, ... of one epoch."""
-    positions = np.arange(offset, offset + len(indices), dtype=np.int64)
-    indices[:] = permute(positions, n, keys)
-
-
-def _fill_by_xla(indices: NDArray[np.int64], offset: int, n: int, keys: tuple[int, ...]) -> None:
-    """Do as `_fill` does, through jitted blocks of a few sizes, each compiled once for all n.
+def _fill_by_xla(part: NDArray[np.int64], offset: int, n: int, keys: tuple[int, ...]) -> None:
+    """Do as `_fill_by_numpy` does, through jitted blocks of a few sizes, compiled once for all n.
 
     In small blocks XLA walks the few positions that land outside. In large ones, where another pass
     over the whole block would cost more, numpy does.
     """
-    a, k = _domain(n)
-    words = np.array(keys, np.uint32)
+    import jax
 
-    def begin(done: int) -> tuple[Any, int, int]:
-        left = len(indices) - done
-        size = next((block for block in _BLOCKS if block >= left), _BLOCKS[-1])
-        with _on_cpu():
-            block = _compiled(size)(np.array([offset + done, a, k, n], np.uint32), words)
-        return block, done, min(done + size, len(indices))
-
-    end = 0
-    running = begin(0)
-    while end < len(indices):
-        block, start, end = running
-        if end < len(indices):
-            running = begin(end)  # XLA computes it while this one is copied
-        values = np.asarray(block)[: end - start]
-        indices[start:end] = values
-        if len(block) not in _WALKING:
-            outside = np.flatnonzero(values >= n)
-            indices[start + outside] = _walk(values[outside], n, lambda x: _network(x, a, k, keys))
+    device, words = _cpu(), np.array(keys, np.uint32)
+    pending: tuple[int, jax.Array] | None = None
+    begun = 0
+    while pending or begun < len(part):
+        before, pending = pending, None
+        if begun < len(part):  # XLA computes a block while the one before it is copied
+            fitting = bisect.bisect_left(_BLOCKS, len(part) - begun)
+            size = _BLOCKS[min(fitting, len(_BLOCKS) - 1)]
+            compute = shuffle.jitted_block(size, walks=size <= _LARGEST_WALKING)
+            with contextlib.nullcontext() if device is None else jax.default_device(device):
+                pending = begun, compute(np.array([offset + begun, n], np.uint32), words)
+            begun += size
+        if before:
+            start, block = before
+            values = np.asarray(block)[: len(part) - start]
+            part[start : start + len(values)] = values
+            if len(block) > _LARGEST_WALKING:
+                outside = np.flatnonzero(values >= n)
+                part[start + outside] = shuffle.walk(values[outside], n, keys)
 
 
 @functools.cache
 def _cpu() -> "jax.Device | None":
-    """Return the CPU that JAX has beside an accelerator, else None."""
+    """Return the CPU that JAX has beside an accelerator, else None.
+
+    On an accelerator a block would wait for the training step.
+    """
     import jax
 
     if jax.default_backend() == "cpu":
@@ -147,64 +133,36 @@ def _cpu() -> "jax.Device | None":
         return None
 
 
-def _on_cpu() -> contextlib.AbstractContextManager[Any]:
-    """Have the CPU compute a block: on an accelerator it would wait for the training step."""
-    import jax
-
-    device = _cpu()
-    return contextlib.nullcontext() if device is None else jax.default_device(device)
-
-
-@functools.cache
-def _compiled(size: int) -> Callable[..., "jax.Array"]:
-    """Return the jitted function of ([start, a, k, n], keys) that permutes `size` positions."""
-    import jax
-    import jax.numpy as jnp
-
-    @jax.jit
-    def block(place: jax.Array, keys: jax.Array) -> jax.Array:
-        start, a, k, n = place
-        # Positions beyond the end of an epoch are cut off later, but must not walk for ever.
-        positions = jnp.minimum(start + jnp.arange(size, dtype=jnp.uint32), n - 1)
-
-        def once(x: jax.Array) -> Any:
-            return _network(x, a, k, keys, xp=jnp)
-
-        x: jax.Array = once(positions)
-        return _walk_traced(x, n, once) if size in _WALKING else x
-
-    return block
-
-
 def round_keys(n: int, seed: Any, epoch: Any, stream: Any = 0, *, xp: Any = np) -> tuple[Any, ...]:
     """Return a 32-bit key for each round of a permutation of [0, n).
 
     Each of `seed`, `epoch` and `stream` is an int below 2**64 or an integer scalar array, which may
     be traced. They are mixed word by word into 64 bits with MurmurHash3's finaliser.
     """
-    word: Any = xp.uint32
-    if all(isinstance(part, int | np.integer) for part in (seed, epoch, stream)):
-        word = int  # Python ints are fastest for the few numbers of one key
+    ints = (int, np.integer)
+    plain = isinstance(seed, ints) and isinstance(epoch, ints) and isinstance(stream, ints)
+    word: Any = int if plain else xp.uint32  # Python ints are fastest for so few numbers
     golden, mask, constants = word(_GOLDEN), word(_MASK32), tuple(map(word, _MURMUR))
     left, right = word(0x243F6A88), word(0x85A308D3)
     for part in (seed, epoch, stream):
-        for half in _halves(part, word):
+        halves = (int(part) & _MASK32, int(part) >> 32) if plain else _halves(part, word)
+        for half in halves:
             left = _mix(((left ^ half) + golden) & mask, constants)
             right = (_mix(((right + half) & mask) ^ left, constants) * golden) & mask
-    rounds = 16 if n < 2**12 else 8 if n < 2**16 else 6  # more where the halves are small
-    return tuple(
-        _mix((left + word(r * _GOLDEN & _MASK32)) & mask, constants)
-        ^ ((right * word(2 * r + 1)) & mask)
-        for r in range(rounds)
-    )
+    keys = []
+    for r in range(16 if n < 2**12 else 8 if n < 2**16 else 6):  # more if the halves are small
+        key = _mix((left + word(r * _GOLDEN & _MASK32)) & mask, constants)
+        keys.append(key ^ ((right * word(2 * r + 1)) & mask))
+    return tuple(keys)
 
 
 def _halves(part: Any, word: Any) -> tuple[Any, Any]:
     """Return the low and high 32 bits."""
     if isinstance(part, int | np.integer):
         return word(int(part) & _MASK32), word(int(part) >> 32 & _MASK32)
-    high = part >> 32 if part.dtype.itemsize == 8 else part & 0
-    return (part & _MASK32 if part.dtype.itemsize == 8 else part).astype(word), high.astype(word)
+    if part.dtype.itemsize < 8:
+        return part.astype(word), word(0)
+    return (part & _MASK32).astype(word), (part >> 32).astype(word)
 
 
 def _mix(x: Any, constants: Any) -> Any:
@@ -215,89 +173,3 @@ def _mix(x: Any, constants: Any) -> Any:
     x = x ^ (x >> 13)
     x = (x * second) & mask
     return x ^ (x >> 16)
-
-
-def _domain(n: int) -> tuple[int, int]:
-    """Return (a, k): the halves of the domain a * 2**k, the smallest of its kind that holds n."""
-    k = (n - 1).bit_length() // 2
-    return -(-n >> k), k
-
-
-def _network(x: Any, a: Any, k: Any, keys: Any, *, xp: Any = np, inverse: bool = False) -> Any:
-    """Permute [0, a * 2**k): the bijection before any walking.
-
-    x: uint32 array, or uint64 if the domain exceeds 2**32. a, k: ints, or scalars of x's dtype.
-    """
-    word = x.dtype.type
-    a, k = (part if hasattr(part, "dtype") else word(part) for part in (a, k))
-    low_mask = (word(1) << k) - word(1)
-    high, low = x >> k, x & low_mask
-    for r in reversed(range(len(keys))) if inverse else range(len(keys)):
-        key = xp.uint32(keys[r])
-        if r % 2:
-            low = low ^ (_hash(high, key, xp).astype(word) & low_mask)
-        else:
-            added = _scaled(_hash(low, key, xp), a, word)
-            high = high + (a - added if inverse else added)
-            high = xp.where(high >= a, high - a, high)
-    return (high << k) | low
-
-
-def _hash(x: Any, key: Any, xp: Any) -> Any:
-    """Return 32 well-mixed bits of a half; half-words above 32 bits are folded in."""
-    x = (x ^ (x >> 32)).astype(xp.uint32) if x.dtype.itemsize == 8 else x
-    x = (x ^ key) * xp.uint32(0x85EBCA6B)
-    x = (x ^ (x >> 15)) * xp.uint32(0xC2B2AE35)
-    return x ^ (x >> 16)
-
-
-def _scaled(hashed: Any, a: Any, word: Any) -> Any:
-    """Return floor(hashed * a / 2**32), in [0, a); without 64-bit products if a < 2**16."""
-    if np.dtype(word).itemsize == 8:
-        return (hashed.astype(word) * a) >> word(32)
-    high, low = hashed >> 16, hashed & 0xFFFF
-    return (high * a + (low * a >> 16)) >> 16
-
-
-def permute(
-    positions: Any, n: int, keys: tuple[Any, ...], *, xp: Any = np, inverse: bool = False
-) -> Any:
-    """Return where the permutation of [0, n) that `keys` choose sends each position.
-
-    positions: integer array of values in [0, n), any shape; int32 is wide enough for n < 2**31.
-    xp: numpy, or `jax.numpy` inside a function that JAX traces.
-    inverse: go from record to position instead.
-
-    Returns an array of the same shape and dtype. Raises `ValueError` for n below 1.
-    """
-    if n < 1:
-        raise ValueError(f"n is {n!r}; a permutation needs at least 1 element")
-    a, k = _domain(n)
-    word = xp.uint32 if a << k <= 2**32 else xp.uint64
-
-    def once(x: Any) -> Any:
-        return _network(x, a, k, keys, xp=xp, inverse=inverse)
-
-    x = once(positions.astype(word))
-    if n < a << k:  # else nothing lies outside
-        x = _walk(x, n, once) if xp is np else _walk_traced(x, n, once)
-    return x.astype(positions.dtype)
-
-
-def _walk(x: Any, n: int, once: Callable[[Any], Any]) -> Any:
-    """Send each element of the numpy array `x` through `once` until it is less than n."""
-    flat = x.reshape(-1) if x.flags.writeable else x.flatten()
-    outside = np.flatnonzero(flat >= n)
-    while outside.size:
-        walked = once(flat[outside])
-        flat[outside] = walked
-        outside = outside[walked >= n]
-    return flat.reshape(x.shape)
-
-
-def _walk_traced(x: Any, n: Any, once: Callable[[Any], Any]) -> Any:
-    """Do as `walk` does, in a function that JAX traces."""
-    import jax
-
-    where = jax.numpy.where
-    return jax.lax.while_loop(lambda y: (y >= n).any(), lambda y: where(y >= n, once(y), y), x)

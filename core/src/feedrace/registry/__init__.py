@@ -1,16 +1,6 @@
 """Components by name: declared by plugins, found, looked up, made and described."""
 
-from feedrace.registry.catalog import (
-    adopt,
-    available,
-    broken_plugins,
-    refresh,
-    register,
-    registered,
-    resolve,
-    temporary,
-    unregister,
-)
+from feedrace.registry.catalog import available, broken_plugins, refresh, resolve, scan
 from feedrace.registry.describing import (
     class_name,
     component_of,
@@ -18,6 +8,7 @@ from feedrace.registry.describing import (
     filled,
     shortest_reference,
 )
+from feedrace.registry.in_code import adopt, register, registered, temporary, unregister
 from feedrace.registry.making import ComponentSpec, config_class_of, create, instantiate, parse
 
 __all__ = [
@@ -37,6 +28,7 @@ __all__ = [
     "register",
     "registered",
     "resolve",
+    "scan",
     "shortest_reference",
     "temporary",
     "unregister",

@@ -97,7 +97,7 @@ def _provenance(component: Component) -> dict[str, Any]:
 def class_name(value: Any) -> str:
     """Return `module:name` of a function, or of an object's class."""
     named = value if hasattr(value, "__qualname__") else type(value)
-    return f"{named.__module__}:{named.__qualname__}"
+    return f"{getattr(named, '__module__', '')}:{named.__qualname__}"
 
 
 def code_digest(value: Any) -> str:
@@ -105,7 +105,8 @@ def code_digest(value: Any) -> str:
 
     It is the same in every process of one Python version. It covers nested functions, defaults,
     values that a closure holds and the fields of attrs and data classes, each as far as it is
-    plain: numbers, strings, numpy arrays, and collections and functions of these.
+    plain: numbers, strings, numpy arrays, and collections and functions of these. Functions of
+    modules that a closure or a partial holds count by their names.
     """
     digest = hashlib.blake2b(digest_size=8)
     for part in _parts(value):
@@ -139,20 +140,32 @@ def _inner(value: Any, *, is_outermost: bool) -> list[Any]:
     if isinstance(value, CodeType):
         return [value.co_code, value.co_consts, value.co_names]
     if isinstance(value, FunctionType):
+        if not is_outermost and "<" not in value.__qualname__:  # it can be imported by its name
+            return [class_name(value)]
         cells = [list(_contents(cell)) for cell in value.__closure__ or ()]
         return [value.__code__, value.__defaults__, value.__kwdefaults__, cells]
     if isinstance(value, MethodType):
-        return [value.__func__, value.__self__]
+        return [value.__func__, value.__func__.__code__, value.__self__]
     if isinstance(value, functools.partial):
-        return [value.func, value.args, value.keywords]
+        return [value.func, getattr(value.func, "__code__", None), value.args, value.keywords]
     if hasattr(value, "__wrapped__"):  # a function that JAX or functools has wrapped
-        return [value.__wrapped__]
+        return [value.__wrapped__, getattr(value.__wrapped__, "__code__", None)]
     if hasattr(value, "dtype") and hasattr(value, "shape"):
         return [str(value.dtype), tuple(value.shape)]
     if isinstance(value, enum.Enum | type):
         return [class_name(value), getattr(value, "name", "")]
-    methods = [v for v in vars(type(value)).items() if isinstance(v[1], FunctionType)]
-    return [class_name(value), _fields(value), methods if is_outermost else []]
+    return [class_name(value), _fields(value), _functions(value) if is_outermost else []]
+
+
+def _functions(value: Any) -> list[Any]:
+    """Return the code of an object's methods, and the functions that it was given."""
+    methods = [(k, v.__code__) for k, v in vars(type(value)).items() if isinstance(v, FunctionType)]
+    given = [
+        (name, function, getattr(function, "__code__", None))
+        for name, function in getattr(value, "__dict__", {}).items()
+        if isinstance(function, FunctionType | MethodType | functools.partial)
+    ]
+    return [methods, given]
 
 
 def _contents(cell: CellType) -> Iterator[Any]:

@@ -1,12 +1,13 @@
 """Why a name leads to the component that it does in this installation, or to none."""
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import attrs
 
 from feedrace.errors import (
+    AmbiguousNameError,
     BrokenPluginError,
     ComponentError,
     DisabledError,
@@ -17,7 +18,7 @@ from feedrace.errors import (
 )
 from feedrace.registry import catalog
 from feedrace.registry.component import CODE, KINDS, Component
-from feedrace.registry.discovery import BUILTIN, FIRST_PARTY
+from feedrace.registry.first_party import FIRST_PARTY
 from feedrace.registry.making import config_class_of
 from feedrace.registry.schema import default_of, field_documents
 
@@ -80,7 +81,7 @@ def _explained(kind: str, reference: str) -> tuple[bool, list[str]]:
 def _precedence(component: Component) -> str:
     if component.namespace == CODE:
         return "registered in code goes first"
-    if component.namespace == BUILTIN:
+    if component.namespace == catalog.BUILTIN:
         return "a built-in cannot be replaced"
     return "FEEDRACE_PREFER says so, or the other only has it as an alias"
 
@@ -109,8 +110,15 @@ def missing(reference: str, kind: str | None = None) -> ComponentError:
     return UnknownComponentError(f"no component of any kind is called {reference!r}{hint}")
 
 
-def not_found(kind: str, reference: str) -> ComponentError:
-    """Return the error of a look-up that found nothing, with what to do about it."""
+def not_found(kind: str, reference: str, offers: Sequence[Component]) -> ComponentError:
+    """Return the error of a look-up that found no component or several, with its fix."""
+    if offers:
+        owners = " and ".join(f"{c.dist} ({c.reference})" for c in offers)
+        first = offers[0].namespace
+        return AmbiguousNameError(
+            f"{kind} {reference!r} is offered by {owners}",
+            fix=f"write the qualified name to choose one, or set FEEDRACE_PREFER={first}",
+        )
     found = catalog.scan()
     namespace, _, name = reference.rpartition("/")
     extra = next((e for e, names in FIRST_PARTY.items() if f"{kind}/{name}" in names), None)

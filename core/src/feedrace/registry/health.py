@@ -10,8 +10,9 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from feedrace.errors import PluginWarning, did_you_mean, in_words, pip_line
 from feedrace.registry import catalog
+from feedrace.registry.catalog import BUILTIN, VARIABLES, Found, listed, normal
 from feedrace.registry.component import Health
-from feedrace.registry.discovery import BUILTIN, FIRST_PARTY, VARIABLES, Found, listed, normal
+from feedrace.registry.first_party import FIRST_PARTY
 
 _LIBRARIES = ("jax", "flax", "numpy")
 

@@ -22,4 +22,8 @@ def feedrace_health() -> Iterable[Health]:  # type: ignore[empty-body]
 
 @hookspec
 def feedrace_commands() -> Iterable[Any]:  # type: ignore[empty-body]
-    """Yield a `click.Command` for each subcommand that the plugin adds to `feedrace`."""
+    """Yield a `click.Command` for each subcommand that the plugin adds to `feedrace`.
+
+    A `click.Group` with the name of a group of the core, such as `plugins`, adds its commands to
+    that group. Commands of the core cannot be replaced.
+    """

@@ -128,11 +128,11 @@ def instantiate(spec: Any, *, num_records: int | None = None, rngs: Any = None) 
     except Exception as error:
         error.add_note(f"while creating {component.origin}")
         raise
-    wrong = protocols.check(component.kind, made)
-    if wrong:
+    fault = protocols.check(component.kind, made)
+    if fault:
         raise BrokenPluginError(
             f"{component.origin}: its target made {made!r}, which is not a "
-            f"{component.kind}: it {wrong}"
+            f"{component.kind}: it {fault}"
         )
     with contextlib.suppress(TypeError):  # not every object supports weak references
         weakref.finalize(made, made_by.pop, id(made), None)

@@ -1,4 +1,4 @@
-"""What the balanced sampler promises, beside the suite that any sampler has to pass."""
+"""What the balanced sampler promises beyond the suite that every sampler passes."""
 
 import collections
 import json
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import feedrace
-from feedrace.testing import SamplerSuite
+from feedrace_testing import SamplerSuite
 
 LABELS = [0] * 20 + [1] * 5 + [2] * 2
 
@@ -49,7 +49,7 @@ def test_every_period_has_the_given_shares(shares, period):
     assert np.bincount(drawn, minlength=3).tolist() == shares
 
 
-def test_records_of_a_label_are_served_whole_before_any_comes_again():
+def test_every_record_of_a_label_comes_once_before_any_comes_again():
     drawn = sampler().indices(0, 3 * 20).tolist()
     of_label = collections.defaultdict(list)
     for record in drawn:
@@ -75,7 +75,7 @@ def test_labels_come_from_the_source_of_a_pipeline():
         assert np.bincount(batch["label"])[[3, 5, 8]].tolist() == [10, 10, 10]
 
 
-def test_a_run_that_is_broken_off_goes_on_with_the_same_records():
+def test_a_stopped_run_resumes_with_the_same_records():
     whole = [batch["x"].tolist() for batch in feedrace.build(config(num_epochs=2))]
     first = feedrace.build(config(num_epochs=2))
     batches = iter(first)
@@ -87,7 +87,7 @@ def test_a_run_that_is_broken_off_goes_on_with_the_same_records():
 
 
 @pytest.mark.parametrize(
-    ("fields", "path", "said"),
+    ("fields", "path", "message"),
     [
         ({"label": "lable"}, "sampler", "no field 'lable'; they have label, x"),
         ({"shares": {"3": 1, "4": 1}}, "sampler.shares.4", "no record has this label"),
@@ -95,25 +95,25 @@ def test_a_run_that_is_broken_off_goes_on_with_the_same_records():
         ({"shares": {"3": 0}}, "sampler.shares", "add up to 0"),
         ({"shares": {}}, "sampler.shares", "is not a table"),
         ({"shares": {"3": 70000, "5": 1}}, "sampler.shares", "add up to 70001"),
-        ({"labels": [1, 2]}, "sampler.labels", "not one for each of 500 records"),
+        ({"labels": [1, 2]}, "sampler.labels", "2 labels do not match 500 records"),
         ({"epoch_size": 0}, "sampler.epoch_size", "0 is not an int of 1 or more"),
     ],
 )
-def test_what_is_wrong_is_told_at_its_path(fields, path, said):
+def test_problems_are_reported_at_their_paths(fields, path, message):
     with pytest.raises(feedrace.errors.ConfigError) as caught:
         feedrace.build(config(**fields))
     assert [problem.path for problem in caught.value.problems] == [path]
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_labels_that_are_no_single_ints_or_strings_are_refused():
+def test_labels_other_than_single_ints_or_strings_are_refused():
     wrong = config()
     wrong["source"]["data"]["label"] = np.zeros((500, 2))
-    with pytest.raises(feedrace.errors.ConfigError, match="one int or string a record is needed"):
+    with pytest.raises(feedrace.errors.ConfigError, match="each record needs one int or string"):
         feedrace.build(wrong)
 
 
-def test_without_labels_and_source_there_is_no_index():
+def test_indices_without_labels_or_a_source_are_refused():
     made = feedrace.create("sampler", "balanced", num_records=4)
     with pytest.raises(feedrace.errors.ConfigError, match="no source has been attached"):
         made.indices(0, 1)

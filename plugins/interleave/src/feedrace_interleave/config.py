@@ -17,9 +17,8 @@ class CallbackConfig:
     source, sampler, batcher, stages: its own parts. Without a sampler it runs one epoch of its
         source; without a batcher it uses the pipeline's; without stages, the pipeline's that are
         not stochastic.
-    batch_size: 1 or more; the pipeline's where None.
+    batch_size: 1 or more; None for the pipeline's.
     every_n_epochs, every_n_updates, every_n_samples: the interval; exactly one is given.
-
     at_start, at_end: also run before the first update, and after the last of a pass.
 
     Raises `ConfigError` for none or several intervals, and for `every_n_samples` without a
@@ -46,9 +45,9 @@ class CallbackConfig:
 class InterleavedSchedulerConfig:
     """Config of the interleaved scheduler.
 
-    callbacks: the other streams, in the order in which they run where several are due at once.
-    max_epochs, max_updates, max_samples: the length of one pass, whichever is reached first; where
-        none is given, one pass of the train sampler.
+    callbacks: the other streams, in the order in which they run if several are due at once.
+    max_epochs, max_updates, max_samples: the length of one pass, whichever is reached first;
+        without any, one pass of the train sampler.
     """
 
     callbacks: tuple[CallbackConfig, ...] = attrs.field(default=(), converter=as_tuple)
@@ -60,7 +59,7 @@ class InterleavedSchedulerConfig:
         for i, callback in enumerate(self.callbacks):
             if not isinstance(callback, CallbackConfig):
                 raise ConfigError(
-                    [Problem(f"callbacks[{i}]", f"{callback!r} is no CallbackConfig")]
+                    [Problem(f"callbacks[{i}]", f"{callback!r} is not a CallbackConfig")]
                 )
 
 
@@ -71,7 +70,7 @@ class SamplerIntervalConfig:
     sampler: any sized iterable of ints, iterated once for each interruption.
     every_n_epochs, every_n_updates, every_n_samples: the interval; exactly one is given.
     pipeline: collates the samples of this sampler's dataset; None for torch's default.
-    batch_size: 1 or more; that of the train sampler where None.
+    batch_size: 1 or more; None for that of the train sampler.
 
     Raises `ConfigError` for none or several intervals, and for `every_n_samples` without a
     `batch_size`.
@@ -93,10 +92,10 @@ class InterleavedSamplerConfig:
     """Config of the interleaved sampler.
 
     batch_size: of the train sampler, 1 or more; with `drop_last`, at most its length is used.
-    drop_last: drop the last batch of an epoch where it is short.
+    drop_last: drop the last batch of an epoch if it is short.
     max_epochs, max_updates, max_samples: stop at the first of these; at least one is given. With 0
         the callback samplers run once and the train sampler does not.
-    start_epoch, start_update, start_sample: where to start, at most one of them.
+    start_epoch, start_update, start_sample: the start, at most one of them.
     evaluation: run the callback samplers once, and nothing else.
 
     Raises `ConfigError` without a limit, and for several starts.
@@ -131,9 +130,9 @@ def _check_interval(config: Any) -> None:
     problems = []
     given = [name for name in INTERVALS if getattr(config, name) is not None]
     if len(given) != 1:
-        said = " and ".join(given) if given else "none"
-        rule = f"exactly one of {', '.join(INTERVALS)} is needed; given: {said}"
-        problems.append(Problem("", rule))
+        found = " and ".join(given) if given else "none"
+        message = f"exactly one of {', '.join(INTERVALS)} is needed; given: {found}"
+        problems.append(Problem("", message))
     if config.every_n_samples is not None and config.batch_size is None:
         problems.append(Problem("batch_size", "missing; every_n_samples needs it"))
     if problems:

@@ -20,7 +20,7 @@ class InterleavedDataset:
 
     def __getitem__(self, index: int) -> tuple[int, Any]:
         if not 0 <= index < len(self):
-            raise IndexError(f"there is no item {index}; items go from 0 to {len(self) - 1}")
+            raise IndexError(f"item {index} does not exist; they go from 0 to {len(self) - 1}")
         number = bisect.bisect_right(self._ends, index)
         begin = self._ends[number - 1] if number else 0
         return number, self.datasets[number][index - begin]
@@ -38,7 +38,9 @@ class InterleavedCollator:
     def __call__(self, items: Sequence[tuple[int, Any]]) -> Any:
         numbers = {number for number, _ in items}
         if len(numbers) != 1:
-            raise DataError(f"a batch holds samples of the datasets {sorted(numbers)}; needs one")
+            raise DataError(
+                f"a batch mixes samples of the datasets {sorted(numbers)}; keep them apart"
+            )
         samples = [sample for _, sample in items]
         collate = self.collators[numbers.pop()]
         if collate is not None:

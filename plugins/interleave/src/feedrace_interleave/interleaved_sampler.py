@@ -7,8 +7,18 @@ from typing import Any
 
 import attrs
 import numpy as np
+from numpy.typing import NDArray
 
-from feedrace.plugin import TRAIN, ConfigError, DataError, Problem, StateError, Step, StreamPlan
+from feedrace.plugin import (
+    TRAIN,
+    ConfigError,
+    DataError,
+    Problem,
+    StateError,
+    Step,
+    StreamPlan,
+    protocols,
+)
 from feedrace_interleave import schedule
 from feedrace_interleave.config import InterleavedSamplerConfig, SamplerIntervalConfig
 from feedrace_interleave.dataset import InterleavedCollator, InterleavedDataset
@@ -22,10 +32,10 @@ class InterleavedSampler:
     Indices of the train sampler come first in a common numbering, then those of each callback
     sampler, moved by `index_offsets`. `is_full_batch` is True on the last index of each batch.
 
-    train_sampler: any sized iterable of ints. One with `set_epoch` is told the epoch; one with
-        `indices(start, stop)`, as Feedrace's, is started anywhere in O(1).
-        Indices point into its `data_source` or `dataset`, as torch's samplers have one; one of
-        Feedrace's is given it by `sampler.data_source = dataset`.
+    train_sampler: any sized iterable of ints. `set_epoch(epoch)` is called if it has one;
+        one with `indices(start, stop)`, as Feedrace's, starts anywhere in O(1). Indices point into
+        its `data_source` or `dataset`, as torch's samplers have one; for one of Feedrace's, assign
+        `sampler.data_source = dataset`.
     train_collator: collates the samples of the train dataset; None for torch's default.
     callback_samplers: what interrupts training, in the order in which they run.
 
@@ -33,7 +43,7 @@ class InterleavedSampler:
 
     A start is the tail of the uninterrupted run, but for `start_epoch` with `drop_last`, which
     follows the interface's reference: beyond the end it makes one update; an interval of samples
-    that passed before the start counts at the first update; and where `batch_size` exceeds the
+    that passed before the start counts at the first update; and if `batch_size` exceeds the
     train sampler, updates and samples count from the start.
 
     Raises `ConfigError` for an empty sampler and for any other start beyond the end.
@@ -109,7 +119,7 @@ class InterleavedSampler:
         )
 
     def __iter__(self) -> Iterator[tuple[bool, int]]:
-        # The zips inside run at C speed, and how much is left of the rows tells the position.
+        # The zips inside run at C speed; how much is left of the rows gives the position.
         return itertools.chain.from_iterable(self._pairs())
 
     def _pairs(self) -> Iterator[Iterable[tuple[bool, int]]]:
@@ -117,6 +127,7 @@ class InterleavedSampler:
         offsets = dict(
             zip([e.plan.name for e in self._evaluations], self.index_offsets, strict=True)
         )
+        listens = protocols.provides(self.main_sampler, protocols.EpochListener)
         taken = state.get("taken", 0)
         self._before = {key: value for key, value in state.items() if key != "taken"}
         for step in self._steps(self._before):
@@ -131,9 +142,8 @@ class InterleavedSampler:
             yield zip(flags, self._rows, strict=False)
             self._before = self._after
             self._row_count = 0
-            told = getattr(self.main_sampler, "epoch_completed", None)
-            if told is not None and step.stream == TRAIN and self._train.ends_epoch(step.start):
-                told(step.start // self._train.records_per_epoch)
+            if listens and step.stream == TRAIN and self._train.ends_epoch(step.start):
+                self.main_sampler.epoch_completed(step.start // self._train.records_per_epoch)
 
     def _steps(self, state: dict[str, int]) -> Iterator[Step]:
         update = state["update"]
@@ -155,9 +165,9 @@ class InterleavedSampler:
         )
 
     def get_state(self) -> dict[str, int]:
-        """Return where the last iteration stands, as a dict of ints.
+        """Return the position of the last iteration, as a dict of ints.
 
-        Batches that a `DataLoader`'s workers fetched ahead count as handed out.
+        Batches that workers of a `DataLoader` fetched ahead count as handed out.
         """
         left = operator.length_hint(self._rows)
         if self._row_count and not left:
@@ -166,9 +176,10 @@ class InterleavedSampler:
         return {**self._before, "taken": taken} if taken else dict(self._before)
 
     def set_state(self, state: dict[str, int]) -> None:
-        """Have the next iteration go on from `state`.
+        """Continue from `state` in the next iteration.
 
-        Raises `TypeError` for anything but a dict, `StateError` for no place in the schedule.
+        Raises `TypeError` for anything but a dict, `StateError` for a state that is not in the
+        schedule.
         """
         if not isinstance(state, dict):
             raise TypeError(f"a state is a dict, not {type(state).__name__}")
@@ -186,10 +197,10 @@ class InterleavedSampler:
                 running = self._evaluations[state["callback"] : state["callback"] + 1]
                 good = good and any(state.get("batch", 0) <= e.batches() for e in running)
             if not good:
-                raise StateError(f"{state!r} is no place in an evaluation")
+                raise StateError(f"{state!r} is not a state in an evaluation")
         sizes = [self._train.batch_size, *(e.plan.batch_size for e in self._evaluations)]
         if state.get("taken", 0) >= max(sizes):
-            raise StateError(f"{state!r} is no place in a batch of at most {max(sizes)} indices")
+            raise StateError(f"{state!r} is beyond the end of a batch of {max(sizes)} indices")
         self._state = dict(state)
         self._before = self._after = self._state
         self._row_count = 0
@@ -214,7 +225,7 @@ class InterleavedSampler:
         return {"update": update, "taken": taken} if taken else {"update": update}
 
     def _last_update(self) -> int | None:
-        """Return the update at which training ends, or None where only callbacks run."""
+        """Return the update at which training ends, or None if only callbacks run."""
         config = self.config
         limits = (config.max_epochs, config.max_updates, config.max_samples)
         if config.evaluation or 0 in limits:
@@ -229,8 +240,8 @@ class InterleavedSampler:
         if end is not None and self._first >= end:
             if config.start_epoch is None or not config.drop_last:
                 field = next(f for f in _STARTS if getattr(config, f) is not None)
-                said = f"{getattr(config, field)} is not before the end, which is update {end}"
-                raise ConfigError([Problem(field, said)])
+                message = f"{getattr(config, field)} is not before the end, which is update {end}"
+                raise ConfigError([Problem(field, message)])
             return self._first + 1
         return end
 
@@ -281,21 +292,21 @@ class _BatchSampler:
 class _IteratedOrder:
     """Gives a sized iterable the `indices(start, stop)` of Feedrace's samplers.
 
-    Going on where the last call ended continues its iteration; any other place begins a new one and
-    passes by what comes before.
+    A call that starts where the last one ended continues its iteration; any other begins a new one
+    and skips what comes before.
     """
 
-    def __init__(self, sampler: Any, *, tell_epoch: bool) -> None:
+    def __init__(self, sampler: Any, *, set_epoch: bool) -> None:
         self._sampler = sampler
-        self._tell_epoch = tell_epoch and hasattr(sampler, "set_epoch")
+        self._set_epoch = set_epoch and hasattr(sampler, "set_epoch")  # as torch's have
         self._length = len(sampler)
         self._iterator: Iterator[Any] = iter(())
         self._next = -1
 
-    def indices(self, start: int, stop: int) -> Any:
+    def indices(self, start: int, stop: int) -> NDArray[np.int64]:
         epoch, offset = divmod(start, self._length)
         if start != self._next or offset == 0:
-            if self._tell_epoch:
+            if self._set_epoch:
                 self._sampler.set_epoch(epoch)
             self._iterator = itertools.islice(iter(self._sampler), offset, None)
         got = np.fromiter(itertools.islice(self._iterator, stop - start), np.int64)
@@ -326,8 +337,11 @@ def _plan(
     length = _epoch_length(sampler)
     if length < 1:
         raise ConfigError([Problem(path, "is empty; a sampler needs at least 1 index")])
-    random_access = callable(getattr(sampler, "indices", None))
-    order = sampler if random_access else _IteratedOrder(sampler, tell_epoch=name == TRAIN)
+    order = (
+        sampler
+        if protocols.provides(sampler, protocols.Sampler)
+        else _IteratedOrder(sampler, set_epoch=name == TRAIN)
+    )
     return StreamPlan(
         name=name,
         sampler=order,
@@ -339,12 +353,15 @@ def _plan(
 
 
 def _epoch_length(sampler: Any) -> int:
-    per_epoch = getattr(sampler, "records_per_epoch", None)
-    return len(sampler) if per_epoch is None else int(per_epoch)
+    return (
+        int(sampler.records_per_epoch)
+        if protocols.provides(sampler, protocols.Epochal)
+        else len(sampler)
+    )
 
 
 def _data_source(sampler: Any) -> Any:
-    """Return what the sampler's indices point into; the indices themselves where it names none."""
+    """Return what the sampler's indices point into; a range of them if it names nothing."""
     for name in ("data_source", "dataset"):
         source = getattr(sampler, name, None)
         if source is not None:

@@ -2,13 +2,13 @@
 
 import bisect
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import attrs
 import numpy as np
+from numpy.typing import NDArray
 
 from feedrace.plugin import ConfigError, Problem, StateError, Step, StreamPlan
-from feedrace_interleave.config import INTERVALS
+from feedrace_interleave.config import INTERVALS, CallbackConfig, SamplerIntervalConfig
 
 
 @attrs.frozen(eq=False)
@@ -27,7 +27,7 @@ class Evaluation:
     at_end: bool = False
 
     def intervals(self, train: StreamPlan, update: int) -> int:
-        """Return how many intervals have passed once `update` updates are done."""
+        """Return how many intervals have passed after `update` updates."""
         if self.unit == "epochs":
             return update // train.batches_per_epoch // self.every
         if self.unit == "updates":
@@ -52,10 +52,10 @@ class Evaluation:
             later, passed, key=lambda number: self.intervals(train, number)
         )
 
-    def due_updates(self, train: StreamPlan, start: int, end: int) -> Any:
-        """Return the updates in (start, end] after which it runs, as an int64 array.
+    def due_updates(self, train: StreamPlan, start: int, end: int) -> NDArray[np.int64]:
+        """Return the updates in (start, end] after which it runs.
 
-        It includes 0, for `at_start`, where the pass starts there.
+        It includes 0 for `at_start`, if the pass starts there.
         """
         if self.unit == "epochs":
             step = self.every * train.batches_per_epoch
@@ -78,12 +78,17 @@ class Evaluation:
         return self.plan.batches_per_pass
 
 
-def evaluation_of(plan: StreamPlan, callback: Any, path: str) -> Evaluation:
+def evaluation_of(
+    plan: StreamPlan,
+    callback: CallbackConfig | SamplerIntervalConfig,
+    path: str,
+    *,
+    at_start: bool = False,
+    at_end: bool = False,
+) -> Evaluation:
     """Return the evaluation that a callback's config asks for.
 
-    callback: has the attributes `every_n_*`, exactly one of which is not None.
-
-    Raises `ConfigError` where the stream has no end.
+    Raises `ConfigError` if the stream has no end.
     """
     if plan.batches_per_pass is None:
         raise ConfigError([Problem(f"{path}.sampler", "is endless; an evaluation needs an end")])
@@ -92,8 +97,8 @@ def evaluation_of(plan: StreamPlan, callback: Any, path: str) -> Evaluation:
         plan,
         every=getattr(callback, name),
         unit=name.removeprefix("every_n_"),
-        at_start=getattr(callback, "at_start", False),
-        at_end=getattr(callback, "at_end", False),
+        at_start=at_start,
+        at_end=at_end,
     )
 
 
@@ -150,7 +155,7 @@ def evaluate(
     """Yield the steps of one run of an evaluation after `update`, from batch `batch` on.
 
     Each run is another pass of the evaluation's sampler, the first of them pass 0; one at the end
-    of a pass where no interval has passed repeats the last.
+    of a pass in which no interval has passed repeats the last.
     """
     count = evaluation.batches()
     runs = evaluation.intervals(train, update)
@@ -178,7 +183,7 @@ def check_place(
     start: int,
     end: int,
 ) -> None:
-    """Raise `StateError` where no step of the schedule from `start` to `end` leads to `state`."""
+    """Raise `StateError` if no step of the schedule from `start` to `end` leads to `state`."""
     keys = set(state)
     good = keys in ({"pass"}, {"pass", "update"}, {"pass", "update", "callback", "batch"})
     good = good and start <= state.get("update", start) <= end
@@ -189,7 +194,9 @@ def check_place(
             good = state["batch"] <= evaluation.batches()
             good = good and evaluation.is_due(train, state["update"], end)
     if not good:
-        raise StateError(f"{dict(state)} is no place in a schedule of {end - start} updates a pass")
+        raise StateError(
+            f"{dict(state)} is not a state of a schedule of {end - start} updates a pass"
+        )
 
 
 def last_update(

@@ -24,9 +24,8 @@ class InterleavedScheduler:
         state: `pass`; `update`, updates done in all; `callback` and `batch`, the number of the
             callback that is running after this update and its batches done.
 
-        Raises `StateError` for a state that is no place in this schedule; `ConfigError` where
-        neither a limit nor the train sampler ends the pass, and for a callback whose sampler is
-        endless.
+        Raises `StateError` for a state that is not in this schedule; `ConfigError` if neither a
+        limit nor the train sampler ends the pass, and for a callback whose sampler is endless.
         """
         train, evaluations = plans[TRAIN], self._evaluations(plans)
         length = self._updates_per_pass(train)
@@ -58,7 +57,13 @@ class InterleavedScheduler:
 
     def _evaluations(self, plans: Mapping[str, StreamPlan]) -> list[schedule.Evaluation]:
         return [
-            schedule.evaluation_of(plans[callback.stream], callback, f"scheduler.callbacks[{i}]")
+            schedule.evaluation_of(
+                plans[callback.stream],
+                callback,
+                f"scheduler.callbacks[{i}]",
+                at_start=callback.at_start,
+                at_end=callback.at_end,
+            )
             for i, callback in enumerate(self.callbacks)
         ]
 
@@ -69,6 +74,6 @@ class InterleavedScheduler:
         )
         length = train.batches_per_pass if length is None else length
         if length is None:
-            said = "nothing ends a pass: the train sampler is endless; give max_epochs, "
-            raise ConfigError([Problem("scheduler", said + "max_updates or max_samples")])
+            message = "nothing ends a pass: the train sampler is endless; give max_epochs, "
+            raise ConfigError([Problem("scheduler", message + "max_updates or max_samples")])
         return length

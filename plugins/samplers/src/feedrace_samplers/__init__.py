@@ -44,8 +44,9 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    # The plugin is imported whenever names are listed; its code only when it is used.
+    # Listing names imports the plugin; its code is imported when it is used.
     if name not in __all__:
         raise AttributeError(f"module 'feedrace_samplers' has no attribute {name!r}")
     home = importlib.import_module(f"feedrace_samplers.{_HOMES.get(name, 'config')}")
-    return getattr(home, name)
+    globals()[name] = getattr(home, name)
+    return globals()[name]

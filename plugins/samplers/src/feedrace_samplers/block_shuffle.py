@@ -1,10 +1,9 @@
-"""The sampler for storage where distant reads are dear."""
-
-from typing import Any
+"""The sampler for storage in which distant reads are slow."""
 
 import numpy as np
+from numpy.typing import NDArray
 
-from feedrace.plugin import Order, SamplerModule, epoch_spans
+from feedrace.plugin import Order, SamplerModule
 
 
 class BlockShuffleSamplerModule(SamplerModule):
@@ -14,20 +13,27 @@ class BlockShuffleSamplerModule(SamplerModule):
     are read together; any position is reached in O(1).
     """
 
-    def indices(self, start: int, stop: int) -> Any:
-        spans = epoch_spans(start, stop, self.records_per_epoch)
-        parts = [self._of_epoch(epoch, first, first + count) for epoch, first, count in spans]
-        return np.concatenate([np.empty(0, np.int64), *parts])
+    def indices(self, start: int, stop: int) -> NDArray[np.int64]:
+        """Return the record numbers at absolute positions [start, stop)."""
+        n = self.records_per_epoch
+        parts = [np.empty(0, np.int64)]
+        while start < stop:
+            epoch, first = divmod(start, n)
+            last = min(first + stop - start, n)
+            parts.append(self._of_epoch(epoch, first, last))
+            start += last - first
+        return np.concatenate(parts)
 
-    def _of_epoch(self, epoch: int, start: int, stop: int) -> Any:
+    def _of_epoch(self, epoch: int, start: int, stop: int) -> NDArray[np.int64]:
+        """Return the record numbers at positions [start, stop) of one epoch."""
         n, size, width = self.records_per_epoch, self.config.block_size, self.config.window_blocks
         blocks = -(-n // size)
-        lacking = blocks * size - n  # of the last block, which may stand anywhere in the order
+        missing = blocks * size - n  # from the last block, which may come anywhere in the order
         block_order = Order(blocks, self.config.seed, stream=1)
         short_slot = int(block_order.positions(epoch, blocks - 1))
 
         def begin(slot: int) -> int:
-            return int(min(slot, blocks) * size - (lacking if slot > short_slot else 0))
+            return int(min(slot, blocks) * size - (missing if slot > short_slot else 0))
 
         parts = []
         while start < stop:
@@ -40,9 +46,9 @@ class BlockShuffleSamplerModule(SamplerModule):
             place = epoch * (high - low) + start - low
             local = Order(high - low, self.config.seed, window + 2).indices(place, place + inside)
             relative = short_slot - first
-            moved = local >= relative * size + size - lacking
-            local += np.where(moved & (0 <= relative < last - first), lacking, 0)
-            shown = block_order.indices(epoch * blocks + first, epoch * blocks + last)
-            parts.append(shown[local // size] * size + local % size)
+            moved = local >= relative * size + size - missing
+            local += np.where(moved & (0 <= relative < last - first), missing, 0)
+            order = block_order.indices(epoch * blocks + first, epoch * blocks + last)
+            parts.append(order[local // size] * size + local % size)
             start += inside
         return np.concatenate(parts)

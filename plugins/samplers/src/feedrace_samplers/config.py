@@ -1,10 +1,17 @@
 """Configs of this plugin's samplers."""
 
-import math
-
 import attrs
 
-from feedrace.plugin import ConfigError, Problem, SamplerConfig, as_tuple, boolean, epochs, integer
+from feedrace.plugin import (
+    ConfigError,
+    Problem,
+    SamplerConfig,
+    as_tuple,
+    boolean,
+    epochs,
+    integer,
+    number,
+)
 
 MAX_SEED = 2**63 - 1
 
@@ -35,7 +42,7 @@ class ShuffleSamplerConfig(SamplerConfig):
 class RangeSamplerConfig(SamplerConfig):
     """Config of the range sampler: records `start`, `start` + `step`, ... before `stop`.
 
-    start: the first record. stop: `num_records` where None. step: not 0; below 0 it counts down.
+    start: the first record. stop: None for `num_records`. step: not 0; below 0 it counts down.
 
     Raises `ConfigError` for a range that is empty or leaves the records.
     """
@@ -48,17 +55,17 @@ class RangeSamplerConfig(SamplerConfig):
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
         if self.step == 0:
-            raise ConfigError([Problem("step", "0 leads nowhere; it must be above or below 0")])
+            raise ConfigError([Problem("step", "0 leads nowhere; give a step above or below 0")])
         if self.stop is None and self.num_records is None:
-            return  # the number of records is still to come
+            return  # the source will give the number of records
         records = self.records()
         if len(records) == 0:
-            said = f"{self.stop!r} leaves no record from {self.start} in steps of {self.step}"
-            raise ConfigError([Problem("stop", said)])
+            message = f"{self.stop!r} leaves no record from {self.start} in steps of {self.step}"
+            raise ConfigError([Problem("stop", message)])
         if self.num_records is not None and max(records[0], records[-1]) >= self.num_records:
             last = max(records[0], records[-1])
-            said = f"{self.stop!r} leads to record {last} of {self.num_records}"
-            raise ConfigError([Problem("stop", said)])
+            message = f"{self.stop!r} leads to record {last} of {self.num_records}"
+            raise ConfigError([Problem("stop", message)])
 
     def records(self) -> range:
         """Return the record numbers."""
@@ -70,7 +77,7 @@ class SlidingWindowSamplerConfig(SamplerConfig):
     """Config of the sliding-window sampler.
 
     window_size: consecutive records in one element. stride: from one window to the next.
-    shuffle, seed: the order of the windows, anew each epoch.
+    shuffle, seed: the order of the windows, another one each epoch.
 
     Raises `ConfigError` for a window longer than the data.
     """
@@ -84,8 +91,8 @@ class SlidingWindowSamplerConfig(SamplerConfig):
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
         if self.num_records is not None and self.window_size > self.num_records:
-            said = f"{self.window_size} is longer than the data of {self.num_records} records"
-            raise ConfigError([Problem("window_size", said)])
+            message = f"{self.window_size} is longer than the data of {self.num_records} records"
+            raise ConfigError([Problem("window_size", message)])
 
 
 @attrs.frozen(kw_only=True)
@@ -93,12 +100,12 @@ class MixtureSamplerConfig(SamplerConfig):
     """Config of the mixture sampler, over components that stand one after another in the source.
 
     sizes: records of each component; together all `num_records`.
-    weights: share of each component in the mixture, not below 0, not all 0; in proportion to the
-        sizes where None. Whole numbers whose sum, without common divisors, exceeds 65,536, and
-        other weights are taken to the nearest multiples of 1 / 65,536 of their sum; an epoch of
-        such a mixture need not serve every record exactly once.
-    epoch_size: draws in one epoch; the number of records where None.
-    shuffle, seed: the order within each component, anew each time it was served whole.
+    weights: share of each component in the mixture, not below 0, not all 0; None for the sizes.
+        Decimals of up to four places, and whole numbers whose sum without common divisors is at
+        most 65,536, are exact; others are rounded to multiples of 1 / 65,536 of their sum, and an
+        epoch of such a mixture need not serve every record exactly once.
+    epoch_size: draws in one epoch; None for the number of records.
+    shuffle, seed: the order within each component, another one each time it was served whole.
     """
 
     sizes: tuple[int, ...] = attrs.field(converter=as_tuple)
@@ -110,27 +117,26 @@ class MixtureSamplerConfig(SamplerConfig):
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
-        problems = []
+        problems: list[Problem] = []
         if not isinstance(self.sizes, tuple) or not self.sizes:
             raise ConfigError([Problem("sizes", f"{self.sizes!r} is not a list of sizes")])
         for i, size in enumerate(self.sizes):
-            if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+            if not integer(1).holds(size):
                 problems.append(Problem(f"sizes[{i}]", f"{size!r} is not an int of 1 or more"))
         weights = self.sizes if self.weights is None else self.weights
         if not isinstance(weights, tuple) or len(weights) != len(self.sizes):
-            said = f"{self.weights!r} is not one weight for each of {len(self.sizes)} sizes"
-            problems.append(Problem("weights", said))
+            message = f"{self.weights!r} is not one weight for each of {len(self.sizes)} sizes"
+            problems.append(Problem("weights", message))
         else:
             for i, weight in enumerate(weights):
-                real = isinstance(weight, int | float) and not isinstance(weight, bool)
-                if not real or not math.isfinite(weight) or weight < 0:
-                    said = f"{weight!r} is not a finite number of 0 or more"
-                    problems.append(Problem(f"weights[{i}]", said))
+                if not number(0).holds(weight):
+                    message = f"{weight!r} is not a finite number of 0 or more"
+                    problems.append(Problem(f"weights[{i}]", message))
             if not problems and not sum(weights) > 0:
                 problems.append(Problem("weights", f"{weights} are all 0; one must be above 0"))
         if not problems and self.num_records not in (None, sum(self.sizes)):
-            said = f"{self.sizes} add up to {sum(self.sizes)}, not to {self.num_records} records"
-            problems.append(Problem("sizes", said))
+            message = f"{self.sizes} add up to {sum(self.sizes)}, not to {self.num_records} records"
+            problems.append(Problem("sizes", message))
         if problems:
             raise ConfigError(problems)
 

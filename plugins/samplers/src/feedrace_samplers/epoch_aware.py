@@ -6,7 +6,6 @@ from typing import Any, Self
 from flax import nnx
 
 from feedrace.plugin import ConfigError, OrderedSamplerModule, Problem
-from feedrace_samplers.config import EpochAwareSamplerConfig
 
 EpochCallback = Callable[[int], Any]
 
@@ -20,16 +19,7 @@ class EpochAwareSamplerModule(OrderedSamplerModule):
     Raises `ConfigError` if the config has no `num_records`.
     """
 
-    def __init__(
-        self,
-        config: EpochAwareSamplerConfig,
-        *,
-        rngs: nnx.Rngs | None = None,
-        name: str | None = None,
-    ) -> None:
-        super().__init__(config, rngs=rngs, name=name)
-        self.epoch_complete_callbacks: tuple[EpochCallback, ...] = nnx.static(())
-        _ = self.records_per_epoch  # reports a missing num_records here, not at the first index
+    epoch_complete_callbacks: tuple[EpochCallback, ...] = ()
 
     def add_epoch_callback(self, callback: EpochCallback) -> None:
         """Call `callback(epoch)` once for each epoch handed out whole, in order."""

@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from flax import nnx
+from numpy.typing import NDArray
 
 from feedrace.plugin import Order, SamplerModule
 from feedrace_samplers.config import MixtureSamplerConfig
@@ -40,7 +40,8 @@ class MixtureSamplerModule(SamplerModule):
             return int(self.config.epoch_size)
         return sum(self.config.sizes)
 
-    def indices(self, start: int, stop: int) -> Any:
+    def indices(self, start: int, stop: int) -> NDArray[np.int64]:
+        """Return the record numbers at absolute positions [start, stop)."""
         chosen = self._chosen.values
         period = len(chosen)
         parts = chosen[np.arange(start, stop) % period]
@@ -62,7 +63,7 @@ class MixtureSamplerModule(SamplerModule):
 class _Table:
     """The component of each draw in a period; compared by identity, as a static attribute."""
 
-    def __init__(self, values: Any) -> None:
+    def __init__(self, values: NDArray[np.int32]) -> None:
         self.values = values
 
 
@@ -88,12 +89,12 @@ def whole_weights(weights: Sequence[float]) -> list[int]:
     return [w // divisor for w in whole]
 
 
-def chairman_assignment(counts: Sequence[int]) -> Any:
+def chairman_assignment(counts: Sequence[int]) -> NDArray[np.int32]:
     """Return which component each draw of a period takes: every prefix within one of its shares.
 
     counts: draws of each component in the period. The algorithm is Tijdeman's for the chairman
     assignment problem (1980): of the components that are owed enough, the one whose deadline is
-    first. Returns int32 of shape (sum(counts),).
+    first. Returns an array of shape (sum(counts),).
     """
     period = sum(counts)
     shares = [(i, count / period) for i, count in enumerate(counts) if count]

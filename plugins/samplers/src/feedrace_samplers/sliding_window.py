@@ -20,8 +20,8 @@ class SlidingWindowSamplerModule(SamplerModule):
     def indices(self, start: int, stop: int) -> NDArray[np.int64]:
         """Return the records of the windows at positions [start, stop), a row for each."""
         order = Order(self.records_per_epoch, self.config.seed if self.config.shuffle else None)
-        windows = order.indices(start, stop) * self.config.stride
-        return windows[:, None] + np.arange(self.config.window_size)
+        stride, size = int(self.config.stride), int(self.config.window_size)
+        return (order.indices(start, stop) * stride)[:, None] + np.arange(size)
 
     def index_spec(self) -> jax.ShapeDtypeStruct:
         """Return the spec of one emitted index: int32 of shape (window_size,)."""

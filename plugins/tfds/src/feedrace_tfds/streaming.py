@@ -1,6 +1,6 @@
 """The source that reads records from disk as they are asked for."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import numpy as np
@@ -62,13 +62,14 @@ class TFDSStreamingSource(SplitSource):
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yield the records that are left of this epoch, one dict each, then start the next."""
-        self._begin()
-        base = int(self.epoch.get_value()) * self.length
-        starts = range(int(self.index.get_value()), self.length, _BLOCK)
+        return self._hand_out(self._read_ahead())
+
+    def _read_ahead(self) -> Generator[dict[str, Any] | None, None, None]:
+        """Yield the records of this epoch that are left, None for those that were skipped."""
 
         def blocks() -> Iterator[tuple[dict[str, Any], NDArray[np.bool_]]]:
-            for start in starts:
-                numbers = self.indices(base + start, base + min(start + _BLOCK, self.length))
+            for start, stop in self._blocks(_BLOCK):
+                numbers = self.indices(start, stop)
                 yield self.fetch(numbers), self.invalid_rows(numbers)
 
         with Prefetched(blocks(), self.config.prefetch_buffer) as ahead:
@@ -76,11 +77,7 @@ class TFDSStreamingSource(SplitSource):
                 # Split before they are moved: JAX would compile a program for each size of block.
                 elements = to_device(list(split_records(block)))
                 for element, skipped in zip(elements, invalid.tolist(), strict=True):
-                    self.index.set_value(int(self.index.get_value()) + 1)
-                    self._handed = True
-                    if not skipped:
-                        yield element
-        self._next_epoch()
+                    yield None if skipped else element
 
     def _arrived(self, indices: NDArray[np.int64]) -> dict[str, Any]:
         arrived = super()._arrived(indices)

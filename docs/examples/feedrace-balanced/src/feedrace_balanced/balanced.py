@@ -13,19 +13,19 @@ from feedrace_balanced.config import BalancedConfig
 
 @attrs.frozen(eq=False)
 class _Groups:
-    """Records by label: `members[i]` of the label that takes `counts[i]` draws of a period."""
+    """Records by label: `members[i]` have the label that gets `counts[i]` draws of a period."""
 
     members: tuple[Any, ...]
     counts: Any
 
 
 class BalancedSampler(SamplerModule):
-    """Draws records so that each label has its share, exactly, in each period of draws.
+    """Draws records so that each label has exactly its share of each period of draws.
 
-    With equal shares a period is one draw of each label; with shares it is as many draws as these
-    add up to. The seed chooses the order of the labels in it. The records of one label are served
-    whole before any of them comes again, shuffled anew each time. Which record a position has is a
-    function of the seed and the position alone, found in O(1), so that a state is a position.
+    With equal shares a period is one draw of each label; otherwise it is the sum of the shares. The
+    seed determines the order of the labels. Every record of a label comes once before any of them
+    comes again, in a new order each time. The record at a position is a function of the seed and
+    the position, found in O(1), so the state is a position.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class BalancedSampler(SamplerModule):
             self._groups = nnx.static(_grouped(np.array(config.labels), config))
 
     def attach(self, source: Any) -> None:
-        """Learn the labels from the source, where the config does not give them."""
+        """Read the labels from the source, unless the config has them."""
         if self.config.labels is None:
             labels = column(source, self.config.label)
             self._groups = nnx.static(_grouped(labels, self.config))
@@ -54,11 +54,11 @@ class BalancedSampler(SamplerModule):
     def indices(self, start: int, stop: int) -> Any:
         """Return the record numbers at positions [start, stop)."""
         if self._groups is None:
-            said = "missing, and no source has been attached that could tell them"
-            raise ConfigError([Problem("labels", said)])
+            message = "missing, and no source has been attached to read them from"
+            raise ConfigError([Problem("labels", message)])
         counts, seed = self._groups.counts, self.config.seed
         period = int(counts.sum())
-        # Every period takes its slots in one order; a label has `counts` slots of each.
+        # All periods have their slots in the same order; each label has `counts` of them.
         positions = np.arange(start, stop, dtype=np.int64)
         slots = Order(period, seed).indices(0, period)[positions % period]
         ends = np.cumsum(counts)
@@ -75,15 +75,16 @@ class BalancedSampler(SamplerModule):
 
 def _grouped(labels: Any, config: BalancedConfig) -> _Groups:
     if labels.ndim != 1 or labels.dtype.kind not in "biuUSO":
-        said = f"field {config.label!r} has labels of shape {labels.shape[1:]} and {labels.dtype}"
-        raise ConfigError([Problem("label", f"{said}; one int or string a record is needed")])
+        problem = f"field {config.label!r} has labels of shape {labels.shape[1:]}, {labels.dtype}"
+        rule = "each record needs one int or string"
+        raise ConfigError([Problem("label", f"{problem}; {rule}")])
     known, numbers = np.unique(labels, return_inverse=True)
     names = [str(label) for label in known]
     shares = dict.fromkeys(names, 1) if config.shares is None else config.shares
     unknown = sorted(label for label, share in shares.items() if label not in names and share)
     if unknown:
-        said = f"no record has this label; there are {', '.join(names[:20])}"
-        raise ConfigError([Problem(f"shares.{label}", said) for label in unknown])
+        message = f"no record has this label; the labels are {', '.join(names[:20])}"
+        raise ConfigError([Problem(f"shares.{label}", message) for label in unknown])
     divisor = math.gcd(*(shares.get(name, 0) for name in names))
     drawn = [i for i, name in enumerate(names) if shares.get(name, 0)]
     return _Groups(

@@ -1,4 +1,4 @@
-"""The fields that a config of the sampler may have; light, like `plugin.py`."""
+"""The fields of the sampler's config; light, like `plugin.py`."""
 
 import math
 from collections.abc import Mapping
@@ -15,16 +15,16 @@ MAX_PERIOD = 65536
 class BalancedConfig(SamplerConfig):
     """Config of the balanced sampler.
 
-    num_records: records to sample from; in a pipeline, the source's where left out.
+    num_records: records to sample from; if None, a pipeline takes the number from its source.
     label: the field of the source that holds the labels, ints or strings.
-    labels: the labels themselves, one for each record; then no source is asked.
-    shares: how often each label is drawn, a whole number for each; a label that is not in it is
-        not drawn. All equally often where None.
-    epoch_size: draws in one epoch; the number of records where None.
+    labels: the labels themselves, one for each record, instead of those of the source.
+    shares: how often to draw each label, as whole numbers; labels that are not in it are not drawn.
+        If None, all labels equally often.
+    epoch_size: draws in one epoch; if None, the number of records.
     num_epochs: epochs in one pass, 1 or more, or -1 for no end.
-    seed: chooses the order.
+    seed: determines the order.
 
-    Raises `ConfigError` for shares that are no whole numbers, or all 0.
+    Raises `ConfigError` if the shares are not whole numbers, or are all 0.
     """
 
     label: str = attrs.field(default="label", validator=text())
@@ -38,8 +38,8 @@ class BalancedConfig(SamplerConfig):
         super().__attrs_post_init__()
         problems = [] if self.shares is None else _share_problems(self.shares)
         if self.labels is not None and self.num_records not in (None, len(self.labels)):
-            said = f"{len(self.labels)} labels are not one for each of {self.num_records} records"
-            problems.append(Problem("labels", said))
+            message = f"{len(self.labels)} labels do not match {self.num_records} records"
+            problems.append(Problem("labels", f"{message}; give one for each"))
         if problems:
             raise ConfigError(problems)
 
@@ -56,6 +56,6 @@ def _share_problems(shares: Any) -> list[Problem]:
         return problems
     period = sum(shares.values()) // max(math.gcd(*shares.values()), 1)
     if not 1 <= period <= MAX_PERIOD:
-        said = f"they add up to {period}, which is not from 1 to {MAX_PERIOD}"
-        return [Problem("shares", said)]
+        message = f"they add up to {period}, which is not from 1 to {MAX_PERIOD}"
+        return [Problem("shares", message)]
     return []

@@ -1,4 +1,4 @@
-"""What this plugin offers; imported whenever names are listed, so that it imports nothing heavy."""
+"""What this plugin offers; imported whenever names are listed, so it imports nothing heavy."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ def feedrace_components() -> Iterator[Component]:
         name="balanced",
         target="feedrace_balanced.balanced:BalancedSampler",
         config="feedrace_balanced.config:BalancedConfig",
-        summary="Each label equally often, or in given shares, whatever the data's own.",
+        summary="Each label equally often, or in given shares.",
         aliases=["class-balanced"],
         capabilities=["reshuffles"],
     )

@@ -1,0 +1,105 @@
+"""The names of `feedrace.plugin` by purpose, each with the module it comes from."""
+
+# Declarations
+from feedrace.registry.component import (
+    KINDS as KINDS,
+    Component as Component,
+    Health as Health,
+    hookimpl as hookimpl,
+)
+
+# Configs
+from feedrace.config.fields import (
+    IDENTITY as IDENTITY,
+    MAX_SEED as MAX_SEED,
+    REQUIRED as REQUIRED,
+    Rule as Rule,
+    SamplerConfig as SamplerConfig,
+    StructuralConfig as StructuralConfig,
+    as_tuple as as_tuple,
+    boolean as boolean,
+    check_integer as check_integer,
+    component_field as component_field,
+    epochs as epochs,
+    integer as integer,
+    number as number,
+    one_of as one_of,
+    path_field as path_field,
+    text as text,
+)
+
+# Base classes
+from feedrace.builtin.memory import ArraySource as ArraySource
+from feedrace.modules.batcher import BatcherModule as BatcherModule
+from feedrace.modules.cache import IdentityDict as IdentityDict
+from feedrace.modules.module import Module as Module, StructuralModule as StructuralModule
+from feedrace.modules.sampler import (
+    OrderedSamplerModule as OrderedSamplerModule,
+    SamplerModule as SamplerModule,
+)
+from feedrace.modules.source import SourceModule as SourceModule
+
+# Errors
+from feedrace.errors import (
+    ComponentError as ComponentError,
+    ConfigError as ConfigError,
+    DataError as DataError,
+    FeedraceError as FeedraceError,
+    NotInstalledError as NotInstalledError,
+    PluginWarning as PluginWarning,
+    Problem as Problem,
+    RecordError as RecordError,
+    StateError as StateError,
+    did_you_mean as did_you_mean,
+    install_line as install_line,
+    pip_line as pip_line,
+)
+
+# Orders and steps
+from feedrace.plan.order import Order as Order, round_keys as round_keys
+from feedrace.plan.shuffle import permute as permute
+from feedrace.plan.steps import (
+    TRAIN as TRAIN,
+    Step as Step,
+    StreamPlan as StreamPlan,
+    plan_stream as plan_stream,
+)
+
+# Records and batches on the host
+from feedrace.host.columns import column as column
+from feedrace.host.prefetch import Prefetched as Prefetched
+from feedrace.host.records import (
+    VALID_MASK as VALID_MASK,
+    arriving_dtype as arriving_dtype,
+    canonical as canonical,
+    check_batch_size as check_batch_size,
+    check_no_mask as check_no_mask,
+    check_numbers as check_numbers,
+    count_records as count_records,
+    is_host_dtype as is_host_dtype,
+    is_ragged as is_ragged,
+    leaves as leaves,
+    map_leaves as map_leaves,
+    pad_batch as pad_batch,
+    split_records as split_records,
+)
+
+# What arrives on a device
+from feedrace.device.placement import to_device as to_device
+from feedrace.device.specs import (
+    arrive as arrive,
+    batch_spec as batch_spec,
+    is_wide as is_wide,
+    spec_of as spec_of,
+)
+
+# Commands
+from feedrace.cli.output import (
+    report_errors as report_errors,
+    json_option as json_option,
+    print_findings as print_findings,
+)
+
+# For tools that test, inspect or write plugins, as feedrace-testing does
+from feedrace import protocols as protocols, registry as registry
+from feedrace.registry import catalog as catalog, schema as schema

@@ -55,6 +55,9 @@ from feedrace.errors import (
     pip_line as pip_line,
 )
 
+# Identity in saved states
+from feedrace.registry.describing import code_digest as code_digest
+
 # Orders and steps
 from feedrace.plan.order import Order as Order, round_keys as round_keys
 from feedrace.plan.shuffle import permute as permute

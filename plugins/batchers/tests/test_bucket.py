@@ -194,7 +194,7 @@ def test_a_wrong_config_is_told(options, said):
         ({"other": [1]}, "element 0 has no field 'tokens'; it has other"),
         ({"tokens": 7}, r"element 0\['tokens'\] is the single value 7"),
         ({"tokens": "abc"}, r"element 0\['tokens'\] is 'abc', which is not a sequence of numbers"),
-        ({"tokens": [1, [2]]}, r"element 0\['tokens'\] is no array"),
+        ({"tokens": [1, [2]]}, r"element 0\['tokens'\] is not an array"),
         ({"tokens": [2**70]}, "not a sequence of numbers that fit"),
         ({"tokens": [2**40]}, "field 'tokens' holds 1099511627776, which does not fit int32"),
         ({"tokens": [1], "tokens_mask": 1}, "'tokens_mask', a name that the batcher gives"),

@@ -1,6 +1,8 @@
 """What all windowed batchers have in common: keys of rows, errors that name a record, odd input."""
 
 import pickle
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -9,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feedrace import create
-from feedrace.errors import DataError
-from feedrace_batchers.sequences import RecordError
+from feedrace.errors import DataError, RecordError
 
 KINDS = {
     "bucket": {"fields": ["x", "y"], "boundaries": [2, 4]},
@@ -129,6 +130,47 @@ def test_another_field_that_does_not_fit_names_its_record(kind):
 def test_an_error_about_a_record_goes_to_another_process_whole():
     error = pickle.loads(pickle.dumps(RecordError(3, "is odd")))
     assert (str(error), error.row) == ("record 3 of the window: is odd", 3)
+
+
+GROUP = """
+import pickle, sys
+import numpy as np
+from feedrace_batchers.config import *
+from feedrace_batchers.grouping import *
+window, fields = pickle.load(sys.stdin.buffer)
+def grouped(function, config, *boundaries):
+    return list(function(window, config, *boundaries, batch_size=2, wide=False))
+made = {
+    "bucket": grouped(bucket_window, BucketBatcherConfig(**fields["bucket"]), (2, 4)),
+    "pack": grouped(pack_window, PackBatcherConfig(**fields["pack"])),
+    "multi-rate": grouped(cut_window, MultiRateBatcherConfig(**fields["multi-rate"])),
+}
+assert not {"jax", "flax"} & sys.modules.keys()
+pickle.dump(made, sys.stdout.buffer)
+"""
+
+
+def test_windows_are_grouped_without_jax():
+    window = window_of([(2, 1), (4, 3), (1, 1), (3, 0), (0, 2)])
+    done = subprocess.run([sys.executable, "-c", GROUP], input=pickle.dumps((window, KINDS)),
+                          capture_output=True)  # fmt: skip
+    assert done.returncode == 0, done.stderr.decode()
+    for kind, grouped in pickle.loads(done.stdout).items():
+        wanted = list(batcher(kind).collate_window(window, batch_size=2))
+        assert len(grouped) == len(wanted) > 0
+        for one, other in zip(grouped, wanted, strict=True):
+            assert jax.tree.structure(one) == jax.tree.structure(other)
+            assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), one, other))
+
+
+@pytest.mark.parametrize("kind", ["bucket", "multi-rate"])
+def test_keys_beside_sequences_are_padded(kind):
+    keys = [jax.random.key(i) for i in range(3)]
+    given_ = [{"x": np.ones(2), "y": np.ones(1), "key": key} for key in keys]
+    batches = list(batcher(kind).process(given_, batch_size=2))
+    assert sum(int(batch["valid_mask"].sum()) for batch in batches) == 3 < 2 * len(batches)
+    for batch in batches:
+        assert not jax.random.key_data(batch["key"])[~batch["valid_mask"]].any()
 
 
 @pytest.mark.parametrize("kind", KINDS)

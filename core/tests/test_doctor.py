@@ -28,12 +28,12 @@ def call(*arguments):
     return CliRunner().invoke(main, ["doctor", *arguments])
 
 
-def test_python_and_libraries_are_told_with_their_versions():
-    told = {finding.subject: finding for finding in findings()}
-    assert told["python"].ok
-    assert told["feedrace"].ok
-    assert ", which fits >=" in told["jax"].detail
-    assert told["flax"].ok
+def test_python_and_libraries_have_their_versions():
+    shown = {finding.subject: finding for finding in findings()}
+    assert shown["python"].ok
+    assert shown["feedrace"].ok
+    assert ", which fits >=" in shown["jax"].detail
+    assert shown["flax"].ok
 
 
 def test_findings_of_plugins_are_shown(site):
@@ -59,20 +59,20 @@ def test_a_bad_finding_ends_with_status_1_and_its_fix(site):
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         ("raise RuntimeError('dry')", "its health check failed: RuntimeError: dry"),
         ("yield 7", "its health check gave 7"),
     ],
 )
-def test_a_health_check_that_fails_is_a_finding_and_hides_no_other(site, more, said):
+def test_a_health_check_that_fails_is_a_finding_and_hides_no_other(site, more, message):
     site("odd", health(more=more))
-    told = {(f.subject, f.ok): f.detail for f in findings()}
-    assert told["reservoir", True] == "half full"
-    assert told["plugin odd", False].startswith(said)
+    shown = {(f.subject, f.ok): f.detail for f in findings()}
+    assert shown["reservoir", True] == "half full"
+    assert shown["plugin odd", False].startswith(message)
 
 
-def test_a_broken_plugin_is_a_finding_with_its_cure(site):
+def test_a_broken_plugin_is_a_finding_with_its_fix(site):
     site("bad", "raise OSError('no such library')", version="3.1")
     done = call()
     assert done.exit_code == 1
@@ -82,12 +82,12 @@ def test_a_broken_plugin_is_a_finding_with_its_cure(site):
 
 def test_a_requirement_that_is_not_met_is_a_finding(site, tmp_path):
     site("needy", health(), requires=["jax>=99", "no-such-dist"])
-    told = {f.subject: f for f in findings()}
-    needs = told["jax for plugin needy"]
+    shown = {f.subject: f for f in findings()}
+    needs = shown["jax for plugin needy"]
     assert not needs.ok
     assert "jax>=99 is needed" in needs.detail
     assert "pip install 'jax>=99'" in needs.fix
-    assert "not installed" in told["no-such-dist for plugin needy"].detail
+    assert "not installed" in shown["no-such-dist for plugin needy"].detail
 
 
 @pytest.mark.parametrize("variable", ["FEEDRACE_PLUGINS_DISABLE", "FEEDRACE_PREFER"])

@@ -73,7 +73,7 @@ def call(*arguments):
     return CliRunner().invoke(main, arguments)
 
 
-def test_problems_of_a_toml_file_are_told_with_their_lines(tmp_path):
+def test_problems_of_a_toml_file_have_their_lines(tmp_path):
     path = write(tmp_path, BAD)
     with pytest.raises(ConfigError) as caught:
         feedrace.load(path)
@@ -276,11 +276,65 @@ def test_validate_says_that_a_config_is_good_or_lists_every_problem(tmp_path):
     assert (good.exit_code, good.stdout.endswith("c.toml: good\n")) == (0, True), good.output
     bad = call("validate", write(tmp_path, BAD), "--json")
     assert bad.exit_code == 1
-    told = json.loads(bad.stdout)
-    assert told["error"] == "ConfigError"
-    assert {("batch_size", 2)} <= {(problem["path"], problem["line"]) for problem in told["problems"]}
-    assert len(told["problems"]) == 4
+    shown = json.loads(bad.stdout)
+    assert shown["error"] == "ConfigError"
+    assert {("batch_size", 2)} <= {
+        (problem["path"], problem["line"]) for problem in shown["problems"]
+    }
+    assert len(shown["problems"]) == 4
     assert json.loads(call("validate", write(tmp_path, GOOD), "--json").stdout)["problems"] == []
+
+
+FLIP = '[[stages]]\nuse = "flip"\nfield = "x"\naxis = 0\n'
+WINDOWED = """\
+from feedrace.plugin import Component, hookimpl
+FEEDRACE_API = 1
+
+@hookimpl
+def feedrace_components():
+    yield Component(kind="batcher", name="windows", target="{module}:Windows",
+                    capabilities=["windowed"])
+
+class Windows:
+    def process(self, elements, *, batch_size, drop_remainder=False): ...
+    def batch_spec(self, element_spec, *, batch_size): ...
+    def window_size(self, batch_size): return batch_size
+    def collate_window(self, records, *, batch_size): ...
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "path", "line"),
+    [
+        ("batch_size = 2", "batch_size = 2\nstall_seconds = -1", "stall_seconds", 2),
+        ("batch_size = 2", "batch_size = 2\nstall_seconds = 0", "stall_seconds", 2),
+        ("batch_size = 2", 'batch_size = 2\nsharding = ""', "sharding", 2),
+        ("batch_size = 2", "batch_size = 2\nprefetch = -1", "prefetch", 2),
+        ("batch_size = 2", f"batch_size = 2\nseed = {2**63}", "seed", 2),
+        ("[[stages]]", f"{FLIP}[[stages]]", "stages[0]", 6),
+        ("[source]", '[source]\nstochastic = true\nstream_name = "x"', "source.stochastic", 3),
+        ("[source]",
+         '[sampler]\nuse = "sequential"\nstochastic = true\nstream_name = "x"\n[source]',
+         "sampler.stochastic", 4),
+        ("[source]", 'drop_remainder = true\nbatcher = {use = "windows"}\n[source]',
+         "drop_remainder", 2),
+    ],
+)  # fmt: skip
+def test_validate_refuses_what_load_refuses(tmp_path, site, old, new, path, line):
+    site("windows", WINDOWED)
+    file = write(tmp_path, GOOD.replace(old, new))
+    done = call("validate", file, "--json")
+    assert done.exit_code == 1, done.output
+    problems = json.loads(done.stdout)["problems"]
+    assert [(p["path"], p["line"]) for p in problems] == [(path, line)]
+    with pytest.raises(ConfigError) as caught:
+        feedrace.load(file)
+    assert [(p.path, p.line) for p in caught.value.problems] == [(path, line)]
+
+
+def test_a_seed_is_all_that_a_stochastic_stage_needs(tmp_path):
+    file = write(tmp_path, "seed = 1\n" + GOOD.replace("[[stages]]", f"{FLIP}[[stages]]"))
+    assert call("validate", file).exit_code == 0
 
 
 @pytest.mark.parametrize("suffix", [".toml", ".json", ".yaml"])
@@ -315,7 +369,7 @@ def test_variables_are_expanded_only_where_a_field_says_so(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "message"),
     [
         ("$FEEDRACE_NOT_SET/x", "needs the environment variable FEEDRACE_NOT_SET, which is not"),
         ("cost: 5$", "a \\$ that begins no variable"),
@@ -323,8 +377,8 @@ def test_variables_are_expanded_only_where_a_field_says_so(monkeypatch):
         ("", "not a non-empty string"),
     ],
 )
-def test_a_path_that_cannot_be_expanded_is_told_at_its_path(value, said):
-    with pytest.raises(ConfigError, match=f"source.folder: .*{said}"):
+def test_a_path_that_cannot_be_expanded_is_reported_at_its_path(value, message):
+    with pytest.raises(ConfigError, match=f"source.folder: .*{message}"):
         structure(PathsConfig, {"folder": value}, path="source")
 
 
@@ -367,7 +421,7 @@ def test_schema_and_validate_refuse_the_same_configs(tmp_path, change):
     assert call("validate", write(tmp_path, json.dumps(mapping), "c.json")).exit_code == 1
 
 
-def test_the_schema_tells_names_defaults_and_what_the_docstrings_say():
+def test_the_schema_has_names_defaults_and_what_the_docstrings_say():
     rescale = schema(PipelineOptions)["$defs"]["stage.builtin.rescale"]
     assert rescale["properties"]["use"]["enum"] == ["rescale", "builtin/rescale"]
     assert rescale["properties"]["scale"] == {

@@ -59,20 +59,22 @@ def write_dist(folder, name, version, entry_points, metadata=None):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (b"[console_scripts]\n\xff\xfe = x", "UnicodeDecodeError"),
         (b"[feedrace]\nnothing\n", "Error"),
         (b"[feedrace]\n= module\n", "'' = 'module' is incomplete"),
     ],
 )
-def test_a_broken_entry_points_file_of_any_dist_takes_nothing_else_down(site, tmp_path, text, said):
+def test_a_broken_entry_points_file_of_any_dist_takes_nothing_else_down(
+    site, tmp_path, text, message
+):
     write_dist(tmp_path, "wreck", "0.1", text)
     site("fine", plugin())
     assert registry.resolve("sampler", "fine/thing").dist == "fine"
     (finding,) = bad_findings()
     assert "wreck-0.1.dist-info" in finding.subject
-    assert said in finding.detail
+    assert message in finding.detail
     assert "install the dist again" in finding.fix
 
 
@@ -85,7 +87,7 @@ def test_an_entry_point_with_an_extra_still_names_its_module(site, tmp_path):
 
 
 @pytest.mark.parametrize("metadata", ["", "Name: nameless-version\n", "Version: 1.0\n"])
-def test_a_dist_without_name_or_version_is_passed_over_and_told_of(site, tmp_path, metadata):
+def test_a_dist_without_name_or_version_is_passed_over_and_reported(site, tmp_path, metadata):
     write_dist(tmp_path, "ghost", "1.0", "[feedrace]\nghost = ghost_plugin\n", metadata)
     site("fine", plugin())
     assert registry.resolve("sampler", "thing").dist == "fine"
@@ -99,7 +101,7 @@ def test_a_dist_info_without_any_file_is_no_plugin(site, tmp_path):
     assert bad_findings() == []
 
 
-def test_of_two_dists_with_one_name_the_first_on_the_path_counts_and_both_are_told(
+def test_of_two_dists_with_one_name_the_first_on_the_path_counts_and_both_are_reported(
     site, tmp_path, monkeypatch
 ):
     """An editable install next to a wheel is this, too: two dist-info folders, one name."""
@@ -128,7 +130,7 @@ def test_one_folder_twice_on_the_path_is_no_fault(site, tmp_path, monkeypatch):
     assert bad_findings() == []
 
 
-def test_a_namespace_of_two_dists_is_kept_by_one_and_told_of_the_other(site):
+def test_a_namespace_of_two_dists_is_kept_by_one_and_reported_for_the_other(site):
     site("both", plugin("one"), dist="dist-one")
     site("both", plugin("two"), dist="dist-two")
     with pytest.warns(PluginWarning, match="the namespace 'both' belongs to dist-one"):
@@ -153,7 +155,7 @@ SAMPLER = 'kind="sampler", name="a", target="x:y"'
 
 
 @pytest.mark.parametrize(
-    ("yielded", "said"),
+    ("yielded", "message"),
     [
         ("yield 3", "feedrace_components yielded 3, no Component"),
         ("return None", "gave None; yield each Component"),
@@ -169,13 +171,13 @@ SAMPLER = 'kind="sampler", name="a", target="x:y"'
         ("import feedrace; feedrace.create('sampler', 'sequential')", "by a plugin's own import"),
     ],
 )
-def test_a_wrong_declaration_is_told_with_its_reason(site, yielded, said):
+def test_a_wrong_declaration_is_reported_with_its_reason(site, yielded, message):
     body = textwrap.indent(yielded, "    ")
     site("wrong", f"from feedrace.plugin import Component, hookimpl\nFEEDRACE_API = 1\n\n"
                   f"@hookimpl\ndef feedrace_components():\n{body}\n")  # fmt: skip
     with pytest.warns(PluginWarning, match="left out: plugin 'wrong'") as warned:
         registry.available()
-    assert said in str(warned[0].message)
+    assert message in str(warned[0].message)
 
 
 @pytest.mark.parametrize(

@@ -91,8 +91,8 @@ def feedrace_commands():
 def test_plugins_add_commands_and_replace_none(site, more):
     site("polite", COMMANDS.replace("{more}", more))
     assert CliRunner().invoke(main, ["greet"]).stdout == "hello\n"
-    told = CliRunner().invoke(main, ["--help"])
-    assert re.search(r"greet +Say hello\.", told.stdout)
-    assert ("feedrace: the plugin 'polite' offers" in told.stderr) == bool(more)
+    shown = CliRunner().invoke(main, ["--help"])
+    assert re.search(r"greet +Say hello\.", shown.stdout)
+    assert ("feedrace: the plugin 'polite' offers" in shown.stderr) == bool(more)
     assert "Iterate a pipeline" in CliRunner().invoke(main, ["run", "--help"]).stdout
     assert "No such command 'gret'" in CliRunner().invoke(main, ["gret"]).stderr

@@ -68,3 +68,15 @@ def test_the_rows_of_the_others_stay_where_they_are():
     batches = list(feedrace.Pipeline(source=Leaky(), batch_size=6))
     assert np.asarray(batches[0]["valid_mask"]).tolist() == [True, True, True, False, False, True]
     assert np.asarray(batches[0]["x"])[5] == 105
+
+
+def test_a_window_without_a_valid_record_makes_no_batch_and_stops_nothing():
+    class Gone(Leaky):
+        def invalid_rows(self, indices):
+            return np.asarray(indices) < 6
+
+    pipeline = feedrace.Pipeline(source=Gone(), batch_size=2, batcher=Windowed())
+    window = Windowed().window_size(2)
+    assert window <= 6
+    served = [number for step in pipeline.steps() for number in step.indices.tolist()]
+    assert sorted(served) == list(range(6, 12))

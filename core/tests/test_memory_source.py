@@ -240,3 +240,13 @@ def test_other_byte_orders_keys_and_small_floats_arrive():
     assert source.fetch(np.array([2]))["big"].tolist() == [2]
     other = create("source", "memory", data={**data, "key": jax.random.split(jax.random.key(1), 4)})
     assert source.identity() != other.identity()
+
+
+def test_numbers_beyond_float32_and_structured_arrays_are_refused():
+    with pytest.raises(DataError, match=r"'x' holds 1e[+]300, which does not fit float32"):
+        create("source", "memory", data={"x": np.array([1.0, 1e300])})
+    kept = create("source", "memory", data={"x": np.array([1.0, np.inf, -np.inf])})
+    assert np.isinf(np.asarray(kept.data["x"])).tolist() == [False, True, True]
+    for odd in (np.zeros(3, [("a", int)]), np.zeros(3, np.longdouble), np.zeros(3, "V4")):
+        with pytest.raises(DataError, match=r"'x' has dtype .*, which JAX lacks"):
+            create("source", "memory", data={"x": odd})

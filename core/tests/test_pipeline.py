@@ -559,11 +559,18 @@ def test_problems_of_several_parts_come_in_one_error():
         "stages[0]",
         "stages[1].use",
     ]
+
+    class Drawing:
+        stochastic = True
+
+        def __call__(self, batch, keys):
+            return batch
+
     with pytest.raises(ConfigError) as caught:  # what only the parts themselves can show
         Pipeline(
             source=Counting(5),
             sampler={"use": "sequential", "num_records": 9},
-            stages=[Counting, {"use": "flip", "field": "x"}],
+            stages=[Counting, Drawing()],
             batch_size=2,
         )
     assert [p.path for p in caught.value.problems] == [
@@ -633,3 +640,37 @@ def test_a_thousand_iterators_leave_no_thread_and_no_memory():
         if thread.name == "feedrace-prefetch":
             thread.join(timeout=5)
     assert threading.active_count() <= before
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**40 + 7])
+def test_rngs_seed_the_components_as_a_seed_does(seed):
+    source = {"use": "memory", "data": {"x": np.arange(100)}, "shuffle": True}
+    order = ids(Pipeline(source=source, batch_size=10, seed=seed).steps())
+    if seed < 2**32:
+        assert ids(Pipeline(source=source, batch_size=10, rngs=nnx.Rngs(seed)).steps()) == order
+    assert ids(build({"source": source, "batch_size": 10, "seed": seed}).steps()) == order
+    other = Pipeline(source=source, batch_size=10, rngs=nnx.Rngs(seed % 7 + 3))
+    assert ids(other.steps()) != order
+    with pytest.raises(ConfigError, match="seed: given with rngs"):
+        Pipeline(source=source, batch_size=10, seed=1, rngs=nnx.Rngs(0))
+
+
+def test_step_goes_on_after_a_state_at_the_very_end_of_a_pass():
+    def make():
+        return Pipeline(source=Counting(8), batch_size=4)
+
+    pipeline = make()
+    pipeline.step(), pipeline.step()
+    resumed = make()
+    resumed.set_state(pipeline.get_state())
+    expected = np.asarray(pipeline.step()["x"]).tolist()
+    assert np.asarray(resumed.step()["x"]).tolist() == expected == [0, 1, 2, 3]
+
+
+def test_the_signature_shows_the_options_and_help_describes_them():
+    import inspect
+
+    parameters = inspect.signature(Pipeline).parameters
+    assert list(parameters)[:3] == ["source", "batch_size", "stages"]
+    assert parameters["drop_remainder"].default is False
+    assert "rngs" in parameters

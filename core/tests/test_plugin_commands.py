@@ -47,7 +47,7 @@ def call(*arguments):
     return CliRunner().invoke(main, ["plugins", *arguments])
 
 
-def test_show_tells_where_a_component_comes_from_and_what_it_takes(site):
+def test_show_shows_where_a_component_comes_from_and_what_it_takes(site):
     module = site("mine", GOOD, dist="my-dist", version="1.2")
     shown = call("show", "old-thing")
     assert shown.exit_code == 0, shown.output
@@ -64,13 +64,13 @@ def test_show_tells_where_a_component_comes_from_and_what_it_takes(site):
 def test_show_of_an_unknown_or_broken_name_ends_with_its_error(site):
     site("bad", "raise OSError('no such library')")
     assert "did you mean 'sequential'" in call("show", "sequentail", "--kind", "sampler").output
-    told = call("show", "bad/thing", "--json")
-    assert told.exit_code == 1
-    assert json.loads(told.stdout)["error"] == "BrokenPluginError"
-    assert json.loads(told.stdout)["fix"]
+    shown = call("show", "bad/thing", "--json")
+    assert shown.exit_code == 1
+    assert json.loads(shown.stdout)["error"] == "BrokenPluginError"
+    assert json.loads(shown.stdout)["fix"]
 
 
-def test_why_tells_what_wins_and_over_what(site, monkeypatch):
+def test_why_explains_what_wins_and_over_what(site, monkeypatch):
     site("one", GOOD, dist="dist-one")
     site("two", GOOD, dist="dist-two")
     ambiguous = call("why", "thing")
@@ -78,29 +78,29 @@ def test_why_tells_what_wins_and_over_what(site, monkeypatch):
     assert "is offered by dist-one (one/thing) and dist-two (two/thing)" in ambiguous.stdout
     monkeypatch.setenv("FEEDRACE_PREFER", "two")
     site("three", GOOD.replace('"thing"', '"sequential"').replace("old-thing", "x"))
-    told = call("why", "old-thing")
-    assert told.exit_code == 0
-    assert "sampler 'old-thing' is sampler 'two/thing' of dist-two 1.0" in told.stdout
-    assert "'old-thing' is an alias of 'thing'" in told.stdout
-    assert "before sampler 'one/thing' of dist-one 1.0: FEEDRACE_PREFER" in told.stdout
+    shown = call("why", "old-thing")
+    assert shown.exit_code == 0
+    assert "sampler 'old-thing' is sampler 'two/thing' of dist-two 1.0" in shown.stdout
+    assert "'old-thing' is an alias of 'thing'" in shown.stdout
+    assert "before sampler 'one/thing' of dist-one 1.0: FEEDRACE_PREFER" in shown.stdout
     built_in = call("why", "sequential").stdout
     assert "before sampler 'three/sequential' of three 1.0: a built-in cannot be" in built_in
 
 
 def test_why_shows_the_real_traceback_of_a_broken_plugin(site):
     module = site("bad", "def load():\n    raise OSError('no such library')\nload()")
-    told = call("why", "bad/anything")
-    assert told.exit_code == 1
-    assert f'{module}.py", line 2, in load' in told.stdout
-    assert "OSError: no such library" in told.stdout
+    shown = call("why", "bad/anything")
+    assert shown.exit_code == 1
+    assert f'{module}.py", line 2, in load' in shown.stdout
+    assert "OSError: no such library" in shown.stdout
 
 
-def test_why_gives_the_cure_of_what_is_not_there(monkeypatch, site):
+def test_why_gives_the_fix_of_what_is_not_there(monkeypatch, site):
     monkeypatch.setattr("importlib.metadata.distributions", list)
     monkeypatch.setattr("feedrace.errors._checkout", lambda: None)
-    told = call("why", "tfds-eager", "--json")
-    assert told.exit_code == 1
-    document = json.loads(told.stdout)
+    shown = call("why", "tfds-eager", "--json")
+    assert shown.exit_code == 1
+    document = json.loads(shown.stdout)
     assert "pip install 'feedrace[tfds]'" in document["lines"][0]
     assert sys.executable in document["lines"][0]
     assert document["kinds"] == []

@@ -332,7 +332,7 @@ def test_registered_components_come_first_and_leave_with_the_block():
         feedrace.register("sampler", "sequential", Mine)
         assert isinstance(feedrace.create("sampler", "sequential"), Mine)
         assert isinstance(feedrace.create("sampler", "code/sequential"), Mine)
-        assert type(feedrace.create("sampler", "builtin/sequential")).__name__ != "Mine"
+        assert type(feedrace.create("sampler", "builtin/sequential", num_records=1)) is not Mine
         again = feedrace.register("sampler", "sequential", Mine, summary="Anew.", replace=True)
         assert feedrace.registered() == (again,)
     assert feedrace.registered() == ()
@@ -341,8 +341,8 @@ def test_registered_components_come_first_and_leave_with_the_block():
 
 def test_provenance_is_in_the_identity_and_the_name_there_is_qualified():
     made = registry.create("sampler", "sequential", num_records=3)
-    told = registry.describe("sampler", made, identity_only=True)
-    assert told == {
+    shown = registry.describe("sampler", made, identity_only=True)
+    assert shown == {
         "use": "builtin/sequential",
         "dist": "feedrace",
         "target": "feedrace.builtin.sequential:SequentialSamplerModule",
@@ -351,7 +351,7 @@ def test_provenance_is_in_the_identity_and_the_name_there_is_qualified():
     }
 
 
-def test_errors_survive_pickling_with_their_cure():
+def test_errors_survive_pickling_with_their_fix():
     with pytest.raises(UnknownComponentError) as caught:
         registry.resolve("sampler", "sequentail")
     error = NotInstalledError("it is not there", fix="install it")

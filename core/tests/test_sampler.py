@@ -146,6 +146,25 @@ def test_an_iterator_overtaken_on_the_last_index_raises_too():
         next(old)
 
 
+def test_an_iterator_overtaken_at_the_end_of_an_epoch_raises():
+    @attrs.frozen(kw_only=True)
+    class Config(SamplerConfig):
+        num_epochs: int = 3
+
+    class Nested(OrderedSamplerModule):
+        def epoch_completed(self, epoch):
+            inner.append(iter(self))
+            assert next(inner[-1]) == 0
+
+    inner = []
+    made = Nested(Config(num_records=2))
+    old = iter(made)
+    assert take(2, old) == [0, 1]
+    with pytest.raises(FeedraceError, match="out of date"):
+        next(old)
+    assert next(inner[0]) == 1
+
+
 def test_a_state_at_the_end_of_a_pass_gives_nothing_and_then_the_next_pass():
     made = sampler(3)
     made.set_state({**made.get_state(), "_position": 3})

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from feedrace import Pipeline, build, create
 from feedrace.errors import ConfigError, StateError
+from feedrace.pipeline.options import read_options
 from feedrace.plan.steps import plan_stream
 from feedrace_interleave import CallbackConfig, InterleavedScheduler, InterleavedSchedulerConfig
 
@@ -370,3 +371,19 @@ def test_describe_draws_the_schedule(tmp_path):
     assert "train |====" in out
     assert "2 x 2 = 4 batches, one run every 1 epochs: after update 3, 6" in out
     assert "3 x 1 = 3 batches, one run every 2 updates: after update 2, 4, 6" in out
+
+
+def test_a_stream_that_two_callbacks_name_is_refused_before_anything_is_made(tmp_path):
+    mapping = config(callbacks=[
+        {"stream": "test", "every_n_epochs": 1, "source": {"use": "memory", "data": {}}},
+        {"stream": "test", "every_n_epochs": 1, "source": {"use": "memory", "data": {}},
+         "stages": [{"use": "flip", "field": "x"}]},
+    ])  # fmt: skip
+    mapping["source"]["data"] = {}
+    (tmp_path / "c.json").write_text(json.dumps(mapping))
+    with pytest.raises(ConfigError) as caught:
+        read_options(tmp_path / "c.json")
+    assert [p.path for p in caught.value.problems] == [
+        "scheduler.callbacks[1].stream",
+        "scheduler.callbacks[1].stages[0]",
+    ]

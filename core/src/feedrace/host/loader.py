@@ -121,7 +121,7 @@ class HostLoader:
         if not provides(self.source, Skipping):
             return None
         rows = np.reshape(self.source.invalid_rows(indices.reshape(-1)), indices.shape)
-        invalid: NDArray[np.bool_] = rows.any(axis=tuple(range(1, rows.ndim)))
+        invalid = np.asarray(rows.any(axis=tuple(range(1, rows.ndim))))
         return invalid if invalid.any() else None
 
 

@@ -117,6 +117,7 @@ def canonical(name: str, array: Any, *, wide: bool) -> Any:
     dtype = _plain(array.dtype)
     if dtype is None or not isinstance(array, np.ndarray | np.generic):
         return array
+    array = np.asarray(array)
     if dtype.type in (np.void, np.longdouble, np.clongdouble) or dtype.kind not in "biufcOSUV":
         raise DataError(
             f"field {name!r} has dtype {dtype}, which JAX lacks; convert it, or leave it out"
@@ -184,7 +185,8 @@ def _namespace(leaf: Any) -> Any:
 def _plain(dtype: Any) -> "np.dtype[Any] | None":
     """Return a numpy dtype, or None for JAX's own, such as that of PRNG keys."""
     try:
-        return np.dtype(dtype)
+        plain: np.dtype[Any] = np.dtype(dtype)
+        return plain
     except TypeError:
         return None
 

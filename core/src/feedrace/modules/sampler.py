@@ -63,7 +63,7 @@ class SamplerModule(StructuralModule):
         super().__init__(config, rngs=rngs, name=name)
         self._position = nnx.Variable(0)
         self._pass_start = nnx.Variable(0)
-        self._chunk: _Chunk | None = nnx.static(None)
+        self._chunk: Any = nnx.static(None)  # the newest iterator's, or None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -96,7 +96,7 @@ class SamplerModule(StructuralModule):
     def position(self) -> int:
         """Number of records handed out since the start of epoch 0."""
         if self._chunk is not None:
-            return self._chunk.stop - operator.length_hint(self._chunk.left)
+            return int(self._chunk.stop) - operator.length_hint(self._chunk.left)
         return int(self._position.get_value())
 
     def __iter__(self) -> Iterator[Any]:
@@ -113,12 +113,15 @@ class SamplerModule(StructuralModule):
             chunk = _Chunk(stop, indices, iter(indices))
             self._chunk = nnx.static(chunk)
             yield chunk.left
-            if self._chunk is not chunk:
-                raise FeedraceError(
-                    f"this iterator of {type(self).__name__} is out of date: the sampler was "
-                    f"iterated anew, reset or given a state since; use the newest iterator"
-                )
-            self._settle()
+            newest = self._chunk is chunk
+            if newest:
+                self._settle()
+            if newest and self._chunk is None:  # else `epoch_completed` iterated anew
+                continue
+            raise FeedraceError(
+                f"this iterator of {type(self).__name__} is out of date: the sampler was iterated "
+                f"anew, reset or given a state since; use the newest iterator"
+            )
         if int(self._position.get_value()) == end:  # also if a state at the end was restored
             self._pass_start.set_value(end)
 

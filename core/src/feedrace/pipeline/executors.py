@@ -168,7 +168,7 @@ def _whole(step: Step, made: Iterable[Made]) -> Iterator[tuple[Step, Made]]:
 
 
 def _single(loader: Any, step: Step) -> Callable[[], dict[str, Any]]:
-    return lambda: loader.batches([step])[0]  # type: ignore[no-any-return]
+    return lambda: loader.batches([step])[0]
 
 
 @contextmanager

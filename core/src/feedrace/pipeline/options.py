@@ -1,7 +1,7 @@
-"""What a pipeline can be told: declared once, for Python, configs, their schema and the docs."""
+"""The options of a pipeline: declared once, for Python, configs, their schema and the docs."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import attrs
@@ -10,7 +10,9 @@ from feedrace import registry
 from feedrace.config.fields import MAX_SEED, Rule, boolean, component_field, integer, number
 from feedrace.config.files import problems_located, read_mapping
 from feedrace.config.mapping import structure
-from feedrace.errors import ConfigError
+from feedrace.errors import ConfigError, Problem, join
+from feedrace.plan.steps import TRAIN
+from feedrace.protocols import MultiStream, provides
 
 _seconds = number()
 _MORE_THAN_0 = Rule(
@@ -84,10 +86,46 @@ def parse_options(mapping: Mapping[str, Any], origin: str = "") -> PipelineOptio
     return options
 
 
-def read_options(path: str | os.PathLike[str]) -> PipelineOptions:
-    """Return the checked options in a TOML, JSON or YAML file.
+def _contradictions(options: PipelineOptions) -> Iterator[Problem]:
+    """Yield what making the named components would refuse, as far as their declarations show."""
+    for path, spec in _specs(options, ""):
+        name, promises = spec.component.name, spec.component.capabilities
+        by_config = getattr(spec.config, "stochastic", False)
+        if options.seed is None and (by_config or "stochastic" in promises):
+            message = f"{name} is stochastic, but the pipeline has no seed; give `seed`"
+            yield Problem(join(path, "stochastic") if by_config else path, message)
+        if path == "batcher" and "windowed" in promises and options.drop_remainder:
+            message = f"batcher {name} pads the short batches of each window and drops none"
+            yield Problem("drop_remainder", f"{message}; leave drop_remainder out")
+        if provides(spec.config, MultiStream):
+            names = [TRAIN, *(callback.stream for callback in spec.config.callbacks)]
+            for i, name in enumerate(names[1:]):
+                if name in names[: i + 1]:
+                    yield Problem(f"{path}.callbacks[{i}].stream", f"{name!r} is taken already")
 
+
+def _specs(value: Any, path: str) -> Iterator[tuple[str, registry.ComponentSpec]]:
+    """Yield the path and spec of each named component in a config, also within others."""
+    if isinstance(value, registry.ComponentSpec):
+        yield path, value
+        value = value.config
+    if attrs.has(type(value)):
+        for field in attrs.fields(type(value)):
+            yield from _specs(getattr(value, field.name), join(path, field.name))
+    elif isinstance(value, tuple):
+        for i, item in enumerate(value):
+            yield from _specs(item, f"{path}[{i}]")
+
+
+def read_options(path: str | os.PathLike[str]) -> PipelineOptions:
+    """Return the checked options in a TOML, JSON or YAML file; no component is made.
+
+    What `feedrace.load` would refuse as soon as it makes the components is a problem here, too.
     Raises `ConfigError` as `parse_options` does, in TOML with the line of each problem.
     """
     with problems_located(path):
-        return parse_options(read_mapping(path), os.fspath(path))
+        options = parse_options(read_mapping(path), os.fspath(path))
+        problems = list(_contradictions(options))
+        if problems:
+            raise ConfigError(problems, origin=os.fspath(path))
+        return options

@@ -136,7 +136,7 @@ def build_streams(
             with problems.of(f"{path}batcher"), suppress(NotImplementedError):
                 _batcher_specs(streams[name])  # what the source has may not be what it takes
 
-    scheduler = make("scheduler", options.scheduler, "scheduler")
+    scheduler: Any = make("scheduler", options.scheduler, "scheduler")
     problems.report()  # the rest depends on it
     scheduler = SingleScheduler() if scheduler is None else scheduler
     streams: dict[str, Any] = {}

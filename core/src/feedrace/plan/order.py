@@ -47,12 +47,17 @@ class Order:
         if self.seed is None:
             return np.arange(start, stop, dtype=np.int64) % self.n
         indices = np.empty(stop - start, np.int64)
-        fill = _fill_by_xla if "jax" in sys.modules and self.n < 2**31 else _fill_by_numpy
+        use_xla = "jax" in sys.modules and self.n < 2**31
         done = 0
         while done < len(indices):  # one epoch at a time
             epoch, offset = divmod(start + done, self.n)
             part = indices[done : done + self.n - offset]
-            fill(part, offset, self.n, round_keys(self.n, self.seed, epoch, self.stream))
+            keys = round_keys(self.n, self.seed, epoch, self.stream)
+            if use_xla:
+                _fill_by_xla(part, offset, self.n, keys)
+            else:
+                positions = np.arange(offset, offset + len(part), dtype=np.int64)
+                part[:] = shuffle.permute(positions, self.n, keys)
             done += len(part)
         return indices
 
@@ -82,17 +87,12 @@ class Order:
         return places.reshape(numbers.shape)
 
 
-def _fill_by_numpy(part: NDArray[np.int64], offset: int, n: int, keys: tuple[int, ...]) -> None:
-    """Write into `part` the records at positions offset, offset + 1, ... of one epoch."""
-    positions = np.arange(offset, offset + len(part), dtype=np.int64)
-    part[:] = shuffle.permute(positions, n, keys)
-
-
 def _fill_by_xla(part: NDArray[np.int64], offset: int, n: int, keys: tuple[int, ...]) -> None:
-    """Do as `_fill_by_numpy` does, through jitted blocks of a few sizes, compiled once for all n.
+    """Write into `part` the records at positions offset, offset + 1, ... of one epoch.
 
-    In small blocks XLA walks the few positions that land outside. In large ones, where another pass
-    over the whole block would cost more, numpy does.
+    It runs jitted blocks of a few sizes, each compiled once for all n. In small blocks XLA walks
+    the few positions that land outside; in large ones, where another pass over the whole block
+    would cost more, numpy does.
     """
     import jax
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-# First-party names by extra, known even if their plugin is not installed.
+# By extra and namespace; known even if the plugin is not installed.
 FIRST_PARTY: Mapping[str, tuple[str, ...]] = {
     "samplers": (
         "sampler/epoch-aware",
@@ -15,5 +15,5 @@ FIRST_PARTY: Mapping[str, tuple[str, ...]] = {
     "batchers": ("batcher/default", "batcher/bucket", "batcher/pack", "batcher/multi-rate"),
     "tfds": ("source/tfds-eager", "source/tfds-streaming"),
     "interleave": ("scheduler/interleaved",),
-    "testing": (),
+    "testing": (),  # commands for plugin authors
 }

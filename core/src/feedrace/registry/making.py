@@ -39,8 +39,8 @@ made_by: dict[int, Component] = {}  # by the id of each living object that `inst
 def parse(kind: str, value: Any, path: str = "", defaults: Mapping[str, Any] | None = None) -> Any:
     """Return a `ComponentSpec` for `{"use": name, ...}`, and a live object as it is.
 
-    `defaults` fill fields of those names that the mapping leaves out. Raises `ConfigError` with
-    every problem and its path; a failed look-up is its `__cause__`.
+    `defaults` that are not None fill fields of those names that the mapping leaves out. Raises
+    `ConfigError` with every problem and its path; a failed look-up is its `__cause__`.
     """
     if isinstance(value, str):
         raise ConfigError([Problem(path, f'{value!r} is not a table; write use = "{value}"')])
@@ -66,7 +66,7 @@ def parse(kind: str, value: Any, path: str = "", defaults: Mapping[str, Any] | N
             raise ConfigError([Problem(join(path, str(key)), message) for key in given])
         return ComponentSpec(component, None)
     names = {field.name for field in attrs.fields(config_class)}
-    filled = {key: v for key, v in (defaults or {}).items() if key in names}
+    filled = {k: v for k, v in (defaults or {}).items() if k in names and v is not None}
 
     def parse_component(inner_kind: str, inner: Any, inner_path: str) -> Any:
         return parse(inner_kind, inner, inner_path, defaults)

@@ -76,26 +76,26 @@ def elements(count, odd, at):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-    ("odd", "said"),
+    ("odd", "message"),
     [
         (np.ones(5, np.int64), "field 'x' has 5 positions and takes 4; too_long"),
         (np.array([1, 2**40]), "field 'x' holds 1099511627776, which does not fit int32"),
     ],
 )
-def test_a_bad_record_is_named(kind, odd, said):
+def test_a_bad_record_is_named(kind, odd, message):
     many = elements(11, {"x": odd}, 9)
-    with pytest.raises(DataError, match=f"^element 9: {said}"):
+    with pytest.raises(DataError, match=f"^element 9: {message}"):
         list(batcher(kind, window=2).process(many, batch_size=2))
     window = {"x": np.empty(4, object), "y": np.ones((4, 2)), "id": np.arange(4)}
     window["x"][:] = [e["x"] for e in many[6:10]]
-    with pytest.raises(DataError, match=f"^record 3 of the window: {said}") as caught:
+    with pytest.raises(DataError, match=f"^record 3 of the window: {message}") as caught:
         list(batcher(kind).collate_window(window, batch_size=2))
     assert caught.value.row == 3
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-    ("odd", "said"),
+    ("odd", "message"),
     [
         (np.ones(2), r"field 'x' is float64\[any\]; that of record 0 has int64\[any\]"),
         (np.int64(3), "field 'x' is the single value"),
@@ -105,11 +105,11 @@ def test_a_bad_record_is_named(kind, odd, said):
         (np.array(["2026-11-20"], "M8[D]"), r"field 'x' is of dtype datetime64\[D\], which JAX"),
     ],
 )
-def test_a_record_of_a_window_that_is_unlike_the_first_is_named(kind, odd, said):
+def test_a_record_of_a_window_that_is_unlike_the_first_is_named(kind, odd, message):
     window = {"x": np.empty(3, object), "y": np.ones((3, 2)), "id": np.arange(3)}
     for i, x in enumerate((np.ones(2, np.int64), odd, np.ones(1, np.int64))):
         window["x"][i] = x
-    with pytest.raises(DataError, match=f"record 1 of the window: {said}") as caught:
+    with pytest.raises(DataError, match=f"record 1 of the window: {message}") as caught:
         list(batcher(kind).collate_window(window, batch_size=2))
     assert caught.value.row == 1
     with pytest.raises(DataError, match=r"element 1\['x'\] (is|has)"):
@@ -190,7 +190,7 @@ def test_a_field_without_a_leaf_is_passed_on(kind, empty):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_window_that_tells_no_dtype_is_refused(kind):
+def test_a_window_without_any_dtype_is_refused(kind):
     with pytest.raises(
         DataError, match=r"element 0\['x'\] is an empty list, .* array with a dtype"
     ):

@@ -132,7 +132,7 @@ class DefaultBatcher(BatcherModule):
                     raise NotImplementedError(
                         f"what collate_fn gives is unknown before it is called: "
                         f"{name or 'the element'!r} has the shape {leaf.shape}, so that no element "
-                        f"of zeros can stand for all"
+                        f"of zeros can represent all"
                     )
             zeros = map_leaves(_zeros, element_spec)
             kind = _kind(element_spec)

@@ -10,7 +10,7 @@ from feedrace_batchers.windowed import WindowedBatcher
 
 
 class MultiRateBatcher(WindowedBatcher):
-    """Gives each field with a sampling rate of its own a window of static length.
+    """Cuts or pads each field, whatever its sampling rate, to a window of static length.
 
     Each of these fields gets a field `<field>_mask`, bool (batch_size, window length), True at
     data; a shorter recording is padded at its end. Records come in order, one in each row; if

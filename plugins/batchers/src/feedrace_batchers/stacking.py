@@ -177,7 +177,7 @@ class Stacker:
             if missing := [path for path in wanted if path not in has]:
                 raise DataError(f"element {i} has no {missing[0]}, which the first has")
             if extra := [path for path in has if path not in wanted]:
-                raise DataError(f"element {i} has {extra[0]}, which the first has not")
+                raise DataError(f"element {i} has {extra[0]}, which the first lacks")
             raise DataError(
                 f"element {i} has the structure {structure}; the first has {self._structure}"
             )

@@ -214,7 +214,7 @@ def test_it_works_by_name_and_is_compiled_once():
         ({"fields": {"tokens": 0}}, r"fields\.tokens: 0 is not an int of 1 or more"),
         (
             {"fields": {"valid": 3}},
-            "fields: the mask of 'valid' would be valid_mask, which a batch",
+            "fields: the mask of 'valid' would be valid_mask, which",
         ),
         ({"fields": {"": 3}}, "fields: {'': 3} is not a table of field names"),
         ({"algorithm": "worst-fit"}, "algorithm: 'worst-fit' is none of"),

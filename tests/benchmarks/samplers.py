@@ -10,7 +10,7 @@ import numpy as np
 from measure import alternate, report
 
 import feedrace
-from feedrace.plugin import Order, permute, round_keys
+from feedrace.plugin import Order
 
 N = 1_281_167
 
@@ -96,9 +96,8 @@ def in_jit():
     def batch_of(n):
         @jax.jit
         def batch(start, epoch):
-            keys = round_keys(n, 1, epoch, xp=jnp)
             positions = start + jnp.arange(128, dtype=jnp.int32)
-            return permute(positions, n, keys, xp=jnp)
+            return Order(n, 1).traced(epoch, positions)
 
         def many():
             for i in range(200):

@@ -59,8 +59,7 @@ from feedrace.errors import (
 from feedrace.registry.describing import code_digest as code_digest
 
 # Orders and steps
-from feedrace.plan.order import Order as Order, round_keys as round_keys
-from feedrace.plan.shuffle import permute as permute
+from feedrace.plan.order import Order as Order
 from feedrace.plan.steps import (
     TRAIN as TRAIN,
     Step as Step,

@@ -27,16 +27,17 @@ class Order:
     """The order of n records, epoch after epoch; position p lies in epoch p // n.
 
     n: records in an epoch, 1 or more.
-    seed: None for the stored order; else an int below 2**64 (or an integer scalar, which may be
-        traced) that chooses a permutation for each epoch.
+    seed: None for the stored order; else an int below 2**64 that chooses a permutation for each
+        epoch.
     stream: an int below 2**64; orders of one seed and different streams have nothing in common.
 
+    For `traced`, seed may be a traced scalar, and stream one too, or one for each position.
     Raises `ValueError` for n below 1.
     """
 
     n: int = attrs.field(validator=attrs.validators.ge(1))
     seed: Any = None
-    stream: int = 0
+    stream: Any = 0
 
     def indices(self, start: int, stop: int) -> NDArray[np.int64]:
         """Return the records at absolute positions [start, stop), of shape (stop - start,).
@@ -65,11 +66,13 @@ class Order:
         """Return the records at int32 positions of an epoch (uint32), in a function JAX traces."""
         if self.seed is None:
             return positions
-        import jax
+        import jax.numpy as jnp
 
-        keys = round_keys(self.n, self.seed, epoch, self.stream, xp=jax.numpy)
-        traced: jax.Array = shuffle.permute(positions, self.n, keys, xp=jax.numpy)
-        return traced
+        from feedrace.plan import xla
+
+        return xla.permute(
+            positions, self.n, round_keys(self.n, self.seed, epoch, self.stream, xp=jnp)
+        )
 
     def positions(self, epoch: int, records: Any) -> NDArray[np.int64]:
         """Return where in an epoch each record stands: the inverse of `indices`.
@@ -83,7 +86,7 @@ class Order:
         if self.seed is None:
             return numbers
         keys = round_keys(self.n, self.seed, epoch, self.stream)
-        places: NDArray[np.int64] = shuffle.permute(numbers.reshape(-1), self.n, keys, inverse=True)
+        places = shuffle.permute(numbers.reshape(-1), self.n, keys, inverse=True)
         return places.reshape(numbers.shape)
 
 
@@ -96,6 +99,8 @@ def _fill_by_xla(part: NDArray[np.int64], offset: int, n: int, keys: tuple[int, 
     """
     import jax
 
+    from feedrace.plan import xla
+
     device, words = _cpu(), np.array(keys, np.uint32)
     pending: tuple[int, jax.Array] | None = None
     begun = 0
@@ -104,7 +109,7 @@ def _fill_by_xla(part: NDArray[np.int64], offset: int, n: int, keys: tuple[int, 
         if begun < len(part):  # XLA computes a block while the one before it is copied
             fitting = bisect.bisect_left(_BLOCKS, len(part) - begun)
             size = _BLOCKS[min(fitting, len(_BLOCKS) - 1)]
-            compute = shuffle.jitted_block(size, walks=size <= _LARGEST_WALKING)
+            compute = xla.jitted_block(size, walks=size <= _LARGEST_WALKING)
             with contextlib.nullcontext() if device is None else jax.default_device(device):
                 pending = begun, compute(np.array([offset + begun, n], np.uint32), words)
             begun += size

@@ -6,95 +6,55 @@ that a * 2**k exceeds n by a share of less than about 1 / sqrt(n); positions tha
 [0, n) walk on along their cycle until they land inside (Black & Rogaway, 2002).
 
 Arithmetic is on uint32 as long as n < 2**32, and written once over an array namespace: numpy and
-`jax.numpy` give the same numbers. JAX is imported only inside functions that JAX traces.
+`jax.numpy` give the same numbers.
 """
 
-import functools
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    import jax
+from numpy.typing import NDArray
 
 
 def permute(
-    positions: Any, n: int, keys: tuple[Any, ...], *, xp: Any = np, inverse: bool = False
-) -> Any:
+    positions: NDArray[np.int64], n: int, keys: tuple[int, ...], *, inverse: bool = False
+) -> NDArray[np.int64]:
     """Return where the permutation of [0, n) that `keys` choose sends each position.
 
-    positions: integer array of values in [0, n), any shape; int32 is wide enough for n < 2**31.
-    xp: numpy, or `jax.numpy` inside a function that JAX traces.
     inverse: go from record to position instead.
 
-    Returns an array of the same shape and dtype. Raises `ValueError` for n below 1.
+    Returns an array of the same shape. Raises `ValueError` for n below 1.
     """
     if n < 1:
         raise ValueError(f"n is {n!r}; a permutation needs at least 1 element")
-    a, k = _domain(n)
-    word = xp.uint32 if a << k <= 2**32 else xp.uint64
-    x = _network(positions.astype(word), a, k, keys, xp=xp, inverse=inverse)
-    if n < a << k:  # else nothing lies outside
-        if xp is np:
-            x = walk(x, n, keys, inverse=inverse)
-        else:
-            x = _walk_traced(x, n, a, k, keys, inverse=inverse)
-    return x.astype(positions.dtype)
+    a, k = domain(n)
+    x = network(positions.astype(word(a, k)), a, k, keys, inverse=inverse)
+    return walk(x, n, keys, inverse=inverse).astype(positions.dtype)
 
 
-def walk(x: Any, n: int, keys: tuple[Any, ...], *, inverse: bool = False) -> Any:
-    """Send each element of a numpy array on along its cycle until it is less than n."""
-    a, k = _domain(n)
+def walk(x: NDArray[Any], n: int, keys: tuple[int, ...], *, inverse: bool = False) -> NDArray[Any]:
+    """Send each element on along its cycle until it is less than n."""
+    a, k = domain(n)
     flat = x.reshape(-1) if x.flags.writeable else x.flatten()
     outside = np.flatnonzero(flat >= n)
     while outside.size:
-        walked = _network(flat[outside], a, k, keys, inverse=inverse)
+        walked = network(flat[outside], a, k, keys, inverse=inverse)
         flat[outside] = walked
         outside = outside[walked >= n]
     return flat.reshape(x.shape)
 
 
-def _walk_traced(x: Any, n: Any, a: Any, k: Any, keys: Any, *, inverse: bool = False) -> Any:
-    """Do as `walk` does, in a function that JAX traces; n may be traced too."""
-    import jax
-    import jax.numpy as jnp
-
-    def step(y: Any) -> Any:
-        return jnp.where(y >= n, _network(y, a, k, keys, xp=jnp, inverse=inverse), y)
-
-    return jax.lax.while_loop(lambda y: (y >= n).any(), step, x)
-
-
-@functools.cache
-def jitted_block(size: int, *, walks: bool) -> "Callable[..., jax.Array]":
-    """Return a jitted function of ([first position, n], keys), both uint32, for all n below 2**31.
-
-    It permutes `size` positions; without `walks` some may land outside.
-    """
-    import jax
-    import jax.numpy as jnp
-
-    @jax.jit
-    def block(place: jax.Array, keys: jax.Array) -> jax.Array:
-        first, n = place
-        k = (32 - jax.lax.clz(n - 1)) // 2
-        a = (n + (1 << k) - 1) >> k
-        # Positions beyond the end of an epoch are cut off later, but must not walk for ever.
-        positions = jnp.minimum(first + jnp.arange(size, dtype=jnp.uint32), n - 1)
-        x: jax.Array = _network(positions, a, k, keys, xp=jnp)
-        return _walk_traced(x, n, a, k, keys) if walks else x
-
-    return block
-
-
-def _domain(n: int) -> tuple[int, int]:
+def domain(n: int) -> tuple[int, int]:
     """Return (a, k): the halves of the domain a * 2**k, the smallest of its kind that holds n."""
     k = (n - 1).bit_length() // 2
     return -(-n >> k), k
 
 
-def _network(x: Any, a: Any, k: Any, keys: Any, *, xp: Any = np, inverse: bool = False) -> Any:
+def word(a: int, k: int) -> Any:
+    """Return the dtype that holds the domain: uint32, or uint64 if it exceeds 2**32."""
+    return np.uint32 if a << k <= 2**32 else np.uint64
+
+
+def network(x: Any, a: Any, k: Any, keys: Any, *, xp: Any = np, inverse: bool = False) -> Any:
     """Permute [0, a * 2**k): the bijection before any walking.
 
     x: uint32 array, or uint64 if the domain exceeds 2**32. a, k: ints, or scalars of x's dtype.

@@ -115,7 +115,7 @@ def code_digest(value: Any) -> str:
 
 
 def _parts(value: Any, outer: frozenset[int] = frozenset()) -> Iterator[bytes]:
-    """Yield, as bytes, what tells a value from others; `outer` holds the values around it."""
+    """Yield, as bytes, what sets a value apart; `outer` holds the values around it."""
     if id(value) in outer:  # a function that holds itself
         return
     if value is None or isinstance(value, bool | int | float | complex | str | bytes | slice):
@@ -174,8 +174,8 @@ def _contents(cell: CellType) -> Iterator[Any]:
 
 
 def _fields(value: Any) -> list[Any]:
-    if attrs.has(type(value)):
-        return [getattr(value, field.name, None) for field in attrs.fields(type(value))]
-    if dataclasses.is_dataclass(value):
-        return [getattr(value, field.name, None) for field in dataclasses.fields(value)]
-    return []
+    """Return the values in an instance of an attrs class or a data class."""
+    declared = getattr(value, "__attrs_attrs__", None) or (
+        dataclasses.fields(value) if dataclasses.is_dataclass(value) else ()
+    )
+    return [getattr(value, field.name, None) for field in declared]

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from feedrace.plugin import permute, round_keys
+from feedrace.plugin import Order
 
 
 def window_indices(start: int, stop: int, n: int, *, window: int, seed: int) -> NDArray[np.int64]:
@@ -20,9 +20,8 @@ def window_indices(start: int, stop: int, n: int, *, window: int, seed: int) -> 
         number, within = divmod(offset, window)
         size = min(window, n - number * window)
         count = min(stop - start, size - within)
-        positions = np.arange(within, within + count, dtype=np.int64)
-        keys = round_keys(size, seed, epoch, number + 1)
-        parts.append(number * window + permute(positions, size, keys))
+        order, first = Order(size, seed, stream=number + 1), epoch * size + within
+        parts.append(number * window + order.indices(first, first + count))
         start += count
     return np.concatenate(parts)
 
@@ -32,9 +31,8 @@ def traced_window_indices(epoch: Any, positions: Any, n: int, *, window: int, se
     numbers, within = positions // window, positions % window
 
     def permuted(size: int) -> Any:
-        keys = round_keys(size, seed, epoch, (numbers + 1).astype(jnp.uint32), xp=jnp)
-        inside = jnp.minimum(within, size - 1)
-        return permute(inside, size, keys, xp=jnp)
+        order = Order(size, seed, stream=(numbers + 1).astype(jnp.uint32))
+        return order.traced(epoch, jnp.minimum(within, size - 1))
 
     if n <= window:
         return permuted(n)

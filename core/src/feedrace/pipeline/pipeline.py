@@ -16,10 +16,9 @@ from feedrace.device.processes import same_on_all_processes
 from feedrace.errors import ConfigError, FeedraceError, Problem, StateError
 from feedrace.pipeline import description
 from feedrace.pipeline.executors import INSIDE, execute, made_ahead, split_counters
-from feedrace.pipeline.iterator import PipelineIterator
+from feedrace.pipeline.iteration import PipelineIterator, Progress
 from feedrace.pipeline.on_device import check_scan, next_train_steps, traced_batch
-from feedrace.pipeline.options import PipelineOptions, parse_options
-from feedrace.pipeline.progress import Progress
+from feedrace.pipeline.options import PipelineOptions, options_of
 from feedrace.pipeline.streams import Parts, Problems, build_parts
 from feedrace.plan import state
 from feedrace.plan.steps import TRAIN, Step, StreamPlan
@@ -45,7 +44,7 @@ class Pipeline(nnx.Module):
         if options is None:
             if key is not None and fields.get("seed") is not None:
                 raise _problem("seed", "given with rngs; give one of the two")
-            options = parse_options(fields if key is None else {**fields, "seed": _folded(key)})
+            options = options_of(fields if key is None else {**fields, "seed": _folded(key)})
         if key is None and options.seed is not None:
             # What jax.random.key(seed) makes of a small seed, without dropping bits of a large one.
             words = jax.numpy.array([options.seed >> 32, options.seed & 0xFFFFFFFF], "uint32")

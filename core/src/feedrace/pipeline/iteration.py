@@ -8,6 +8,7 @@ import attrs
 import numpy as np
 from flax import nnx
 
+from feedrace.errors import FeedraceError
 from feedrace.host.prefetch import ClosableIterator
 from feedrace.host.timing import Timing
 from feedrace.plan import state
@@ -41,6 +42,14 @@ class Progress:
         """Count a step as handed out."""
         self.counters, self.handed, self.live = dict(step.after), step, True
         self._count(step.update)
+
+    def check(self, iteration: object) -> None:
+        """Raise `FeedraceError` if a newer iteration or a state has taken over."""
+        if self.iteration is not iteration:
+            raise FeedraceError(
+                "this iteration is out of date: the pipeline was iterated anew or given a state "
+                "since"
+            )
 
     def end_pass(self) -> None:
         """Stand at the start of the next pass."""

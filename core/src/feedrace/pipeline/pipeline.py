@@ -118,13 +118,10 @@ class Pipeline(nnx.Module):
                 timing=progress.timing,
             ) as (steps, ready):
                 for step in progress.timing.follow(steps, ready):
+                    progress.check(mine)  # another thread may have gone elsewhere meanwhile
                     progress.hand(step)
                     yield step
-                    if progress.iteration is not mine:
-                        raise FeedraceError(
-                            "this iteration is out of date: the pipeline was iterated anew or "
-                            "given a state since"
-                        )
+                    progress.check(mine)
                     self._settle()
         progress.end_pass()
 

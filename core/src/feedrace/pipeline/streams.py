@@ -15,6 +15,7 @@ from feedrace.device.specs import batch_spec, window_spec
 from feedrace.device.stages import Stages
 from feedrace.errors import ConfigError, DataError, FeedraceError, Problem
 from feedrace.host.loader import HostLoader
+from feedrace.host.records import check_no_mask
 from feedrace.pipeline.executors import Executor, device_batches, host_batches
 from feedrace.pipeline.options import PipelineOptions
 from feedrace.plan.order import Order
@@ -142,6 +143,8 @@ def build_parts(options: PipelineOptions, *, key: jax.Array | None, rngs: nnx.Rn
             if not problems:
                 problems.append(Problem(f"{path}source", "missing; every stream needs one"))
             return
+        with problems.of(f"{path}source"):
+            check_no_mask(source.element_spec())
         sampler = make("sampler", parts.sampler, f"{path}sampler", num_records=len(source))
         drop = options.drop_remainder and name == TRAIN
         with problems.of(path.removesuffix(".")):

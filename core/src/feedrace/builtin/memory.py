@@ -150,19 +150,13 @@ class _Fields:
 
 
 def _as_field(name: str, value: Any) -> Any:
-    """Return a field, which may be nested: all JAX arrays, or, with strings in it, all numpy's."""
+    """Return a field, which may be nested: JAX arrays, or all numpy's if it has strings or arrays.
+
+    Raises `DataError` for entries that are neither numbers, strings nor arrays.
+    """
     if isinstance(value, dict):
         made = {key: _as_field(f"{name}.{key}", part) for key, part in value.items()}
         return jax.tree.map(np.asarray, made) if _is_host(made) else made
-    return _as_array(name, value)
-
-
-def _is_host(value: Any) -> bool:
-    return any(leaf.dtype == object for leaf in jax.tree.leaves(value))
-
-
-def _as_array(name: str, value: Any) -> Any:
-    """Return a JAX array, or numpy's of strings or of arrays; raise `DataError` for others."""
     try:
         array = value if hasattr(value, "dtype") else np.asarray(value)
     except ValueError:  # lists of different lengths
@@ -202,3 +196,7 @@ def _as_ragged(name: str, entries: Any) -> Any:
 
 def _bad(name: str, entry: Any, number: int, problem: str) -> DataError:
     return DataError(f"field {name!r} holds {entry!r} (entry {number}), {problem}")
+
+
+def _is_host(field: Any) -> bool:
+    return any(leaf.dtype == object for leaf in jax.tree.leaves(field))

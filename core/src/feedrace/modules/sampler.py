@@ -9,7 +9,6 @@ from typing import Any, Self
 
 import attrs
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from numpy.typing import NDArray
@@ -104,7 +103,8 @@ class SamplerModule(StructuralModule):
         return itertools.chain.from_iterable(self._chunks())
 
     def _chunks(self) -> Iterator[Iterator[Any]]:
-        self._settle()
+        if self._chunk is not None:
+            self._settle()
         per_epoch, end = self.records_per_epoch, int(self._pass_start.get_value())
         end += operator.length_hint(self, sys.maxsize)  # an endless sampler has no length
         while (start := int(self._position.get_value())) < end:
@@ -168,7 +168,7 @@ class SamplerModule(StructuralModule):
     def index_spec(self) -> jax.ShapeDtypeStruct:
         """Return the spec of one emitted index: an int32 scalar, or int64 past 2**31 records."""
         records = getattr(self.config, "num_records", None) or 0
-        return jax.ShapeDtypeStruct((), np.int64 if records > 2**31 else jnp.int32)
+        return jax.ShapeDtypeStruct((), np.int64 if records > 2**31 else np.int32)
 
     def reset(self, seed: int | None = None) -> None:
         """Go back to epoch 0, with another seed if one is given.

@@ -73,9 +73,8 @@ class SourceModule(StructuralModule):
         if hasattr(self.config, "shuffle"):
             self.config = nnx.static(attrs.evolve(self.config, shuffle=bool(enabled)))
         elif enabled:
-            raise ConfigError(
-                [Problem("shuffle", f"{type(self).__name__} has no order of its own to shuffle")]
-            )
+            message = f"{type(self).__name__} has no order of its own to shuffle"
+            raise ConfigError([Problem("shuffle", message)])
 
     @property
     def order(self) -> Order:

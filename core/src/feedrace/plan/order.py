@@ -1,5 +1,6 @@
 """The order of records, stored or shuffled anew each epoch, a function of the position alone."""
 
+import contextlib
 import functools
 import itertools
 import sys
@@ -119,18 +120,15 @@ def _fill_by_xla(part: NDArray[np.int64], offset: int, n: int, keys: tuple[int, 
 
 @functools.cache
 def _cpu() -> "jax.Device | None":
-    """Return the CPU that JAX has beside an accelerator, else None.
+    """Return the CPU that JAX has, maybe beside an accelerator; None if JAX_PLATFORMS omits it.
 
     On an accelerator a block would wait for the training step.
     """
     import jax
 
-    if jax.default_backend() == "cpu":
-        return None
-    try:
+    with contextlib.suppress(RuntimeError):
         return jax.local_devices(backend="cpu")[0]
-    except RuntimeError:  # JAX_PLATFORMS leaves it out
-        return None
+    return None
 
 
 def round_keys(n: int, seed: Any, epoch: Any, stream: Any = 0, *, xp: Any = np) -> tuple[Any, ...]:
@@ -147,9 +145,8 @@ def round_keys(n: int, seed: Any, epoch: Any, stream: Any = 0, *, xp: Any = np) 
     golden, mask, constants = word(_GOLDEN), word(_MASK32), tuple(map(word, _MURMUR))
     left, right = word(0x243F6A88), word(0x85A308D3)
     for part in parts:
-        narrow = not isinstance(part, int) and part.dtype.itemsize < 8
-        halves: tuple[Any, Any]
-        halves = (part, 0) if narrow else (part & _MASK32, part >> 32 & _MASK32)
+        wide = isinstance(part, int) or part.dtype.itemsize == 8
+        halves: list[Any] = [part & _MASK32, part >> 32 & _MASK32] if wide else [part, 0]
         for half in halves:
             half = half.astype(word) if hasattr(half, "dtype") else word(half)
             left = _mix(((left ^ half) + golden) & mask, constants)

@@ -176,9 +176,8 @@ def plan_stream(name: str, sampler: Any, *, batch_size: int, drop_remainder: boo
         fewer, more = length - length % per_epoch, length + -length % per_epoch
         raise DataError(
             f"the sampler of stream {name!r} has len {length} and records_per_epoch {per_epoch}, "
-            f"but a pass is whole epochs; make its len "
-            + (f"{fewer} or {more}" if fewer else f"{more}")
-            + f", or records_per_epoch {length}"
+            f"but a pass is whole epochs; make its len {f'{fewer} or ' if fewer else ''}{more}, or "
+            f"records_per_epoch {length}"
         )
     return StreamPlan(
         name=name,

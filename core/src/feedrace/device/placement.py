@@ -194,6 +194,9 @@ def placement_of(sharding: Any) -> Placement:
 
 def _sharding_of(given: Any) -> Any:
     if isinstance(given, str):
+        if not (given.isascii() and given.isidentifier()):  # XLA ends the process for some others
+            message = f"{given!r} is not the name of a mesh axis: letters, digits and _ in ASCII"
+            raise ConfigError([Problem("sharding", message)])
         mesh = jax.sharding.get_mesh()
         if given not in mesh.axis_names:
             mesh = jax.make_mesh((jax.device_count(),), (given,), (AxisType.Auto,))

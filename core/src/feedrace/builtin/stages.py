@@ -10,76 +10,62 @@ from feedrace.errors import DataError
 from feedrace.host.records import VALID_MASK
 
 
-class _Stage:
-    def __init__(self, config: Any) -> None:
-        self.config = config
-
-    def field(self, batch: dict[str, Any]) -> Any:
-        """Return the config's field of a batch; raise `DataError` if it has none on the device."""
-        name = self.config.field
-        if name not in batch:
-            raise self.no_field(name, batch)
-        if not hasattr(batch[name], "dtype"):
-            message = f"stage {type(self).__name__}: field {name!r} is no array on the device"
-            raise DataError(message)
-        return batch[name]
-
-    def no_field(self, name: str, batch: dict[str, Any]) -> DataError:
-        where, fields = f"stage {type(self).__name__}", ", ".join(sorted(batch))
-        return DataError(f"{where}: no field {name!r}; the batch has {fields}")
-
-
-class Rescale(_Stage):
+class Rescale:
     """Field * scale + offset, in float32."""
 
-    config: configs.RescaleConfig
+    def __init__(self, config: configs.RescaleConfig) -> None:
+        self.config = config
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        value = self.field(batch).astype(jnp.float32)
+        value = _field(self, batch).astype(jnp.float32)
         return {**batch, self.config.field: value * self.config.scale + self.config.offset}
 
 
-class Cast(_Stage):
+class Cast:
     """The field in another dtype, as `astype` converts it."""
 
-    config: configs.CastConfig
+    def __init__(self, config: configs.CastConfig) -> None:
+        self.config = config
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        return {**batch, self.config.field: self.field(batch).astype(self.config.dtype)}
+        return {**batch, self.config.field: _field(self, batch).astype(self.config.dtype)}
 
 
-class OneHot(_Stage):
+class OneHot:
     """The integer field as float32 vectors of `num_classes`; zeros where it is out of range."""
 
-    config: configs.OneHotConfig
+    def __init__(self, config: configs.OneHotConfig) -> None:
+        self.config = config
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        hot = jax.nn.one_hot(self.field(batch), self.config.num_classes)
+        hot = jax.nn.one_hot(_field(self, batch), self.config.num_classes)
         return {**batch, self.config.field: hot}
 
 
-class Select(_Stage):
+class Select:
     """Only the named fields and the valid mask."""
 
-    config: configs.SelectConfig
+    def __init__(self, config: configs.SelectConfig) -> None:
+        self.config = config
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         missing = [name for name in self.config.fields if name not in batch]
         if missing:
-            raise self.no_field(missing[0], batch)
+            raise _no_field(self, missing[0], batch)
         return {name: batch[name] for name in (*self.config.fields, VALID_MASK)}
 
 
-class Flip(_Stage):
+class Flip:
     """The field mirrored along one axis, with the given probability for each record."""
 
     stochastic = True
 
-    config: configs.FlipConfig
+    def __init__(self, config: configs.FlipConfig) -> None:
+        self.config = config
 
     def __call__(self, batch: dict[str, Any], keys: Any) -> dict[str, Any]:
         """Return the batch; `keys` holds one PRNG key a record."""
-        value = self.field(batch)
+        value = _field(self, batch)
         if not 0 <= self.config.axis < value.ndim - 1:
             raise DataError(
                 f"stage flip: field {self.config.field!r} has records of shape {value.shape[1:]}, "
@@ -89,3 +75,17 @@ class Flip(_Stage):
         chosen = chosen.reshape(-1, *[1] * (value.ndim - 1))
         mirrored = jnp.flip(value, axis=self.config.axis + 1)
         return {**batch, self.config.field: jnp.where(chosen, mirrored, value)}
+
+
+def _field(stage: Any, batch: dict[str, Any]) -> Any:
+    name = stage.config.field
+    if name not in batch:
+        raise _no_field(stage, name, batch)
+    if not hasattr(batch[name], "dtype"):
+        raise DataError(f"stage {type(stage).__name__}: field {name!r} is no array on the device")
+    return batch[name]
+
+
+def _no_field(stage: Any, name: str, batch: dict[str, Any]) -> DataError:
+    fields = ", ".join(sorted(batch))
+    return DataError(f"stage {type(stage).__name__}: no field {name!r}; the batch has {fields}")

@@ -108,7 +108,8 @@ def _fill_by_xla(part: NDArray[np.int64], offset: int, n: int, keys: tuple[int, 
         for size in [next((s for s in _BLOCKS if s >= len(part) - start), _BLOCKS[-1])]
         for place in [np.array([offset + start, n], np.uint32)]
     )
-    with jax.default_device(_cpu()):
+    device = _cpu()
+    with contextlib.nullcontext() if device is None else jax.default_device(device):
         # In pairs, so that XLA computes a block while the one before it is copied.
         for (start, block), _ in itertools.pairwise(itertools.chain(blocks, [(0, None)])):
             values = np.asarray(block)[: len(part) - start]
@@ -120,15 +121,18 @@ def _fill_by_xla(part: NDArray[np.int64], offset: int, n: int, keys: tuple[int, 
 
 @functools.cache
 def _cpu() -> "jax.Device | None":
-    """Return the CPU that JAX has, maybe beside an accelerator; None if JAX_PLATFORMS omits it.
+    """Return the CPU that JAX has beside an accelerator, else None.
 
     On an accelerator a block would wait for the training step.
     """
     import jax
 
-    with contextlib.suppress(RuntimeError):
+    if jax.default_backend() == "cpu":
+        return None
+    try:
         return jax.local_devices(backend="cpu")[0]
-    return None
+    except RuntimeError:  # JAX_PLATFORMS leaves it out
+        return None
 
 
 def round_keys(n: int, seed: Any, epoch: Any, stream: Any = 0, *, xp: Any = np) -> tuple[Any, ...]:

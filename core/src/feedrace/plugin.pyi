@@ -4,9 +4,9 @@
 from feedrace.registry.component import (
     KINDS as KINDS,
     Component as Component,
-    Health as Health,
     hookimpl as hookimpl,
 )
+from feedrace.registry.records import Health as Health
 
 # Configs
 from feedrace.config.fields import (

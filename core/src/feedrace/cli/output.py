@@ -9,7 +9,8 @@ import attrs
 import click
 
 from feedrace.errors import ConfigError, FeedraceError
-from feedrace.registry.component import Component, Health
+from feedrace.registry.component import Component
+from feedrace.registry.records import Health
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 config_argument = click.argument("config", type=click.Path(exists=True, dir_okay=False))
@@ -111,9 +112,9 @@ def as_row(component: Component) -> dict[str, Any]:
 def complete_reference(ctx: Any, param: Any, incomplete: str) -> list[str]:
     """Return the references that begin like this, for the shell's completion."""
     from feedrace.cli import quiet
-    from feedrace.registry import catalog
+    from feedrace.registry.listing import available
 
     quiet()
-    components = catalog.available(ctx.params.get("kind"))
+    components = available(ctx.params.get("kind"))
     known = {c.name for c in components} | {c.reference for c in components}
     return sorted(reference for reference in known if reference.startswith(incomplete))

@@ -13,7 +13,7 @@ from feedrace.errors import (
     NotInstalledError,
     install_line,
 )
-from feedrace.registry import catalog
+from feedrace.registry import available, broken_plugins, catalog
 from feedrace.registry.component import KINDS
 
 kind_option = click.option("--kind", type=click.Choice(KINDS), help="Only components of this kind.")
@@ -63,8 +63,8 @@ def plugins() -> None:
 def list_plugins(kind: str | None, as_json: bool) -> None:
     """List the components that a config can name."""
     quiet()
-    components = catalog.available(kind)
-    broken = catalog.broken_plugins()
+    components = available(kind)
+    broken = broken_plugins()
     if as_json:
         failures = {name: str(error) for name, error in broken.items()}
         rows = [as_row(component) for component in components]

@@ -136,17 +136,3 @@ class Component:
         if isinstance(self.target, str):
             return self.target == f"{cls.__module__}:{cls.__qualname__}"
         return self.target is cls
-
-
-@attrs.frozen
-class Health:
-    """One finding about this installation, as `feedrace doctor` shows it.
-
-    subject: what was looked at, such as "jax" or "records of feedrace_digits".
-    ok: whether it is as it should be. detail: what was seen. fix: what to do if it is not.
-    """
-
-    subject: str
-    ok: bool
-    detail: str
-    fix: str = ""

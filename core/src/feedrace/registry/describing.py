@@ -13,8 +13,8 @@ import attrs
 
 from feedrace.config.mapping import unstructure
 from feedrace.errors import UnknownComponentError
-from feedrace.registry.catalog import available
 from feedrace.registry.component import Component
+from feedrace.registry.listing import available
 from feedrace.registry.making import ComponentSpec, made_by, parse
 
 

@@ -19,6 +19,7 @@ from feedrace.errors import (
 from feedrace.registry import catalog
 from feedrace.registry.component import CODE, KINDS, Component
 from feedrace.registry.first_party import FIRST_PARTY
+from feedrace.registry.listing import available
 from feedrace.registry.making import config_class_of
 from feedrace.registry.schema import default_of, field_documents
 
@@ -30,7 +31,7 @@ def offers(reference: str, kind: str | None = None) -> list[Component]:
     for each in KINDS if kind is None else (kind,):
         matching = [
             c
-            for c in catalog.available(each)
+            for c in available(each)
             if name in (c.name, *c.aliases) and namespace in ("", c.namespace)
         ]
         found += sorted(matching, key=lambda c: not _is_meant(c, reference))
@@ -105,7 +106,7 @@ def missing(reference: str, kind: str | None = None) -> ComponentError:
     for found in errors:
         if kind is not None or not isinstance(found, UnknownComponentError):
             return found
-    names = {c.name for c in catalog.available()} | {c.reference for c in catalog.available()}
+    names = {c.name for c in available()} | {c.reference for c in available()}
     hint = did_you_mean(reference, sorted(names)) or "; `feedrace plugins list` shows all names"
     return UnknownComponentError(f"no component of any kind is called {reference!r}{hint}")
 
@@ -140,12 +141,12 @@ def not_found(kind: str, reference: str, offers: Sequence[Component]) -> Compone
             f"{kind} {reference!r} comes with a plugin that is not installed",
             fix=install_line(extra),
         )
-    offered = catalog.available(kind)
+    offered = available(kind)
     known = {c.name for c in offered} | {c.reference for c in offered}
     known |= {ref.partition("/")[2] for refs in FIRST_PARTY.values() for ref in refs
               if ref.startswith(f"{kind}/")}  # fmt: skip
     hint = did_you_mean(reference, sorted(known))
-    kinds = [c.kind for c in catalog.available() if reference in (c.name, c.reference)]
+    kinds = [c.kind for c in available() if reference in (c.name, c.reference)]
     if kinds and not hint:
         hint = f"; it is a {kinds[0]}"
     names = ", ".join(sorted({c.name for c in offered})) or "none"

@@ -25,6 +25,11 @@ def available(kind: str | None = None, *, capability: str | None = None) -> list
     return sorted(wanted, key=lambda c: (KINDS.index(c.kind), c.name, c.namespace))
 
 
+def references(kind: str | None = None) -> list[str]:
+    """Return the names and the qualified names of what is available, sorted."""
+    return sorted({name for c in available(kind) for name in (c.name, c.reference)})
+
+
 def broken_plugins() -> Mapping[str, BrokenPluginError]:
     """Return the plugins that do not load, by namespace, with the reason."""
     return dict(scan().broken)

@@ -8,13 +8,14 @@ from typing import Any
 import attrs
 
 from feedrace import errors
+from feedrace.config.mapping import default_of
 from feedrace.errors import ComponentError, UnknownComponentError, did_you_mean
 from feedrace.registry import catalog
 from feedrace.registry.component import CODE, KINDS, Component
 from feedrace.registry.first_party import FIRST_PARTY
 from feedrace.registry.listing import available, references
 from feedrace.registry.making import config_class_of
-from feedrace.registry.schema import default_of, field_documents
+from feedrace.registry.schema import field_documents
 
 
 def offers(reference: str, kind: str | None = None) -> list[Component]:

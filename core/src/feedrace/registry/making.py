@@ -10,17 +10,9 @@ from typing import Any
 
 import attrs
 
-from feedrace import protocols
+from feedrace import errors, protocols
 from feedrace.config.mapping import structure
-from feedrace.errors import (
-    BrokenPluginError,
-    ComponentError,
-    ConfigError,
-    DeprecatedWarning,
-    Problem,
-    in_words,
-    join,
-)
+from feedrace.errors import BrokenPluginError, ComponentError, ConfigError, Problem
 from feedrace.registry.catalog import resolve
 from feedrace.registry.component import Component
 
@@ -56,14 +48,14 @@ def parse(kind: str, value: Any, path: str = "", defaults: Mapping[str, Any] | N
         component = resolve(kind, value["use"])
         if component.deprecated:
             message = f"{kind} {component.reference!r} is deprecated: {component.deprecated}"
-            warnings.warn(message, DeprecatedWarning, stacklevel=2)
+            warnings.warn(message, errors.DeprecatedWarning, stacklevel=2)
         config_class = config_class_of(component)
     except ComponentError as error:
-        raise ConfigError([Problem(join(path, "use"), str(error))]) from error
+        raise ConfigError([Problem(errors.join(path, "use"), str(error))]) from error
     if config_class is None:
         message = f"unknown key; {kind} {component.name!r} takes none"
         if given:
-            raise ConfigError([Problem(join(path, str(key)), message) for key in given])
+            raise ConfigError([Problem(errors.join(path, str(key)), message) for key in given])
         return ComponentSpec(component, None)
     names = {field.name for field in attrs.fields(config_class)}
     filled = {k: v for k, v in (defaults or {}).items() if k in names and v is not None}
@@ -93,7 +85,7 @@ def config_class_of(component: Component) -> Any:
         try:
             attrs.resolve_types(config_class)
         except Exception as error:  # noqa: BLE001 (an annotation may be any code of a plugin's)
-            fault = f"has an annotation that does not resolve: {in_words(error)}"
+            fault = f"has an annotation that does not resolve: {errors.in_words(error)}"
         for field in attrs.fields(config_class):
             if isinstance(field.default, list | dict | set | bytearray):
                 fault = (
@@ -130,10 +122,8 @@ def instantiate(spec: Any, *, num_records: int | None = None, rngs: Any = None) 
         raise
     fault = protocols.check(component.kind, made)
     if fault:
-        raise BrokenPluginError(
-            f"{component.origin}: its target made {made!r}, which is not a "
-            f"{component.kind}: it {fault}"
-        )
+        message = f"its target made {made!r}, which is not a {component.kind}: it {fault}"
+        raise BrokenPluginError(f"{component.origin}: {message}")
     with contextlib.suppress(TypeError):  # not every object supports weak references
         weakref.finalize(made, made_by.pop, id(made), None)
         made_by[id(made)] = component

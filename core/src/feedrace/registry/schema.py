@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from feedrace.config.fields import COMPONENT, MANY, REQUIRED, Rule
-from feedrace.config.mapping import has_nested, is_union
+from feedrace.config.mapping import default_of, has_nested, is_union
 from feedrace.errors import BrokenPluginError, ComponentError
 from feedrace.registry import catalog
 from feedrace.registry.component import KINDS, Component
@@ -71,14 +71,6 @@ def object_schema(cls: type, definitions: dict[str, Any]) -> dict[str, Any]:
         "required": required,
         "additionalProperties": False,
     }
-
-
-def default_of(field: "attrs.Attribute[Any]") -> Any:
-    """Return a field's default, or what its factory makes; `attrs.NOTHING` if it has none."""
-    default: Any = field.default
-    if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
-        return attrs.NOTHING if default.takes_self else default.factory()
-    return default
 
 
 def field_documents(cls: type) -> dict[str, str]:

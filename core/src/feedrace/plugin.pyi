@@ -1,11 +1,8 @@
 """The names of `feedrace.plugin` by purpose, each with the module it comes from."""
 
 # Declarations
-from feedrace.registry.component import (
-    KINDS as KINDS,
-    Component as Component,
-    hookimpl as hookimpl,
-)
+from feedrace.registry.component import Component as Component, hookimpl as hookimpl
+from feedrace.registry.kinds import KINDS as KINDS
 from feedrace.registry.records import Health as Health
 
 # Configs

@@ -8,7 +8,7 @@ from feedrace.cli import Group, quiet
 from feedrace.cli.output import as_row, complete_reference, json_option, report_errors
 from feedrace.errors import NotInstalledError, install_line
 from feedrace.registry import available, broken_plugins
-from feedrace.registry.component import KINDS
+from feedrace.registry.kinds import KINDS
 
 kind_option = click.option("--kind", type=click.Choice(KINDS), help="Only components of this kind.")
 reference_argument = click.argument("reference", metavar="REF", shell_complete=complete_reference)

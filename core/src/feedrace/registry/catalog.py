@@ -6,7 +6,7 @@ import re
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import FunctionType
 from typing import Any
 
@@ -14,10 +14,11 @@ import attrs
 import pluggy
 
 from feedrace import errors
-from feedrace.errors import BrokenPluginError, UnknownComponentError, pip_line
+from feedrace.errors import BrokenPluginError, pip_line
 from feedrace.registry import hookspecs, in_code
-from feedrace.registry.component import API_LEVEL, CODE, KINDS, Component
+from feedrace.registry.component import API_LEVEL, CODE, Component
 from feedrace.registry.first_party import FIRST_PARTY
+from feedrace.registry.kinds import KINDS
 from feedrace.registry.records import EntryPoint, Found, Health, Names
 
 GROUP = "feedrace"  # of entry points
@@ -38,27 +39,15 @@ def resolve(kind: str, reference: str) -> Component:
     `UnknownComponentError`, `NotInstalledError`, `DisabledError`, `AmbiguousNameError` or
     `BrokenPluginError`, each with its fix. Nothing of the component is imported.
     """
-    check_kind(kind)
-    if not isinstance(reference, str):
-        raise UnknownComponentError(f"a {kind} is named by a string, not by {reference!r}")
-    registered = in_code.components.get((kind, reference.removeprefix(f"{CODE}/")))
-    if registered is not None:
-        return registered
-    offers = scan().names.get((kind, reference), ())
-    if len(offers) == 1:
-        return offers[0]
+    offers: Sequence[Component] = ()
+    if kind in KINDS and isinstance(reference, str):
+        registered = in_code.components.get((kind, reference.removeprefix(f"{CODE}/")))
+        offers = [registered] if registered else scan().names.get((kind, reference), ())
+        if len(offers) == 1:
+            return offers[0]
     from feedrace.registry.explanation import not_found  # only a failed look-up needs it
 
     raise not_found(kind, reference, offers)
-
-
-def check_kind(kind: str) -> None:
-    """Raise `UnknownComponentError` unless `kind` is a kind of component."""
-    if kind not in KINDS:
-        raise UnknownComponentError(
-            f"no kind of component is called {kind!r}{errors.did_you_mean(str(kind), KINDS)}; "
-            f"kinds: {', '.join(KINDS)}"
-        )
 
 
 def refresh() -> None:
@@ -108,8 +97,8 @@ def discover() -> Found:
     owners |= {extra: f"feedrace-{extra}" for extra in FIRST_PARTY}
     for entry in (own, *entries):
         namespace = entry.namespace
-        hidden = (allow is not None and namespace not in allow) or namespace in (deny or ())
-        if hidden and entry is not own:
+        allowed = (allow is None or namespace in allow) and namespace not in (deny or ())
+        if not allowed and entry is not own:
             found.disabled[namespace] = entry
             continue
         owner = owners.setdefault(namespace, entry.dist)
@@ -141,25 +130,21 @@ def installed() -> tuple[list[EntryPoint], list[Health]]:
     for dist in metadata.distributions():
         location = str(getattr(dist, "_path", None) or dist.locate_file(""))
         try:
-            entries = list(_entries_of(dist, location))
+            for entry in list(_entries_of(dist, location)):
+                first = seen.setdefault((normal(entry.dist), entry.namespace), entry)
+                if first is not entry:
+                    findings += first.conflict(entry)
         except Exception as error:  # noqa: BLE001 (any package may have broken metadata)
             detail = f"does not parse and is skipped: {errors.in_words(error)}"
             fix = "remove the folder, and install the dist again if you need it"
             findings.append(Health(f"metadata of {location}", False, detail, fix))
-            continue
-        for entry in entries:
-            first = seen.setdefault((normal(entry.dist), entry.namespace), entry)
-            if first is not entry:
-                findings += first.conflict(entry)
     return sorted(seen.values()), findings
 
 
 def _entries_of(dist: metadata.Distribution, location: str) -> Iterator[EntryPoint]:
     if GROUP not in (dist.read_text("entry_points.txt") or ""):  # parsing all takes much longer
         return
-    for point in dist.entry_points:
-        if point.group != GROUP:
-            continue
+    for point in dist.entry_points.select(group=GROUP):
         if not (point.name and point.value):
             raise ValueError(f"entry_points.txt: {point.name!r} = {point.value!r} is incomplete")
         name, version = dist.metadata["Name"], dist.metadata["Version"]
@@ -183,6 +168,11 @@ def listed(variable: str) -> list[str] | None:
 def _declared(manager: pluggy.PluginManager, module: Any, entry: EntryPoint) -> list[Component]:
     """Register a plugin's hooks and return its components; nothing stays if anything is wrong."""
     _check_module(module, entry.dist)
+    source: dict[str, Any] = {
+        "namespace": entry.namespace,
+        "dist": entry.dist,
+        "version": entry.version,
+    }
     declared: list[Component] = []
     try:
         manager.register(module, name=entry.namespace)
@@ -194,8 +184,7 @@ def _declared(manager: pluggy.PluginManager, module: Any, entry: EntryPoint) -> 
             for c in given:
                 if not isinstance(c, Component):
                     raise BrokenPluginError(f"feedrace_components yielded {c!r}, no Component")
-                namespace, dist, version = entry.namespace, entry.dist, entry.version
-                declared.append(attrs.evolve(c, namespace=namespace, dist=dist, version=version))
+                declared.append(attrs.evolve(c, **source))
         names = [f"{c.kind} {name}" for c in declared for name in (c.name, *c.aliases)]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
@@ -211,11 +200,10 @@ def _check_module(module: Any, dist: str) -> None:
     """Refuse another API level, and functions named like hooks that would do nothing."""
     level = getattr(module, "FEEDRACE_API", None)
     if type(level) is not int or level != API_LEVEL:
-        newer = type(level) is int and level > API_LEVEL
-        raise errors.IncompatiblePluginError(
-            f"it declares FEEDRACE_API = {level!r}, and this feedrace has level {API_LEVEL}",
-            fix=pip_line("install", "--upgrade", "feedrace" if newer else dist),
-        )
+        message = f"it declares FEEDRACE_API = {level!r}, and this feedrace has level {API_LEVEL}"
+        outdated = "feedrace" if type(level) is int and level > API_LEVEL else dist
+        fix = pip_line("install", "--upgrade", outdated)
+        raise errors.IncompatiblePluginError(message, fix=fix)
     for name, value in vars(module).items():
         if name.startswith("feedrace_") and isinstance(value, FunctionType):
             options = getattr(value, "feedrace_impl", None)
@@ -232,11 +220,11 @@ def _index(components: list[Component], first: tuple[str, ...]) -> Names:
     """
     named: Names = {}
     aliased: Names = {}
-    for component in components:
-        for name in (component.name, *component.aliases):
-            table = named if name == component.name else aliased
-            for reference in (name, f"{component.namespace}/{name}"):
-                table.setdefault((component.kind, reference), []).append(component)
+    for c in components:
+        for name in (c.name, *c.aliases):
+            table = named if name == c.name else aliased
+            for reference in (name, f"{c.namespace}/{name}"):
+                table.setdefault((c.kind, reference), []).append(c)
     index = aliased | named
     for key, offers in index.items():
         preferred = [c for namespace in first for c in offers if c.namespace == namespace]

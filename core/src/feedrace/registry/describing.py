@@ -70,7 +70,7 @@ def component_of(kind: str, value: Any) -> Component:
         return made_by[id(value)]
     # A function is nobody's instance: no need to look at all plugins.
     for component in () if isinstance(value, FunctionType) else available(kind):
-        if component.is_target(type(value)):
+        if component.target in (type(value), class_name(type(value))):
             return component
     raise UnknownComponentError(
         f"the {kind} {value!r} was not made from a component with a name; "

@@ -11,9 +11,10 @@ from feedrace import errors
 from feedrace.config.mapping import default_of
 from feedrace.errors import ComponentError, UnknownComponentError, did_you_mean
 from feedrace.registry import catalog
-from feedrace.registry.component import CODE, KINDS, Component
+from feedrace.registry.component import CODE, Component
 from feedrace.registry.first_party import FIRST_PARTY
-from feedrace.registry.listing import available, references
+from feedrace.registry.kinds import KINDS
+from feedrace.registry.listing import available, check_kind, references
 from feedrace.registry.making import config_class_of
 from feedrace.registry.schema import field_documents
 
@@ -86,9 +87,12 @@ def missing(reference: str, kind: str | None = None) -> ComponentError:
     return UnknownComponentError(f"no component of any kind is called {reference!r}{hint}")
 
 
-def not_found(kind: str, reference: str, offers: Sequence[Component]) -> ComponentError:
+def not_found(kind: str, reference: Any, offers: Sequence[Component]) -> ComponentError:
     """Return the error of a look-up that found no component or several, with its fix."""
+    check_kind(kind)
     wanted = f"{kind} {reference!r}"
+    if not isinstance(reference, str):
+        return UnknownComponentError(f"a {kind} is named by a string, not by {reference!r}")
     if offers:
         owners = " and ".join(f"{c.dist} ({c.reference})" for c in offers)
         first = offers[0].namespace

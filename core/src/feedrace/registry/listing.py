@@ -3,10 +3,11 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from feedrace.errors import BrokenPluginError
+from feedrace.errors import BrokenPluginError, UnknownComponentError, did_you_mean
 from feedrace.registry import in_code
-from feedrace.registry.catalog import check_kind, scan
-from feedrace.registry.component import KINDS, Component
+from feedrace.registry.catalog import scan
+from feedrace.registry.component import Component
+from feedrace.registry.kinds import KINDS
 
 
 def available(kind: str | None = None, *, capability: str | None = None) -> list[Component]:
@@ -23,6 +24,15 @@ def available(kind: str | None = None, *, capability: str | None = None) -> list
         if kind in (None, c.kind) and (capability is None or capability in c.capabilities)
     ]
     return sorted(wanted, key=lambda c: (KINDS.index(c.kind), c.name, c.namespace))
+
+
+def check_kind(kind: str) -> None:
+    """Raise `UnknownComponentError` unless `kind` is a kind of component."""
+    if kind not in KINDS:
+        raise UnknownComponentError(
+            f"no kind of component is called {kind!r}{did_you_mean(str(kind), KINDS)}; "
+            f"kinds: {', '.join(KINDS)}"
+        )
 
 
 def references(kind: str | None = None) -> list[str]:

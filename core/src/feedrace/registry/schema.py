@@ -13,7 +13,8 @@ from feedrace.config.fields import COMPONENT, MANY, REQUIRED, Rule
 from feedrace.config.mapping import default_of, has_nested, is_union
 from feedrace.errors import BrokenPluginError, ComponentError
 from feedrace.registry import catalog
-from feedrace.registry.component import KINDS, Component
+from feedrace.registry.component import Component
+from feedrace.registry.kinds import KINDS
 from feedrace.registry.listing import available
 from feedrace.registry.making import config_class_of
 

@@ -57,13 +57,11 @@ def spec_texts(specs: Sequence[Any]) -> dict[str, str]:
     """Return `dtype[shape]` of each leaf by its path; joined by "or" if the specs differ."""
     import jax
 
-    texts: dict[str, list[str]] = {}
+    texts: dict[str, dict[str, None]] = {}  # each text once, in order
     for spec in specs:
         for path, leaf in jax.tree_util.tree_leaves_with_path(spec):
-            known = texts.setdefault(jax.tree_util.keystr(path, simple=True, separator="."), [])
-            text = f"{leaf.dtype}{list(leaf.shape)}"
-            if text not in known:
-                known.append(text)
+            field = jax.tree_util.keystr(path, simple=True, separator=".")
+            texts.setdefault(field, {})[f"{leaf.dtype}{list(leaf.shape)}"] = None
     return {field: " or ".join(known) for field, known in texts.items()}
 
 

@@ -104,10 +104,6 @@ def why(reference: str, kind: str | None, as_json: bool) -> None:
 
     quiet()
     found = explain(reference, kind)
-    if as_json:
-        click.echo(json.dumps(found))
-    else:
-        for line in found["lines"]:
-            click.echo(line)
+    click.echo(json.dumps(found) if as_json else "\n".join(found["lines"]))
     if not found["found"]:
         raise SystemExit(1)

@@ -135,12 +135,9 @@ def _note(value: Any, path: str, line: int, lines: dict[str, int]) -> None:
 
 
 def _nearest(path: str, lines: dict[str, int]) -> int:
-    while path:
-        if path in lines:
-            return lines[path]
-        cut = max(path.rfind("."), path.rfind("["))
-        path = path[:cut] if cut > 0 else ""
-    return 0
+    while path and path not in lines:
+        path = path[: max(path.rfind("."), path.rfind("["), 0)]
+    return lines.get(path, 0)
 
 
 def _check_suffix(suffix: str) -> None:

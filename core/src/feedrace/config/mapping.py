@@ -227,9 +227,8 @@ def unstructure(
     `defaults` keeps the fields that are at their defaults. `identity_only` leaves out fields that
     decide nothing about which records come, such as a folder.
     """
-    walk = partial(
-        _plain, name_component=name_component, defaults=defaults, identity_only=identity_only
-    )
+    options: dict[str, Any] = {"defaults": defaults, "identity_only": identity_only}
+    walk = partial(_plain, name_component=name_component, **options)
     mapping: dict[str, Any] = {}
     for field in attrs.fields(type(config)):
         value = getattr(config, field.name)

@@ -139,6 +139,18 @@ def test_an_error_names_a_missing_process(tmp_path, more):
     assert "process 1 of 2 did not begin iteration 0 within 3 s" in results[0]["error"]
 
 
+def test_a_process_that_comes_too_late_gets_an_error_too(tmp_path):
+    results = run(tmp_path, 2, late=[1], stall_seconds=2.0)
+    assert all("did not begin iteration 0 within 2 s" in result["error"] for result in results)
+
+
+def test_the_coordinator_keeps_one_digest_a_process_whatever_the_number_of_passes(tmp_path):
+    results = run(tmp_path, 2, passes=5)
+    for result in results:
+        assert len(result["keys"]) <= 4, result  # of the last iteration, and the one before it
+        assert all(len(value) == 32 for _, value in result["keys"])
+
+
 def test_a_batch_size_that_does_not_divide_is_refused_with_the_nearest_that_do(tmp_path):
     (result,) = run(tmp_path, 1, batch_size=10)
     assert "batch_size: 10 rows do not divide over 4 shards; take 8 or 12" in result["error"]

@@ -674,3 +674,39 @@ def test_the_signature_shows_the_options_and_help_describes_them():
     assert list(parameters)[:3] == ["source", "batch_size", "stages"]
     assert parameters["drop_remainder"].default is False
     assert "rngs" in parameters
+
+
+def test_a_field_called_as_the_mask_is_refused_before_a_record_is_read():
+    source = create("source", "memory", data={"valid_mask": np.ones(4), "x": np.arange(4)})
+    with pytest.raises(ConfigError, match="source: a field is called 'valid_mask'"):
+        Pipeline(source=source, batch_size=2)
+
+
+def test_a_step_that_was_made_before_another_thread_set_a_state_is_not_handed_out():
+    class Waiting(Counting):
+        def fetch(self, indices):
+            if 4 in indices:
+                reading.set()
+                assert moved.wait(timeout=30)
+            return super().fetch(indices)
+
+    reading, moved, caught = threading.Event(), threading.Event(), []
+    pipeline = Pipeline(source=Waiting(8), batch_size=4, prefetch=0)
+    start = pipeline.get_state()
+    steps = pipeline.steps()
+    next(steps)
+
+    def take():
+        try:
+            next(steps)
+        except FeedraceError as error:
+            caught.append(str(error))
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    assert reading.wait(timeout=30)
+    pipeline.set_state(start)
+    moved.set()
+    thread.join()
+    assert caught and "out of date" in caught[0]
+    assert pipeline.get_state() == start

@@ -8,7 +8,9 @@ from feedrace.registry.records import Health as Health
 # Configs
 from feedrace.config.fields import (
     IDENTITY as IDENTITY,
+    MAX_SEED as MAX_SEED,
     REQUIRED as REQUIRED,
+    Rule as Rule,
     SamplerConfig as SamplerConfig,
     StructuralConfig as StructuralConfig,
     as_tuple as as_tuple,
@@ -43,11 +45,15 @@ from feedrace.errors import (
     NotInstalledError as NotInstalledError,
     PluginWarning as PluginWarning,
     Problem as Problem,
+    RecordError as RecordError,
     StateError as StateError,
     did_you_mean as did_you_mean,
     install_line as install_line,
     pip_line as pip_line,
 )
+
+# Identity in saved states
+from feedrace.registry.describing import code_digest as code_digest
 
 # Orders and steps
 from feedrace.plan.order import Order as Order
@@ -63,12 +69,16 @@ from feedrace.host.columns import column as column
 from feedrace.host.prefetch import Prefetched as Prefetched
 from feedrace.host.records import (
     VALID_MASK as VALID_MASK,
+    arriving_dtype as arriving_dtype,
+    canonical as canonical,
     check_batch_size as check_batch_size,
     check_no_mask as check_no_mask,
     check_numbers as check_numbers,
     count_records as count_records,
     is_host_dtype as is_host_dtype,
     is_ragged as is_ragged,
+    leaves as leaves,
+    map_leaves as map_leaves,
     pad_batch as pad_batch,
     split_records as split_records,
 )
@@ -77,9 +87,8 @@ from feedrace.host.records import (
 from feedrace.device.placement import to_device as to_device
 from feedrace.device.specs import (
     arrive as arrive,
-    arriving_dtype as arriving_dtype,
     batch_spec as batch_spec,
-    canonical as canonical,
+    is_wide as is_wide,
     spec_of as spec_of,
 )
 

@@ -163,7 +163,7 @@ def test_it_works_by_name_and_says_what_it_chose():
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({}, "boundaries: missing; give them, or num_buckets"),
         ({"boundaries": (3, 3)}, "boundaries: .* do not increase"),
@@ -182,19 +182,19 @@ def test_it_works_by_name_and_says_what_it_chose():
         ({"boundaries": (3,), "pad_value": 10**400}, "pad_value: 10+ is not a finite number"),
     ],
 )
-def test_a_wrong_config_is_told(options, said):
-    with pytest.raises(ConfigError, match=said):
+def test_a_wrong_config_is_named(options, message):
+    with pytest.raises(ConfigError, match=message):
         BucketBatcherConfig(**{"fields": ("tokens",), **options})
 
 
 @pytest.mark.parametrize(
-    ("element", "said"),
+    ("element", "message"),
     [
         ([1, 2], "element 0 is list, not a dict with the fields tokens"),
         ({"other": [1]}, "element 0 has no field 'tokens'; it has other"),
         ({"tokens": 7}, r"element 0\['tokens'\] is the single value 7"),
         ({"tokens": "abc"}, r"element 0\['tokens'\] is 'abc', which is not a sequence of numbers"),
-        ({"tokens": [1, [2]]}, r"element 0\['tokens'\] is no array"),
+        ({"tokens": [1, [2]]}, r"element 0\['tokens'\] is not an array"),
         ({"tokens": [2**70]}, "not a sequence of numbers that fit"),
         ({"tokens": [2**40]}, "field 'tokens' holds 1099511627776, which does not fit int32"),
         ({"tokens": [1], "tokens_mask": 1}, "'tokens_mask', a name that the batcher gives"),
@@ -202,20 +202,20 @@ def test_a_wrong_config_is_told(options, said):
         ({"tokens": jax.random.split(jax.random.key(0), 2)}, "only numbers can be padded"),
     ],
 )
-def test_an_element_that_does_not_fit_is_told(element, said):
-    with pytest.raises(DataError, match=said):
+def test_an_element_that_does_not_fit_is_named(element, message):
+    with pytest.raises(DataError, match=message):
         list(batcher().process([element], batch_size=1))
 
 
 def test_an_element_unlike_the_first_is_named():
     first = {"tokens": np.zeros((3, 2), np.float32), "id": 1}
-    for odd, said in (
+    for odd, message in (
         ({"tokens": np.zeros((3, 2)), "id": 1}, r"element 2\['tokens'\] is float64\[any, 2\]"),
         ({"tokens": np.zeros((3, 3), np.float32), "id": 1}, r"\['tokens'\] is float32\[any, 3\]"),
         ({"tokens": first["tokens"], "id": 1.0}, r"element 2\['id'\] is float64\[\]; the first"),
         ({"tokens": first["tokens"]}, r"element 2 has no \['id'\], which the first has"),
     ):
-        with pytest.raises(DataError, match=said):
+        with pytest.raises(DataError, match=message):
             list(batcher().process([first, first, odd], batch_size=1))
 
 

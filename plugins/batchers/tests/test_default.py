@@ -189,6 +189,31 @@ def test_jax_leaves_keys_and_strings_are_kept():
     assert second["k"].shape == (2,)
 
 
+def test_stacked_keys_are_padded_with_zeros():
+    keys = jax.random.split(jax.random.key(0), 3)
+    batch = batcher().collate({"k": keys, "x": np.ones(3)}, batch_size=4)
+    assert (batch["k"][:3] == keys).all()
+    assert not jax.random.key_data(batch["k"][3]).any()
+    assert batch["valid_mask"].tolist() == [True, True, True, False]
+
+
+def test_a_state_taken_with_another_collate_function_is_refused():
+    source = create("source", "memory", data={"x": np.arange(6.0)})
+
+    def pipeline(factor):
+        made = DefaultBatcher(
+            DefaultBatcherConfig(),
+            collate_fn=lambda group: {"x": np.stack([e["x"] * factor for e in group])},
+        )
+        return Pipeline(source=source, batcher=made, batch_size=2)
+
+    first = pipeline(2)
+    next(iter(first))
+    pipeline(2).set_state(first.get_state())
+    with pytest.raises(StateError, match=r"batcher\.data"):
+        pipeline(3).set_state(first.get_state())
+
+
 @pytest.mark.parametrize("size", [0, -1, 1.0, None, True])
 def test_a_batch_size_that_is_no_positive_int_is_refused_at_once(size):
     with pytest.raises(ConfigError, match="batch_size"):
@@ -198,12 +223,12 @@ def test_a_batch_size_that_is_no_positive_int_is_refused_at_once(size):
 
 
 @pytest.mark.parametrize(
-    ("odd", "said"),
+    ("odd", "message"),
     [
         ({"x": np.zeros((2, 2), np.uint8), "in": {"y": np.int32(0)}}, r"element 3\['x'\]"),
         ({"x": np.zeros((2, 3), np.int8), "in": {"y": np.int32(0)}}, r"int8.*the first has.*uint8"),
         ({"x": np.zeros((2, 3), np.uint8)}, r"3 has no \['in'\]\['y'\], which the first has"),
-        ({**elements(1)[0], "z": {"u": 1}}, r"element 3 has \['z'\]\['u'\], which the first has n"),
+        ({**elements(1)[0], "z": {"u": 1}}, r"element 3 has \['z'\]\['u'\], which the first l"),
         ({**elements(1)[0], "z": None}, "element 3 has the structure"),
         ({**elements(1)[0], 5: 1}, "element 3 has a field called 5"),
         (7, r"element 3 has no \['in'\]\['y'\], which"),
@@ -213,17 +238,17 @@ def test_a_batch_size_that_is_no_positive_int_is_refused_at_once(size):
         ({"x": object(), "in": {"y": np.int32(0)}}, r"element 3\['x'\] is <object"),
     ],
 )
-def test_an_element_unlike_the_first_is_named(odd, said):
-    with pytest.raises(DataError, match=said):
+def test_an_element_unlike_the_first_is_named(odd, message):
+    with pytest.raises(DataError, match=message):
         list(batcher().process([*elements(3), odd], batch_size=2))
 
 
 def test_an_integer_that_does_not_fit_is_refused():
-    for wrong, said in (
+    for wrong, message in (
         (2**40, r"element 1\['n'\]' holds 1099511627776, which does not fit int32|element 1"),
         (2**70, r"element 1\['n'\] is 1180591620717411303424, which fits no dtype"),
     ):
-        with pytest.raises(DataError, match=said):
+        with pytest.raises(DataError, match=message):
             list(batcher().process([{"n": 1}, {"n": wrong}], batch_size=2))
         with pytest.raises(DataError, match="element 0"):
             list(batcher().process([{"n": wrong}], batch_size=2))
@@ -276,12 +301,12 @@ def test_a_collate_function_of_no_static_shape_is_refused():
     ragged = [np.arange(n) for n in (1, 2, 3, 4, 5)]
     batches = made.process([{"x": x} for x in ragged], batch_size=2)
     assert next(batches)["x"].shape == (2, 2)
-    said = r"collate_fn gave \['x'\] as int32\[4\] a row, and int32\[2\] before; .* one shape"
-    with pytest.raises(DataError, match=said):
+    message = r"collate_fn gave field 'x' as int32\[4\] a row, and int32\[2\] before; .* one shape"
+    with pytest.raises(DataError, match=message):
         next(batches)
     source = create("source", "memory", data={"x": ragged})
     pipeline = Pipeline(source=source, batcher=made, batch_size=2)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         list(pipeline)
 
 
@@ -294,7 +319,9 @@ def test_a_collate_function_that_gives_other_than_its_spec_says_is_refused():
     spec = made.batch_spec({"x": jax.ShapeDtypeStruct((3,), np.float32)}, batch_size=2)
     assert spec["x"].shape == (2, 0)
     records = {"x": np.ones((2, 3), np.float32)}
-    with pytest.raises(DataError, match=r"\['x'\] as float32\[3\] a row, and float32\[0\] before"):
+    with pytest.raises(
+        DataError, match=r"field 'x' as float32\[3\] a row, and float32\[0\] before"
+    ):
         made.collate(records, batch_size=2)
     # Elements of another kind, such as those of a validation stream, have a spec of their own.
     assert made.collate({"x": np.ones((2, 4), np.float32)}, batch_size=2)["x"].shape == (2, 4)
@@ -313,7 +340,7 @@ def test_text_of_a_collate_function_is_padded_with_none():
 
 
 @pytest.mark.parametrize(
-    ("odd", "said"),
+    ("odd", "message"),
     [
         ({0: 1, 1: 2}, "element 0 has a field called 0, which cannot be sorted .*; call it '0'"),
         (
@@ -326,8 +353,8 @@ def test_text_of_a_collate_function_is_padded_with_none():
         ),
     ],
 )
-def test_what_would_not_survive_stacking_is_refused(odd, said):
-    with pytest.raises(DataError, match=said):
+def test_what_would_not_survive_stacking_is_refused(odd, message):
+    with pytest.raises(DataError, match=message):
         list(batcher().process([odd], batch_size=1))
     collated = DefaultBatcher(
         DefaultBatcherConfig(),

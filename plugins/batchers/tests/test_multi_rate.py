@@ -107,7 +107,7 @@ def test_it_works_by_name_in_a_pipeline():
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"fields": {}}, "fields: {} is not a table"),
         ({"fields": {"audio": -1}}, r"fields\.audio: -1 is not"),
@@ -115,13 +115,13 @@ def test_it_works_by_name_in_a_pipeline():
         ({"window": 0}, "window: 0 is not"),
     ],
 )
-def test_a_wrong_config_is_told(options, said):
-    with pytest.raises(ConfigError, match=said):
+def test_a_wrong_config_is_named(options, message):
+    with pytest.raises(ConfigError, match=message):
         batcher(**options)
 
 
 @pytest.mark.parametrize(
-    ("element", "said"),
+    ("element", "message"),
     [
         ({"audio": [0.5]}, "element 0 has no field 'video'"),
         ({"audio": [0.5], "video": [1], "audio_mask": 1}, "'audio_mask', a name"),
@@ -129,8 +129,8 @@ def test_a_wrong_config_is_told(options, said):
         ({"audio": 0.5, "video": [1]}, "element 0.*is the single value 0.5"),
     ],
 )
-def test_an_element_that_does_not_fit_is_told(element, said):
-    with pytest.raises(DataError, match=said):
+def test_an_element_that_does_not_fit_is_named(element, message):
+    with pytest.raises(DataError, match=message):
         list(batcher().process([element], batch_size=1))
 
 

@@ -207,13 +207,16 @@ def test_it_works_by_name_and_is_compiled_once():
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"fields": {}}, "fields: {} is not a table of field names and lengths"),
         ({"fields": ["tokens"]}, "fields: .* is not a table"),
         ({"fields": {"tokens": 0}}, r"fields\.tokens: 0 is not an int of 1 or more"),
-        ({"fields": {"valid": 3}}, "fields: 'valid' would get the mask valid_mask, which a batch"),
-        ({"fields": {"": 3}}, "fields: '' is not a non-empty string"),
+        (
+            {"fields": {"valid": 3}},
+            "fields: the mask of 'valid' would be valid_mask, which",
+        ),
+        ({"fields": {"": 3}}, "fields: {'': 3} is not a table of field names"),
         ({"algorithm": "worst-fit"}, "algorithm: 'worst-fit' is none of"),
         ({"window": 0}, "window: 0 is not"),
         ({"window": 1.5}, "window: 1.5 is not"),
@@ -221,13 +224,13 @@ def test_it_works_by_name_and_is_compiled_once():
         ({"too_long": "drop"}, "too_long: 'drop' is none of"),
     ],
 )
-def test_a_wrong_config_is_told(options, said):
-    with pytest.raises(ConfigError, match=said):
+def test_a_wrong_config_is_named(options, message):
+    with pytest.raises(ConfigError, match=message):
         batcher(**options)
 
 
 @pytest.mark.parametrize(
-    ("options", "element", "said"),
+    ("options", "element", "message"),
     [
         ({}, {"tokens": [1], "id": 1}, "the fields id have one entry for each record"),
         ({}, {"id": 1}, "element 0 has no field 'tokens'"),
@@ -246,13 +249,13 @@ def test_a_wrong_config_is_told(options, said):
         ({"pad_value": -1}, {"tokens": np.ones(2, np.uint8)}, "pad_value is -1, which field"),
     ],
 )
-def test_records_that_do_not_fit_are_told(options, element, said):
-    with pytest.raises(DataError, match=said):
+def test_records_that_do_not_fit_are_named(options, element, message):
+    with pytest.raises(DataError, match=message):
         list(batcher(**options).process([element], batch_size=1))
 
 
 @pytest.mark.parametrize(
-    ("element", "said"),
+    ("element", "message"),
     [
         ([RAGGED], "not a dict of fields"),
         ({"id": RAGGED}, "there is no field 'tokens'; there are id"),
@@ -265,8 +268,8 @@ def test_records_that_do_not_fit_are_told(options, element, said):
         ({"tokens": RAGGED, "tokens_mask": RAGGED}, "'tokens_mask', a name"),
     ],
 )
-def test_a_spec_that_does_not_fit_is_told(element, said):
-    with pytest.raises(DataError, match=said):
+def test_a_spec_that_does_not_fit_is_named(element, message):
+    with pytest.raises(DataError, match=message):
         batcher().batch_spec(element, batch_size=2)
 
 

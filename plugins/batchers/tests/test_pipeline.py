@@ -125,13 +125,13 @@ def test_a_file_names_it(name, tmp_path):
     assert sum(int(b["x"].sum()) for b in pipeline) == 21
     described = pipeline.config["batcher"]
     assert described["use"] == name
-    told = CliRunner().invoke(main, ["describe", str(path)])
-    assert f"batcher: batchers/{name} (feedrace-batchers" in told.output
-    assert "train: 3 records, 1 windows of" in told.output
+    result = CliRunner().invoke(main, ["describe", str(path)])
+    assert f"batcher: batchers/{name} (feedrace-batchers" in result.output
+    assert "train: 3 records, 1 windows of" in result.output
     assert {
         "bucket": "x_mask: bool[2, 4] or bool[2, 8]",
         "pack": "x_segmentation: int32[2, 8]",
-    }[name] in told.output
+    }[name] in result.output
     ran = CliRunner().invoke(main, ["run", "--json", str(path)])
     assert 0 < json.loads(ran.stdout)["streams"]["train"]["fill"] <= 1
     streams = json.loads(CliRunner().invoke(main, ["describe", "--json", str(path)]).output)
@@ -142,7 +142,7 @@ def test_a_file_names_it(name, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("batcher", "said"),
+    ("batcher", "message"),
     [
         ({**BUCKET, "fields": ["y"]}, "batcher: there is no field 'y'; there are "),
         ({**PACK, "max_segments": None}, "batcher: the fields id have one entry for each record"),
@@ -150,8 +150,8 @@ def test_a_file_names_it(name, tmp_path):
         ({"use": "default"}, "batcher: the records of field 'x' differ in shape"),
     ],
 )
-def test_a_batcher_that_does_not_fit_the_source_is_told_before_a_record_is_read(batcher, said):
-    with pytest.raises(ConfigError, match=said):
+def test_a_batcher_that_does_not_fit_is_refused_before_a_record_is_read(batcher, message):
+    with pytest.raises(ConfigError, match=message):
         make(batcher)
 
 

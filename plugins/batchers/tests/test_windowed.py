@@ -1,6 +1,8 @@
 """What all windowed batchers have in common: keys of rows, errors that name a record, odd input."""
 
 import pickle
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -9,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feedrace import create
-from feedrace.errors import DataError
-from feedrace_batchers.sequences import RecordError
+from feedrace.errors import DataError, RecordError
 
 KINDS = {
     "bucket": {"fields": ["x", "y"], "boundaries": [2, 4]},
@@ -75,26 +76,26 @@ def elements(count, odd, at):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-    ("odd", "said"),
+    ("odd", "message"),
     [
         (np.ones(5, np.int64), "field 'x' has 5 positions and takes 4; too_long"),
         (np.array([1, 2**40]), "field 'x' holds 1099511627776, which does not fit int32"),
     ],
 )
-def test_a_bad_record_is_named(kind, odd, said):
+def test_a_bad_record_is_named(kind, odd, message):
     many = elements(11, {"x": odd}, 9)
-    with pytest.raises(DataError, match=f"^element 9: {said}"):
+    with pytest.raises(DataError, match=f"^element 9: {message}"):
         list(batcher(kind, window=2).process(many, batch_size=2))
     window = {"x": np.empty(4, object), "y": np.ones((4, 2)), "id": np.arange(4)}
     window["x"][:] = [e["x"] for e in many[6:10]]
-    with pytest.raises(DataError, match=f"^record 3 of the window: {said}") as caught:
+    with pytest.raises(DataError, match=f"^record 3 of the window: {message}") as caught:
         list(batcher(kind).collate_window(window, batch_size=2))
     assert caught.value.row == 3
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-    ("odd", "said"),
+    ("odd", "message"),
     [
         (np.ones(2), r"field 'x' is float64\[any\]; that of record 0 has int64\[any\]"),
         (np.int64(3), "field 'x' is the single value"),
@@ -104,11 +105,11 @@ def test_a_bad_record_is_named(kind, odd, said):
         (np.array(["2026-11-20"], "M8[D]"), r"field 'x' is of dtype datetime64\[D\], which JAX"),
     ],
 )
-def test_a_record_of_a_window_that_is_unlike_the_first_is_named(kind, odd, said):
+def test_a_record_of_a_window_that_is_unlike_the_first_is_named(kind, odd, message):
     window = {"x": np.empty(3, object), "y": np.ones((3, 2)), "id": np.arange(3)}
     for i, x in enumerate((np.ones(2, np.int64), odd, np.ones(1, np.int64))):
         window["x"][i] = x
-    with pytest.raises(DataError, match=f"record 1 of the window: {said}") as caught:
+    with pytest.raises(DataError, match=f"record 1 of the window: {message}") as caught:
         list(batcher(kind).collate_window(window, batch_size=2))
     assert caught.value.row == 1
     with pytest.raises(DataError, match=r"element 1\['x'\] (is|has)"):
@@ -131,6 +132,47 @@ def test_an_error_about_a_record_goes_to_another_process_whole():
     assert (str(error), error.row) == ("record 3 of the window: is odd", 3)
 
 
+GROUP = """
+import pickle, sys
+import numpy as np
+from feedrace_batchers.config import *
+from feedrace_batchers.grouping import *
+window, fields = pickle.load(sys.stdin.buffer)
+def grouped(function, config, *boundaries):
+    return list(function(window, config, *boundaries, batch_size=2, wide=False))
+made = {
+    "bucket": grouped(bucket_window, BucketBatcherConfig(**fields["bucket"]), (2, 4)),
+    "pack": grouped(pack_window, PackBatcherConfig(**fields["pack"])),
+    "multi-rate": grouped(cut_window, MultiRateBatcherConfig(**fields["multi-rate"])),
+}
+assert not {"jax", "flax"} & sys.modules.keys()
+pickle.dump(made, sys.stdout.buffer)
+"""
+
+
+def test_windows_are_grouped_without_jax():
+    window = window_of([(2, 1), (4, 3), (1, 1), (3, 0), (0, 2)])
+    done = subprocess.run([sys.executable, "-c", GROUP], input=pickle.dumps((window, KINDS)),
+                          capture_output=True)  # fmt: skip
+    assert done.returncode == 0, done.stderr.decode()
+    for kind, grouped in pickle.loads(done.stdout).items():
+        wanted = list(batcher(kind).collate_window(window, batch_size=2))
+        assert len(grouped) == len(wanted) > 0
+        for one, other in zip(grouped, wanted, strict=True):
+            assert jax.tree.structure(one) == jax.tree.structure(other)
+            assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), one, other))
+
+
+@pytest.mark.parametrize("kind", ["bucket", "multi-rate"])
+def test_keys_beside_sequences_are_padded(kind):
+    keys = [jax.random.key(i) for i in range(3)]
+    given_ = [{"x": np.ones(2), "y": np.ones(1), "key": key} for key in keys]
+    batches = list(batcher(kind).process(given_, batch_size=2))
+    assert sum(int(batch["valid_mask"].sum()) for batch in batches) == 3 < 2 * len(batches)
+    for batch in batches:
+        assert not jax.random.key_data(batch["key"])[~batch["valid_mask"]].any()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("empty", [None, {}, [], {"a": None}])
 def test_a_field_without_a_leaf_is_passed_on(kind, empty):
@@ -148,7 +190,7 @@ def test_a_field_without_a_leaf_is_passed_on(kind, empty):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_window_that_tells_no_dtype_is_refused(kind):
+def test_a_window_without_any_dtype_is_refused(kind):
     with pytest.raises(
         DataError, match=r"element 0\['x'\] is an empty list, .* array with a dtype"
     ):

@@ -17,9 +17,9 @@ def own_cache(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory):
-    """The folder of what tests prepare: FEEDRACE_TEST_DATA where that is set.
+    """The folder of what tests prepare: FEEDRACE_TEST_DATA if that is set.
 
-    So an environment without TensorFlow can read what another one prepared.
+    With it, an environment without TensorFlow can read what another one prepared.
     """
     shared = os.environ.get("FEEDRACE_TEST_DATA")
     return Path(shared) if shared else tmp_path_factory.mktemp("prepared")

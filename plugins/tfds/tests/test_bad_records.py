@@ -113,7 +113,7 @@ def test_skip_leaves_records_out_of_iteration_and_get_batch(flipped, stored):
     assert made.epoch.get_value() == 1
     batch = made.get_batch(COUNT)
     assert ids(batch) == seen
-    assert made.left_out(range(COUNT)).nonzero()[0].tolist() == bad
+    assert made.invalid_rows(range(COUNT)).nonzero()[0].tolist() == bad
 
 
 def test_an_eager_source_that_skips_has_fewer_records(flipped, stored):
@@ -163,7 +163,7 @@ def test_an_image_that_cannot_be_decoded_is_a_bad_record(digits, tmp_path, decod
     made = source(folder, on_error="skip", decoder=decoder)
     got = made.fetch(np.arange(records))
     assert [record.number for record in made.bad_records] == [5]
-    assert made.left_out([4, 5, 6]).tolist() == [False, True, False]
+    assert made.invalid_rows([4, 5, 6]).tolist() == [False, True, False]
     assert not np.asarray(got["image"][5]).any()
     with pytest.raises(DataError, match="record 5 "):
         source(folder, decoder=decoder).fetch([4, 5])
@@ -183,11 +183,11 @@ def rewritten(shard, changes):
     return number
 
 
-def test_no_record_that_is_good_is_an_error(digits, tmp_path):
+def test_a_split_without_any_good_record_is_an_error(digits, tmp_path):
     folder, shard = copy(digits["tfrecord"], tmp_path)
     rewritten(shard, {i: lambda data: b"\xff" * len(data) for i in range(COUNT)})
     made = source(folder, on_error="substitute", error_budget=1.0)
-    with pytest.raises(DataError, match="has no record that is good"):
+    with pytest.raises(DataError, match="has no good record"):
         made.fetch([0])
-    with pytest.raises(DataError, match="has no record that is good"):
+    with pytest.raises(DataError, match="has no good record"):
         source(folder, "tfds-eager", on_error="skip", error_budget=1.0)

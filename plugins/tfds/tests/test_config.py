@@ -20,7 +20,7 @@ def test_defaults_are_those_of_the_interface():
 
 @pytest.mark.parametrize("name", ["tfds-eager", "tfds-streaming"])
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({"split": "train"}, "name: missing"),
         ({"name": "d"}, "split: missing"),
@@ -29,10 +29,13 @@ def test_defaults_are_those_of_the_interface():
         ({**BOTH, "shufle": True}, "did you mean 'shuffle'"),
         ({**BOTH, "as_supervised": "yes"}, "as_supervised: expected 'bool'"),
         ({**BOTH, "beam_num_workers": 0}, "beam_num_workers: 0"),
+        ({**BOTH, "include_keys": {1, "a"}}, r"include_keys\[0\]: expected 'str', got 'int'"),
+        ({**BOTH, "error_budget": 1.5}, "error_budget: 1.5 is neither a count .* nor a share"),
+        ({**BOTH, "pad_to": {"x": [2, 0]}}, r"pad_to\.x: \[2, 0\] is neither a length"),
     ],
 )
-def test_a_wrong_field_is_named(name, fields, said):
-    with pytest.raises(ConfigError, match=said):
+def test_a_wrong_field_is_named(name, fields, message):
+    with pytest.raises(ConfigError, match=message):
         create("source", name, **fields)
 
 
@@ -44,6 +47,11 @@ def test_streaming_fields_have_their_rules():
     ]:
         with pytest.raises(ConfigError, match=field):
             TFDSStreamingConfig(**BOTH, **{field: wrong})
+
+
+def test_a_set_of_keys_of_several_types_is_refused_in_python_too():
+    with pytest.raises(ConfigError, match=r"exclude_keys: .* is not a set of feature names"):
+        TFDSEagerConfig(**BOTH, exclude_keys={1, "a"})
 
 
 def test_key_sets_may_be_written_as_lists_and_configs_are_hashable():

@@ -119,7 +119,7 @@ def test_supervised_keys_that_are_no_image_and_label_keep_their_names(everything
 
 
 @pytest.mark.parametrize(
-    ("pad_to", "said"),
+    ("pad_to", "message"),
     [
         ({"tokns": 3}, "pad_to.tokns: is no feature whose shape varies; did you mean 'tokens'"),
         ({"label": 3}, "pad_to.label: is no feature whose shape varies"),
@@ -128,12 +128,12 @@ def test_supervised_keys_that_are_no_image_and_label_keep_their_names(everything
         ({"tokens": "3"}, r"pad_to.*expected 'int"),
     ],
 )
-def test_a_wrong_padding_is_told(everything, pad_to, said):
-    with pytest.raises(ConfigError, match=said):
+def test_a_wrong_padding_is_named(everything, pad_to, message):
+    with pytest.raises(ConfigError, match=message):
         streaming(everything["tfrecord"], pad_to=pad_to, exclude_keys=["ragged"])
 
 
-def test_a_record_longer_than_its_padding_is_told(everything):
+def test_a_record_longer_than_its_padding_is_refused(everything):
     source = streaming(everything["tfrecord"], pad_to={"tokens": 2}, include_keys=["tokens"])
     with pytest.raises(DataError, match=r"tokens has shape \(\d,\), more than pad_to leaves"):
         source.fetch(np.arange(RECORDS))

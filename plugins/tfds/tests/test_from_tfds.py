@@ -77,7 +77,7 @@ def test_a_folder_stands_for_a_dataset(data_dir, tmp_path):
                   directory=f"{data_dir}/feedrace_digits/1.0.0")  # fmt: skip
     assert made.dataset_name == "feedrace_digits/1.0.0"
     assert len(made) == 360
-    with pytest.raises(DataError, match="there is no prepared dataset in"):
+    with pytest.raises(DataError, match="is not a prepared dataset"):
         create("source", "tfds-eager", split="test", directory=str(tmp_path))
     with pytest.raises(ConfigError, match="directory: given with name"):
         create("source", "tfds-eager", name="d", split="test", directory=str(tmp_path))

@@ -16,7 +16,7 @@ GOOD = {
 
 @pytest.fixture
 def installed(monkeypatch):
-    """A function that says which packages are there: name to (version, requirements)."""
+    """A function that sets which packages are there: name to (version, requirements)."""
 
     def install(packages):
         def version(name):
@@ -31,14 +31,14 @@ def installed(monkeypatch):
     return install
 
 
-def test_what_fits_together_is_told_with_its_versions(installed):
+def test_what_fits_together_is_listed_with_its_versions(installed):
     found = installed(GOOD)
     assert {name: (f.ok, f.detail) for name, f in found.items()} == {
         name: (True, version) for name, (version, _) in GOOD.items()
     }
 
 
-def test_a_protobuf_that_breaks_the_import_is_told_with_who_needs_what(installed):
+def test_a_protobuf_that_breaks_the_import_is_reported_with_who_needs_what(installed):
     found = installed({**GOOD, "protobuf": ("5.29.6", [])})
     assert not found["protobuf"].ok
     assert "tensorflow-metadata needs protobuf>=6.31" in found["protobuf"].detail
@@ -60,7 +60,7 @@ def test_requirements_of_extras_and_of_other_systems_do_not_count(installed):
     assert all(finding.ok for finding in found.values())
 
 
-def test_the_doctor_tells_of_them():
+def test_the_doctor_shows_them():
     from feedrace.registry import health as doctor
 
     assert {"protobuf", "tensorflow-datasets"} <= {f.subject for f in doctor.findings()}

@@ -90,7 +90,7 @@ def test_a_remote_dataset_resumes_exactly(remote):
     assert len(reads(opened)) == 2
 
 
-def test_a_remote_file_that_is_damaged_or_missing_is_told(digits, remote):
+def test_a_remote_file_that_is_damaged_or_missing_is_named(digits, remote):
     from etils import epath
 
     address, _ = remote
@@ -174,7 +174,7 @@ def test_records_that_a_file_lacks_are_unreadable():
 
 def test_array_record_files_at_an_address_are_refused():
     with pytest.raises(DataError, match="copy ArrayRecord files to a local folder"):
-        records._reader([records.Part("gs://b/x", 0, 1)], "array_record", None, 1, True)
+        records.make_reader([records.Part("gs://b/x", 0, 1)], "array_record", None, 1, True)
 
 
 @pytest.mark.parametrize("skip", [0, 99, 100, 150, 250, 299, 300, 339])

@@ -60,7 +60,7 @@ def test_a_state_taken_at_every_batch_goes_on_in_a_new_process(digits):
 
 
 def resources():
-    """The open files, Python's threads and all threads, once those that were told to end have."""
+    """The open files, Python's threads and all threads, once those that end have ended."""
     gc.collect()
     time.sleep(0.2)
     handles = len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0

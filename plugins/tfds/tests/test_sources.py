@@ -154,7 +154,7 @@ def test_info_and_names_are_those_of_the_dataset(data_dir):
 
 
 @pytest.mark.parametrize("kind", NAMES)
-def test_a_split_that_does_not_exist_is_told_with_those_that_do(kind, data_dir):
+def test_a_split_that_does_not_exist_is_named_with_those_that_do(kind, data_dir):
     with pytest.raises(DataError, match=r"no split 'valid'.*it has test, train"):
         source(kind, data_dir, "valid")
     with pytest.raises(DataError, match="no records"):
@@ -165,7 +165,7 @@ def test_a_split_that_does_not_exist_is_told_with_those_that_do(kind, data_dir):
 
 @pytest.mark.parametrize("name", ["a b", "../x", "feedrace_digits:*", "feedrace_digits:9.9.9",
                                   "feedrace_digits/foo"])  # fmt: skip
-def test_a_name_that_cannot_be_is_told(name, data_dir, tmp_path):
+def test_an_impossible_name_is_refused(name, data_dir, tmp_path):
     with pytest.raises(DataError, match=re.escape(repr(name))):
         create("source", "tfds-eager", name=name, split="train", data_dir=str(tmp_path))
 
@@ -175,8 +175,8 @@ def test_a_damaged_record_is_named(digits, tmp_path):
     whole = bytearray(shard.read_bytes())
     whole[12:40] = b"\xff" * 28
     shard.write_bytes(whole)
-    said = rf"record 0 \(record 0 of .*{shard.name}\): its checksum does not match"
-    with pytest.raises(DataError, match=said):
+    message = rf"record 0 \(record 0 of .*{shard.name}\): its checksum does not match"
+    with pytest.raises(DataError, match=message):
         source("tfds-streaming", str(folder)).fetch([1, 0])
 
 

@@ -42,5 +42,5 @@ def test_pools_that_run_stay_and_accelerators_that_are_taken_are_an_error(monkey
     import_tensorflow(3)
     assert len(calls) == 2
     monkeypatch.setitem(sys.modules, "tensorflow", stand_in(calls, refuse=["visible"]))
-    with pytest.raises(DataError, match="TensorFlow holds the accelerators already"):
+    with pytest.raises(DataError, match="TensorFlow already holds the accelerators"):
         import_tensorflow()

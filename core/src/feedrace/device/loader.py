@@ -53,7 +53,10 @@ class DeviceLoader:
     def batches(self, steps: Sequence[Step]) -> list[dict[str, Any]]:
         """Return the batches of some steps, made in one dispatch."""
         definition, parameters = self._stages.split()
+        made: list[dict[str, Any]]
         made = self._jitted(definition, parameters, self._data(), self._table(steps))
+        if self._place.sharding is None:
+            return made
         return [self._place.relabelled(batch) for batch in made]
 
     def scan(
@@ -129,7 +132,9 @@ class DeviceLoader:
             return jnp.where(keep, picked, jnp.zeros_like(picked))
 
         batch = {**jax.tree.map(gather, data), VALID_MASK: valid}
-        return self._stages.apply(modules, self._place.constrain(batch), (epoch, position))
+        if self._place.sharding is not None:
+            batch = self._place.constrain(batch)
+        return self._stages.apply(modules, batch, (epoch, position))
 
     def _scan(
         self,

@@ -11,7 +11,7 @@ from feedrace.host import records as host
 
 def arriving_dtype(dtype: Any) -> Any:
     """Return the dtype that arrives on a device for `dtype`: int64 as int32 unless x64 is on."""
-    return host.arriving_dtype(dtype, wide=_is_wide())
+    return host.arriving_dtype(dtype, wide=is_wide())
 
 
 def canonical(name: str, array: Any) -> Any:
@@ -19,7 +19,7 @@ def canonical(name: str, array: Any) -> Any:
 
     Raises as `feedrace.host.records.canonical` does.
     """
-    return host.canonical(name, array, wide=_is_wide())
+    return host.canonical(name, array, wide=is_wide())
 
 
 def arrive(records: Any) -> Any:
@@ -80,6 +80,7 @@ def window_spec(element_spec: Any, window: tuple[int, ...]) -> Any:
     )
 
 
-def _is_wide() -> bool:
+def is_wide() -> bool:
+    """Return whether JAX's x64 mode is on, so that 64-bit numbers arrive as they are."""
     config: Any = jax.config
     return bool(config.jax_enable_x64)

@@ -1,6 +1,5 @@
 """Stages that run on the device: all those of a stream as one jitted function of its batches."""
 
-import functools
 import zlib
 from collections.abc import Sequence
 from typing import Any
@@ -13,8 +12,8 @@ from flax import nnx
 
 from feedrace.errors import ConfigError, DataError, Problem
 from feedrace.host.records import is_host_dtype
-from feedrace.host.stages import HostStages, check_batch, is_on_host, is_stochastic, stage_name
-from feedrace.protocols import Placed, provides
+from feedrace.host.stages import HostStages, check_batch, stage_name
+from feedrace.protocols import Placed, is_on_host, is_stochastic, provides
 
 
 @attrs.frozen
@@ -53,21 +52,17 @@ class Stages:
         self._on_device = self.stages[len(self.host.stages) :]
         # Parameters are arguments of the jitted function, so that training them shows here.
         self.modules: Any = nnx.List([s for s in self._on_device if isinstance(s, nnx.Module)])
+        self._no_modules = None if len(self.modules) else nnx.split(self.modules)
         self._kept: dict[tuple[str, ...], dict[str, str]] = {}
         self._jitted = jax.jit(self._staged, static_argnums=0)
         self._host_keys = jax.jit(self._keys, static_argnums=(0, 2))
 
     def split(self) -> tuple[Any, Any]:
         """Return the definition and the parameters of the stages that are modules."""
-        if len(self.modules):
+        if self._no_modules is None:
             definition, parameters = nnx.split(self.modules)
             return definition, parameters
         return self._no_modules
-
-    @functools.cached_property
-    def _no_modules(self) -> tuple[Any, Any]:
-        definition, parameters = nnx.split(self.modules)
-        return definition, parameters
 
     def on_host(self, batch: dict[str, Any], epoch: int, positions: Any) -> dict[str, Any]:
         """Return the batch after the stages on the host; `positions` as for a call."""

@@ -18,7 +18,7 @@ from feedrace.host.records import (
     split_records,
 )
 from feedrace.host.timing import Clock
-from feedrace.protocols import Collating, Grouping, RowWise, Skipping, provides
+from feedrace.protocols import Collating, Grouping, Skipping, is_row_wise, provides
 
 
 @attrs.frozen(eq=False)
@@ -123,11 +123,6 @@ class HostLoader:
         rows = np.reshape(self.source.invalid_rows(indices.reshape(-1)), indices.shape)
         invalid = np.asarray(rows.any(axis=tuple(range(1, rows.ndim))))
         return invalid if invalid.any() else None
-
-
-def is_row_wise(batcher: Any) -> bool:
-    """Return whether row i of a batch is record i alone, so that rows can be made separately."""
-    return batcher is None or (provides(batcher, RowWise) and bool(batcher.row_wise))
 
 
 def batches(

@@ -4,6 +4,7 @@ A dict may be nested, and an element may be any nest of dicts, lists and tuples.
 stand among the leaves (a source that holds PRNG keys gives them); they are left as they are.
 """
 
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -167,13 +168,18 @@ def blank(leaf: Any) -> Any:
     """Return padding like a leaf: zeros, or None for objects."""
     if is_host_dtype(leaf.dtype):
         return np.full(np.shape(leaf), None, object)
-    return leaf.__array_namespace__().zeros_like(leaf)
+    return _namespace(leaf).zeros_like(leaf)
 
 
 def _padded(leaf: Any, missing: int) -> Any:
     padding = blank(leaf[:1])
-    xp = padding.__array_namespace__()  # numpy, or JAX's for its own arrays
+    xp = _namespace(padding)
     return xp.concat([leaf, xp.broadcast_to(padding, (missing, *leaf.shape[1:]))])
+
+
+def _namespace(leaf: Any) -> Any:
+    """Return numpy, or `jax.numpy` for JAX's arrays: if there is one, it is imported."""
+    return np if isinstance(leaf, np.ndarray) else sys.modules["jax.numpy"]
 
 
 def _plain(dtype: Any) -> "np.dtype[Any] | None":

@@ -8,7 +8,7 @@ import numpy as np
 
 from feedrace.errors import DataError
 from feedrace.host.records import count_records, leaves, map_leaves
-from feedrace.protocols import Placed, Specified, Stochastic, provides
+from feedrace.protocols import Specified, is_stochastic, provides
 
 Keys = Callable[[int, int], Any]  # (number of the stochastic stage, rows) -> uint32 (rows, 2)
 
@@ -65,16 +65,6 @@ class HostStages:
                 f"host stage {stage_name(stage)} returned {_text(after)}; its `spec(batch_spec)`, "
                 f"or what came in if it has none, says {self._promised[place]}; {fix}"
             )
-
-
-def is_on_host(stage: Any) -> bool:
-    """Return whether a stage runs on the host."""
-    return provides(stage, Placed) and bool(stage.on == "host")
-
-
-def is_stochastic(stage: Any) -> bool:
-    """Return whether a stage takes PRNG keys."""
-    return provides(stage, Stochastic) and bool(stage.stochastic)
 
 
 def stage_name(stage: Any) -> str:

@@ -58,6 +58,16 @@ class PipelineOptions:
     stall_seconds: float = attrs.field(default=300.0, validator=_MORE_THAN_0)
 
 
+def options_of(fields: Mapping[str, Any]) -> PipelineOptions:
+    """Return the options that are given in Python; raise `ConfigError` with every problem."""
+    try:
+        if isinstance(fields.get("stages", ()), list | tuple):
+            return PipelineOptions(**fields)
+    except (ConfigError, TypeError):  # a wrong value, a missing or an unknown option
+        pass
+    return parse_options(fields)  # which reports all that is wrong
+
+
 def parse_options(mapping: Mapping[str, Any], origin: str = "") -> PipelineOptions:
     """Return the checked options in a mapping; no component is made, no data is read.
 

@@ -11,19 +11,18 @@ import jax
 import numpy as np
 from flax import nnx
 
-from feedrace.config.fields import MAX_SEED, check_integer
+from feedrace.config.fields import MAX_SEED
 from feedrace.device.processes import same_on_all_processes
 from feedrace.errors import ConfigError, FeedraceError, Problem, StateError
 from feedrace.pipeline import description
 from feedrace.pipeline.executors import INSIDE, execute, made_ahead, split_counters
-from feedrace.pipeline.iterator import PipelineIterator
-from feedrace.pipeline.options import PipelineOptions, parse_options
-from feedrace.pipeline.progress import Progress
-from feedrace.pipeline.streams import Problems, Stream, build_streams, plans_of
+from feedrace.pipeline.iteration import PipelineIterator, Progress
+from feedrace.pipeline.on_device import check_scan, next_train_steps, traced_batch
+from feedrace.pipeline.options import PipelineOptions, options_of
+from feedrace.pipeline.streams import Parts, Problems, build_parts
 from feedrace.plan import state
-from feedrace.plan.single import SingleScheduler
 from feedrace.plan.steps import TRAIN, Step, StreamPlan
-from feedrace.protocols import EpochListener, Timed, Traceable, provides
+from feedrace.protocols import EpochListener, Timed, provides
 
 
 class Pipeline(nnx.Module):
@@ -45,20 +44,20 @@ class Pipeline(nnx.Module):
         if options is None:
             if key is not None and fields.get("seed") is not None:
                 raise _problem("seed", "given with rngs; give one of the two")
-            options = parse_options(fields if key is None else {**fields, "seed": _folded(key)})
+            options = options_of(fields if key is None else {**fields, "seed": _folded(key)})
         if key is None and options.seed is not None:
             # What jax.random.key(seed) makes of a small seed, without dropping bits of a large one.
             words = jax.numpy.array([options.seed >> 32, options.seed & 0xFFFFFFFF], "uint32")
             key = jax.random.wrap_key_data(words, impl="threefry2x32")
             rngs = nnx.Rngs(key)
-        scheduler, streams = build_streams(options, key=key, rngs=rngs)
-        train = streams[TRAIN]
+        parts = build_parts(options, key=key, rngs=rngs)
+        train = parts.streams[TRAIN]
         # The source and the stages with parameters, and the updates done, are what a traced
         # function needs; the rest is static to NNX, and shared by the copies it makes.
         self._source = train.source if isinstance(train.source, nnx.Module) else None
         self._modules = train.stages.modules
         self._updates = nnx.Variable(np.int32(0))
-        self._parts: _Parts = nnx.static(_Parts(options, key, scheduler, streams))
+        self._parts: Parts = nnx.static(parts)
         self._progress: Progress = nnx.static(Progress(self._updates, train.plan.batches_per_pass))
         self._stepping: _Stepping = nnx.static(_Stepping())
         problems = Problems()
@@ -119,13 +118,10 @@ class Pipeline(nnx.Module):
                 timing=progress.timing,
             ) as (steps, ready):
                 for step in progress.timing.follow(steps, ready):
+                    progress.check(mine)  # another thread may have gone elsewhere meanwhile
                     progress.hand(step)
                     yield step
-                    if progress.iteration is not mine:
-                        raise FeedraceError(
-                            "this iteration is out of date: the pipeline was iterated anew or "
-                            "given a state since"
-                        )
+                    progress.check(mine)
                     self._settle()
         progress.end_pass()
 
@@ -155,7 +151,10 @@ class Pipeline(nnx.Module):
         """
         progress, stepping = self._progress, self._stepping
         if self._updates is not progress.updates:  # this is the copy that a traced function sees
-            return self._traced_step()
+            updates = self._updates.get_value()
+            traced = traced_batch(self._parts, self._source, self._modules, updates)
+            self._updates.set_value(updates + 1)
+            return traced
         progress.catch_up()
         step = None
         if stepping.steps is not None and stepping.iteration is progress.iteration:
@@ -169,21 +168,6 @@ class Pipeline(nnx.Module):
         if step is None:
             raise FeedraceError("a pass has no steps; there is no batch to return")
         batch: dict[str, Any] = step.batch
-        return batch
-
-    def _traced_step(self) -> dict[str, Any]:
-        train, updates = self._parts.streams[TRAIN], self._updates.get_value()
-        loader = train.device_loader("step()")
-        if not isinstance(self.scheduler, SingleScheduler):
-            raise FeedraceError("step() is traced for the train stream alone; leave scheduler out")
-        order = train.plan.sampler
-        if not provides(order, Traceable):
-            raise FeedraceError(
-                f"JAX cannot compute the order of {type(order).__name__} (it has no indices_at); "
-                f"use scan(), or iterate"
-            )
-        batch = loader.traced(self._source, self._modules, updates)
-        self._updates.set_value(updates + 1)
         return batch
 
     def scan(
@@ -206,11 +190,7 @@ class Pipeline(nnx.Module):
         `FeedraceError` if records are not on the device, or a step of another stream comes before
         the end. If anything raises, the pipeline stands where it stood.
         """
-        check_integer("length", length, 1)
-        if not callable(step_fn):
-            raise _problem("step_fn", f"{step_fn!r} is not a function of modules and a batch")
-        if not isinstance(modules, list | tuple):
-            raise _problem("modules", f"is one {type(modules).__name__}; give a tuple of modules")
+        check_scan(step_fn, length, modules)
         parts, progress = self._parts, self._progress
         loader = parts.streams[TRAIN].device_loader("scan()")
         self._settle()
@@ -218,34 +198,13 @@ class Pipeline(nnx.Module):
         if parts.is_global:
             agreed = [progress.counters, length, self._fingerprint()]
             same_on_all_processes(agreed, parts.options.stall_seconds)
-        steps = self._train_steps(length)
+        steps = next_train_steps(parts, progress.counters["pass"], self._planned(), length)
         result = loader.scan(step_fn, tuple(modules), init_carry, steps)
         progress.iteration = object()
         for step in steps:
             progress.hand(step)
             self._settle()
         return result
-
-    def _train_steps(self, length: int) -> list[Step]:
-        """Return the next steps, of as many passes as it takes."""
-        number, planned, steps = self._progress.counters["pass"], self._planned(), list[Step]()
-        empty = False
-        while len(steps) < length:
-            step = next(planned, None)
-            if step is None:
-                if empty:
-                    raise FeedraceError("a pass has no steps; there is nothing to scan")
-                number, empty = number + 1, True
-                planned = self.scheduler.steps({"pass": number}, self.plans)
-            elif step.stream != TRAIN:
-                raise FeedraceError(
-                    f"scan runs the train stream, but after {len(steps)} of {length} steps one of "
-                    f"stream {step.stream!r} is due; take a smaller length, and steps() for that"
-                )
-            else:
-                empty = False
-                steps.append(step)
-        return steps
 
     @property
     def scheduler(self) -> Any:
@@ -255,7 +214,7 @@ class Pipeline(nnx.Module):
     @property
     def plans(self) -> Mapping[str, StreamPlan]:
         """The plan of each stream: batches per epoch and pass, batch size, which records when."""
-        return plans_of(self._parts.streams)
+        return self._parts.plans
 
     def stats(self) -> dict[str, Any]:
         """Return where the time has gone since the pipeline was made, in all iterations.
@@ -287,7 +246,7 @@ class Pipeline(nnx.Module):
 
     def components(self) -> dict[str, tuple[str, Any]]:
         """Return its parts by path (`source`, `stages[0]`, `test.source`), as (kind, object)."""
-        return description.parts_of(self._parts.streams, self.scheduler)
+        return description.components_of(self._parts)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -296,9 +255,7 @@ class Pipeline(nnx.Module):
         A sharding that is not the name of a mesh axis is left out. Raises `UnknownComponentError`
         if a part has no name, `FeedraceError` if its rngs were not made from a seed.
         """
-        if self._parts.key is not None:
-            description.seed_of(self._parts.key)
-        return description.config_of(self._parts.options, self.components())
+        return description.config_of(self._parts)
 
     def get_state(self) -> dict[str, Any]:
         """Return where the pipeline stands, as a JSON document of less than 2 KB.
@@ -330,10 +287,7 @@ class Pipeline(nnx.Module):
         self._stepping.end()
 
     def _fingerprint(self) -> dict[str, Any]:
-        parts = self._parts
-        return description.fingerprint_of(
-            parts.options, parts.key, parts.streams, self.components()
-        )
+        return description.fingerprint_of(self._parts)
 
 
 Pipeline.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
@@ -348,33 +302,6 @@ Pipeline.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
     ]
     + [inspect.Parameter("rngs", inspect.Parameter.KEYWORD_ONLY, default=None)]
 )
-
-
-@attrs.frozen(eq=False)
-class _Parts:
-    """What a pipeline was built from, static to NNX.
-
-    is_global: whether batches lie on the devices of several processes.
-    is_late: whether stages on the device wait until their batch is asked for.
-    is_on_device: whether all streams gather records that are on the device.
-    """
-
-    options: PipelineOptions
-    key: jax.Array | None
-    scheduler: Any
-    streams: Mapping[str, Stream]
-    is_global: bool = attrs.field(init=False)
-    is_late: bool = attrs.field(init=False)
-    is_on_device: bool = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        streams = self.streams.values()
-        is_global = any(stream.place.is_global for stream in streams)
-        with_parameters = any(len(stream.stages.modules) for stream in streams)
-        object.__setattr__(self, "is_global", is_global)
-        object.__setattr__(self, "is_late", is_global or with_parameters)
-        on_device = all(stream.device is not None for stream in streams) and not is_global
-        object.__setattr__(self, "is_on_device", on_device)
 
 
 @attrs.define(eq=False)

@@ -1,6 +1,6 @@
 """From the options of a pipeline to its streams: parts made, checked and joined."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -14,14 +14,14 @@ from feedrace.device.placement import Placement, placement_of
 from feedrace.device.specs import batch_spec, window_spec
 from feedrace.device.stages import Stages
 from feedrace.errors import ConfigError, DataError, FeedraceError, Problem
-from feedrace.host.loader import HostLoader, is_row_wise
-from feedrace.host.stages import is_stochastic
+from feedrace.host.loader import HostLoader
+from feedrace.host.records import check_no_mask
 from feedrace.pipeline.executors import Executor, device_batches, host_batches
 from feedrace.pipeline.options import PipelineOptions
 from feedrace.plan.order import Order
 from feedrace.plan.single import SingleScheduler
 from feedrace.plan.steps import TRAIN, StreamPlan, plan_stream
-from feedrace.protocols import Grouping, provides
+from feedrace.protocols import Grouping, is_row_wise, is_stochastic, provides
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -67,6 +67,28 @@ class Stream:
         return tuple(map(self.stages.spec, _batcher_specs(self)))
 
 
+@attrs.frozen(kw_only=True, eq=False)
+class Parts:
+    """What a pipeline was built from; static to NNX, which shares it with the copies it makes.
+
+    plans: the plan of each stream.
+    is_global: whether batches lie on the devices of several processes.
+    is_late: whether stages on the device wait until their batch is asked for. Programs on several
+        hosts have to start in one order, and parameters of stages that are trained have to be
+        those of the last update.
+    is_on_device: whether all streams gather records that are on the device.
+    """
+
+    options: PipelineOptions
+    key: jax.Array | None
+    scheduler: Any
+    streams: Mapping[str, Stream]
+    plans: Mapping[str, StreamPlan]
+    is_global: bool
+    is_late: bool
+    is_on_device: bool
+
+
 class Problems(list[Problem]):
     """The problems found so far, to be reported at once."""
 
@@ -90,27 +112,23 @@ class Problems(list[Problem]):
             raise ConfigError(self) from self.cause
 
 
-def build_streams(
-    options: PipelineOptions, *, key: jax.Array | None, rngs: nnx.Rngs | None
-) -> tuple[Any, dict[str, Stream]]:
-    """Return the scheduler, and the streams by name: train first, then those of callbacks.
+def build_parts(options: PipelineOptions, *, key: jax.Array | None, rngs: nnx.Rngs | None) -> Parts:
+    """Return the scheduler and the streams: train first, then those of the scheduler's callbacks.
 
     Every mapping and component spec becomes an object. Raises `ConfigError` with all problems.
     """
     problems = Problems()
-    place = placement_of(options.sharding)
+    place = Placement() if options.sharding is None else placement_of(options.sharding)
 
     def make(kind: str, value: Any, path: str, num_records: int | None = None) -> Any:
-        found = None
-        with problems.of(path):
-            if value is not None:
-                spec = registry.parse(kind, value, defaults={"seed": options.seed})
-                made = registry.instantiate(spec, num_records=num_records, rngs=rngs)
-                wrong = protocols.check(kind, made)
-                if wrong:
-                    raise ConfigError([Problem("", f"{made!r} is not a {kind}: it {wrong}")])
-                found = made
-        return found
+        if value is None or not protocols.check(kind, value):
+            return value
+        with problems.of(path):  # a mapping, a spec, or nothing that can serve
+            spec = registry.parse(kind, value, defaults={"seed": options.seed})
+            value = registry.instantiate(spec, num_records=num_records, rngs=rngs)
+            if wrong := protocols.check(kind, value):
+                raise ConfigError([Problem("", f"{value!r} is not a {kind}: it {wrong}")])
+        return None if protocols.check(kind, value) else value
 
     def stages_of(values: Sequence[Any], path: str) -> list[Any]:
         return [make("stage", value, f"{path}stages[{i}]") for i, value in enumerate(values)]
@@ -125,10 +143,13 @@ def build_streams(
             if not problems:
                 problems.append(Problem(f"{path}source", "missing; every stream needs one"))
             return
+        with problems.of(f"{path}source"):
+            check_no_mask(source.element_spec())
         sampler = make("sampler", parts.sampler, f"{path}sampler", num_records=len(source))
         drop = options.drop_remainder and name == TRAIN
         with problems.of(path.removesuffix(".")):
-            place.check(size, "batch_size")
+            if place.sharding is not None:
+                place.check(size, "batch_size")
             plan = _plan(name, source, sampler, batcher, size, drop, problems, path)
             if staged is not None:
                 streams[name] = _stream(plan, size, source, sampler, batcher, staged, place)
@@ -155,7 +176,17 @@ def build_streams(
         own_batcher = make("batcher", callback.batcher, f"{path}batcher") or batcher
         add(callback.stream, callback, own, own_batcher, callback.batch_size or options.batch_size)
     problems.report()
-    return scheduler, streams
+    is_global = place.sharding is not None and place.is_global
+    return Parts(
+        options=options,
+        key=key,
+        scheduler=scheduler,
+        streams=streams,
+        plans={name: stream.plan for name, stream in streams.items()},
+        is_global=is_global,
+        is_late=is_global or any(len(stream.stages.modules) for stream in streams.values()),
+        is_on_device=all(stream.execute is device_batches for stream in streams.values()),
+    )
 
 
 def _plan(
@@ -199,6 +230,7 @@ def _stream(
     stages: Stages,
     place: Placement,
 ) -> Stream:
+    local = place.sharding is None or not place.is_global
     device = None
     if holds_records(source) and is_row_wise(batcher) and not stages.host.stages:
         device = DeviceLoader(source=source, plan=plan, batch_size=size, stages=stages, place=place)
@@ -207,11 +239,8 @@ def _stream(
         batcher=batcher,
         batch_size=size,
         records_per_epoch=plan.records_per_epoch,
-        mine=place.rows(size),
+        mine=None if local else place.rows(size),
     )
-    execute: Callable[..., Any] = host_batches
-    if device is not None and not place.is_global:
-        execute = device_batches
     return Stream(
         plan=plan,
         batch_size=size,
@@ -222,7 +251,7 @@ def _stream(
         place=place,
         host=host,
         device=device,
-        execute=execute,
+        execute=device_batches if device is not None and local else host_batches,
     )
 
 
@@ -254,8 +283,3 @@ def _batcher_specs(stream: Stream) -> tuple[dict[str, Any], ...]:
     if provides(stream.batcher, protocols.ManyShapes):
         return tuple(stream.batcher.batch_specs(element, batch_size=size))
     return (stream.batcher.batch_spec(element, batch_size=size),)
-
-
-def plans_of(streams: Mapping[str, Stream]) -> dict[str, StreamPlan]:
-    """Return the plan of each stream."""
-    return {name: stream.plan for name, stream in streams.items()}

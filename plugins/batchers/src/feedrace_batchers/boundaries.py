@@ -13,13 +13,13 @@ def choose_boundaries(lengths: Any, num_buckets: int) -> tuple[int, ...]:
 
     lengths: a sample of lengths, ints of 0 or more; the longest is the last boundary.
 
-    The sum of boundary minus length is the least that any boundaries give. It is found by dynamic
-    programming over the distinct lengths: that the first j of them fill k buckets costs the
+    No other boundaries have a smaller sum of boundary minus length. They are found by dynamic
+    programming over the distinct lengths: the cost of the first j of them in k buckets is the
     minimum over i of (the cost of the first i in k - 1 buckets) + boundary j times the number of
-    lengths between. For each k these are lines in the boundary, and their lower envelope gives all
+    lengths between. For each k these are lines in the boundary, and their lower envelope has all
     minima in linear time (the convex hull trick).
 
-    Raises `ConfigError` where there is no length, or one is not an int of 0 or more.
+    Raises `ConfigError` if there is no length, or one is not an int of 0 or more.
     """
     check_integer("num_buckets", num_buckets, 1)
     try:
@@ -48,7 +48,7 @@ def choose_boundaries(lengths: Any, num_buckets: int) -> tuple[int, ...]:
 def _with_one_more(
     costs: Sequence[int], ends: Sequence[int], before: Sequence[int]
 ) -> tuple[list[int], list[int]]:
-    """Return the costs with one more bucket, and where that bucket starts, for each j.
+    """Return the costs with one more bucket, and the start of that bucket, for each j.
 
     Line i is costs[i] + x * (before[j] - before[i]) at x = ends[j - 1]; slopes -before[i] fall with
     i, and x grows with j, so that the best line only moves on.

@@ -8,13 +8,13 @@ import attrs
 from feedrace.plugin import (
     ConfigError,
     Problem,
+    Rule,
     StructuralConfig,
     as_tuple,
     check_integer,
     integer,
     number,
     one_of,
-    text,
 )
 
 ERROR, TRUNCATE, SPLIT = "error", "truncate", "split"
@@ -40,36 +40,47 @@ def _as_ints(value: Any) -> Any:
     return tuple(item.tolist() if hasattr(item, "tolist") else item for item in value)
 
 
+_NAMES = Rule(
+    lambda value: isinstance(value, tuple) and value != () and all(map(_is_name, value)),
+    "a list of field names",
+    {"minItems": 1},
+)
+_TABLE = Rule(
+    lambda value: isinstance(value, dict) and value != {} and all(map(_is_name, value)),
+    "a table of field names and lengths, such as {tokens = 2048}",
+    {"minProperties": 1},
+)
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
 def _field_names(instance: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
-    good = isinstance(value, tuple | list) and all(isinstance(v, str) and v for v in value)
-    if not good or not value:
-        raise ConfigError([Problem(attribute.name, f"{value!r} is not a list of field names")])
+    _NAMES.check(attribute.name, value)
     if len(set(value)) < len(value):
         raise ConfigError([Problem(attribute.name, f"{list(value)} names a field twice")])
     _check_masks(attribute.name, value)
 
 
 def _field_lengths(instance: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
-    if not isinstance(value, dict) or not value or not all(isinstance(k, str) for k in value):
-        said = f"{value!r} is not a table of field names and lengths, such as {{tokens = 2048}}"
-        raise ConfigError([Problem(attribute.name, said)])
+    _TABLE.check(attribute.name, value)
     for name, length in value.items():
-        text()(instance, attribute, name)
         check_integer(f"{attribute.name}.{name}", length, 1)
     _check_masks(attribute.name, value)
 
 
 def _check_masks(name: str, fields: Any) -> None:
-    """Raise `ConfigError` where a field's mask would have the name of the batch's own."""
+    """Raise `ConfigError` if a field's mask would have the name of a mask that every batch has."""
     for field in ("valid", "segment"):
         if field in fields:
-            said = f"{field!r} would get the mask {field}_mask, which a batch has; rename the field"
-            raise ConfigError([Problem(name, said)])
+            message = f"the mask of {field!r} would be {field}_mask, which a batch already has"
+            raise ConfigError([Problem(name, f"{message}; rename the field")])
 
 
 @attrs.frozen(kw_only=True)
 class DefaultBatcherConfig(StructuralConfig):
-    """Config of the default batcher; it has no fields of its own."""
+    """Config of the default batcher; it adds no fields."""
 
 
 @attrs.frozen(kw_only=True)
@@ -77,15 +88,15 @@ class BucketBatcherConfig(StructuralConfig):
     """Config of the bucket batcher.
 
     fields: names of the sequence fields; the longest of a record's is the record's length.
-    boundaries: the lengths that batches have, increasing, 1 or more each.
-    num_buckets, sample_lengths: in place of `boundaries`, how many there are, and lengths from
-        which to choose those that pad least; fewer where the sample has fewer lengths.
-    window: records that are grouped together, in batches; 1 or more.
-    too_long: what becomes of a record longer than the last boundary: "error", "truncate" (its end
-        is dropped) or "split" (it becomes several rows).
-    pad_value: what padding holds in the sequence fields; finite.
+    boundaries: the lengths of batches, increasing, 1 or more each.
+    num_buckets, sample_lengths: in place of `boundaries`, their number and a sample of lengths,
+        from which those that pad least are chosen; fewer if the sample has fewer lengths.
+    window: number of batches whose records are grouped together, 1 or more.
+    too_long: what to do with a record longer than the last boundary: "error", "truncate" (drop its
+        end) or "split" (make several rows of it).
+    pad_value: the value of padding in the sequence fields; finite.
 
-    Raises `ConfigError` where boundaries are neither given nor to be chosen, or both.
+    Raises `ConfigError` if neither `boundaries` nor the fields to choose them are given, or both.
     """
 
     fields: tuple[str, ...] = attrs.field(converter=as_tuple, validator=_field_names)
@@ -105,11 +116,11 @@ class BucketBatcherConfig(StructuralConfig):
                     problems.append(Problem(name, "is given, but boundaries are given too"))
             problems += _not_lengths("boundaries", self.boundaries, minimum=1)
             if not problems and any(b <= a for a, b in itertools.pairwise(self.boundaries)):
-                said = f"{list(self.boundaries)} do not increase from one to the next"
-                problems.append(Problem("boundaries", said))
+                message = f"{list(self.boundaries)} do not increase from one to the next"
+                problems.append(Problem("boundaries", message))
         elif self.num_buckets is None and self.sample_lengths is None:
-            said = "missing; give them, or num_buckets and sample_lengths to choose them from"
-            problems.append(Problem("boundaries", said))
+            message = "missing; give them, or num_buckets and sample_lengths to choose them from"
+            problems.append(Problem("boundaries", message))
         else:
             for name in ("num_buckets", "sample_lengths"):
                 if getattr(self, name) is None:
@@ -137,12 +148,13 @@ class PackBatcherConfig(StructuralConfig):
     fields: the sequence fields and the row length of each, such as {"tokens": 2048}.
     algorithm: "best-fit" puts a sequence into the fullest row with room, "first-fit" into the
         first; both take the sequences of a window from long to short.
-    window: records that are packed together, in batch sizes, 1 or more; where None 1024, or as
-        many as make 131,072 records, but at least 128.
-    too_long: what becomes of a record longer than a row: "error", "truncate" (its end is dropped)
-        or "split" (it becomes several segments).
-    max_segments: most sequences in one row, 1 or more; needed where records have other fields.
-    pad_value: what padding holds in the sequence fields; finite.
+    window: number of records that are packed together, in batch sizes, 1 or more; None for 1024, or
+        fewer for at most 131,072 records, but at least 128.
+    too_long: what to do with a record longer than a row: "error", "truncate" (drop its end) or
+        "split" (make several segments of it).
+    max_segments: greatest number of sequences in a row, 1 or more; required if records have other
+        fields.
+    pad_value: the value of padding in the sequence fields; finite.
     """
 
     fields: dict[str, int] = attrs.field(converter=_as_lengths, validator=_field_lengths)
@@ -157,13 +169,13 @@ class PackBatcherConfig(StructuralConfig):
 class MultiRateBatcherConfig(StructuralConfig):
     """Config of the multi-rate batcher.
 
-    fields: the fields sampled at rates of their own, and the length of each one's window in
-        samples, such as {"audio": 16000, "video": 25} for a second.
-    window: records that are read together, in batch sizes, 1 or more; where records are split, the
-        last batch of them may be short.
-    too_long: what becomes of a record with a field longer than its window: "error", "truncate" or
-        "split" (it becomes several rows, the same stretch of time of all fields in each).
-    pad_value: what padding holds in these fields; finite.
+    fields: the fields with different sampling rates and the length of each one's window in samples,
+        such as {"audio": 16000, "video": 25} for a second.
+    window: number of records that are read together, in batch sizes, 1 or more; if records are
+        split, the last batch of each window may be short.
+    too_long: what to do with a record with a field longer than its window: "error", "truncate" or
+        "split" (make several rows of it, each with the same stretch of time of all fields).
+    pad_value: the value of padding in these fields; finite.
     """
 
     fields: dict[str, int] = attrs.field(converter=_as_lengths, validator=_field_lengths)

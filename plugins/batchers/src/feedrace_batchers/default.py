@@ -17,22 +17,27 @@ from feedrace.plugin import (
     StructuralConfig,
     canonical,
     check_batch_size,
+    code_digest,
     count_records,
     is_host_dtype,
+    is_wide,
+    leaves,
+    map_leaves,
     pad_batch,
     spec_of,
     split_records,
 )
-from feedrace_batchers.stacking import Stacker, check_names, check_plain
+from feedrace_batchers.sequences import check_plain, is_keys, shown
+from feedrace_batchers.stacking import Stacker, check_names
 
 
 class DefaultBatcher(BatcherModule):
     """Stacks records into batches; a short last batch is padded and masked, or dropped.
 
-    collate_fn: function of a list of elements that gives a pytree of arrays with a leading axis of
-        their number, in place of stacking them; padding and mask are added to it. All axes but that
-        one have one size, whatever the elements. A config cannot hold it, so that `pipeline.config`
-        is refused then.
+    collate_fn: function from a list of elements to a dict, list or tuple of arrays (which may be
+        nested) with a leading axis of their number, used in place of stacking. Padding and mask are
+        added to what it returns. All other axes must have the same size, whatever the elements. A
+        config cannot hold it, so that `pipeline.config` raises.
     """
 
     def __init__(
@@ -51,9 +56,13 @@ class DefaultBatcher(BatcherModule):
     def _collate_with(self, collate_fn: Callable[[list[Any]], Any] | None) -> None:
         self.collate_fn = collate_fn
         self.row_wise = collate_fn is None
-        # What collate_fn gave a row, for each kind of element that it was given.
+        # The spec of a row that collate_fn made, for each kind of element that it received.
         self._row_specs: dict[Any, Any] = nnx.static(IdentityDict())
         self.unnamed = "" if self.row_wise else "has a collate_fn, which no config can hold"
+
+    def identity(self) -> str:
+        """Return a digest of `collate_fn`'s code, which decides what batches hold."""
+        return "" if self.collate_fn is None else code_digest(self.collate_fn)
 
     def process(
         self,
@@ -68,8 +77,8 @@ class DefaultBatcher(BatcherModule):
         elements: pytrees of one structure, their leaves of one shape and dtype. A pytree that is
             not a dict stands under the key "data".
 
-        Raises `ConfigError` for a batch size below 1; `DataError`, on the way, for an element that
-        is unlike the first, for an integer that does not fit the dtype that arrives, and where
+        Raises `ConfigError` for a batch size below 1; during iteration `DataError` for an element
+        that is unlike the first, for a number that does not fit the dtype that arrives, and if
         `collate_fn` gives other shapes or dtypes than it did for the first batch.
         """
         check_batch_size(batch_size)
@@ -97,12 +106,12 @@ class DefaultBatcher(BatcherModule):
     def collate(self, records: dict[str, Any], *, batch_size: int) -> dict[str, Any]:
         """Return a batch of up to `batch_size` records that are stacked already.
 
-        A whole batch is passed on as it is, with its mask. Raises `DataError` for fields whose
-        length differs from record to record, unless there is a `collate_fn`, and where that gives
-        other shapes or dtypes than it did before, or than `batch_spec` says.
+        The arrays of a full batch are passed on as they are. Raises `DataError` for fields whose
+        length differs from record to record, unless there is a `collate_fn`, and if that gives
+        other shapes or dtypes than it did before, or than `batch_spec` returned.
         """
         if self.collate_fn is not None:
-            host = jax.tree.map(_on_host, records)
+            host = map_leaves(lambda leaf: leaf if is_keys(leaf) else np.asarray(leaf), records)
             kind = _kind(spec_of(host))
             made = self._collated(list(split_records(host)))
             records = _checked(made, self._row_specs, kind)
@@ -112,26 +121,26 @@ class DefaultBatcher(BatcherModule):
     def batch_spec(self, element_spec: Any, *, batch_size: int) -> dict[str, Any]:
         """Return the spec of a batch: a leading `(batch_size,)` on each leaf, and `valid_mask`.
 
-        Where there is a `collate_fn` it is called with one element of zeros; where that fails, or
-        an element has an axis of no one size, `NotImplementedError` is raised. Raises `DataError`
-        for fields whose length differs from record to record, unless there is a `collate_fn`.
+        A `collate_fn` is called with one element of zeros. Raises `NotImplementedError` if that
+        fails, or if an axis of an element varies; without a `collate_fn` `DataError` for fields
+        whose length differs from record to record.
         """
         if self.collate_fn is not None:
             check_batch_size(batch_size)
-            for path, leaf in jax.tree_util.tree_leaves_with_path(element_spec):
+            for name, leaf in leaves(element_spec):
                 if None in leaf.shape:
-                    name = jax.tree_util.keystr(path, simple=True, separator=".") or "the element"
                     raise NotImplementedError(
-                        f"what collate_fn gives is not known before it is called: {name!r} has the "
-                        f"shape {leaf.shape}, so that no element of zeros can stand for all"
+                        f"what collate_fn gives is unknown before it is called: "
+                        f"{name or 'the element'!r} has the shape {leaf.shape}, so that no element "
+                        f"of zeros can represent all"
                     )
-            zeros = jax.tree.map(_zeros, element_spec)
+            zeros = map_leaves(_zeros, element_spec)
             kind = _kind(element_spec)
             try:
                 element_spec = spec_of(self._collated([zeros]))
             except Exception as error:  # the function is the user's and may fail in any way
                 raise NotImplementedError(
-                    f"what collate_fn gives is not known before it is called: on an element of "
+                    f"what collate_fn gives is unknown before it is called: on an element of "
                     f"zeros it failed with {type(error).__name__}: {error}"
                 ) from error
             self._row_specs.setdefault(kind, element_spec)
@@ -139,6 +148,7 @@ class DefaultBatcher(BatcherModule):
         return super().batch_spec(element_spec, batch_size=batch_size)
 
     def take_over(self, other: Self) -> None:
+        """Take what a copy with another config keeps of `other`: statistics and `collate_fn`."""
         super().take_over(other)
         self._collate_with(other.collate_fn)
 
@@ -148,7 +158,8 @@ class DefaultBatcher(BatcherModule):
         made = self.collate_fn(elements)
         records: dict[str, Any] = made if isinstance(made, dict) else {"data": made}
         check_names(records, "what collate_fn gave")
-        records = jax.tree_util.tree_map_with_path(_given, records)
+        names = iter([name for name, _ in leaves(records)])
+        records = map_leaves(lambda leaf: _given(next(names), leaf), records)
         count = count_records(records)
         if count != len(elements):
             raise DataError(
@@ -158,49 +169,44 @@ class DefaultBatcher(BatcherModule):
         return records
 
 
-def _given(path: Any, leaf: Any) -> Any:
+def _given(name: str, leaf: Any) -> Any:
     """Return a leaf that `collate_fn` gave with the dtype that arrives; text as objects."""
-    name = jax.tree_util.keystr(path, simple=True, separator=".")
     check_plain(leaf, f"field {name!r}, which collate_fn gave,")
-    leaf = canonical(name, leaf)
+    leaf = canonical(name, leaf, wide=is_wide())
     return leaf.astype(object) if is_host_dtype(leaf.dtype) else leaf
 
 
 def _kind(element_spec: Any) -> Any:
-    """Return what tells elements of other shapes or dtypes apart; ragged ones are all alike."""
-    leaves, structure = jax.tree.flatten(element_spec)
-    return structure, tuple(None if None in leaf.shape else leaf for leaf in leaves)
+    """Return what separates elements of other shapes or dtypes; ragged ones are all alike."""
+    return frozenset(
+        (name, None if None in leaf.shape else (leaf.shape, leaf.dtype))
+        for name, leaf in leaves(element_spec)
+    )
 
 
 def _checked(records: dict[str, Any], row_specs: dict[Any, Any], kind: Any) -> dict[str, Any]:
-    """Return the records; raises `DataError` where they are not as the first of their kind were."""
+    """Return the records; raise `DataError` if their spec is not that of the first of the kind."""
     found = spec_of(records)
     expected = row_specs.setdefault(kind, found)
     if found != expected:
-        was = dict(jax.tree_util.tree_leaves_with_path(expected))
-        now = dict(jax.tree_util.tree_leaves_with_path(found))
-        path = next(path for path in {**was, **now} if was.get(path) != now.get(path))
+        was, now = dict(leaves(expected)), dict(leaves(found))
+        name = next(name for name in {**was, **now} if was.get(name) != now.get(name))
         raise DataError(
-            f"collate_fn gave {jax.tree_util.keystr(path)} as {_shown(now.get(path))} a row, and "
-            f"{_shown(was.get(path))} before; whatever the elements, it has to give one shape and "
-            f"dtype (pad to one length, or use the batcher `bucket`)"
+            f"collate_fn gave field {name!r} as {_row(now.get(name))} a row, and "
+            f"{_row(was.get(name))} before; return one shape and dtype, whatever the elements (pad "
+            f"to one length, or use the batcher `bucket`)"
         )
     return records
 
 
-def _shown(spec: Any) -> str:
-    return "nothing" if spec is None else f"{spec.dtype}{list(spec.shape)}"
-
-
-def _on_host(leaf: Any) -> Any:
-    keys = isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.extended)
-    return leaf if keys else np.asarray(leaf)
+def _row(spec: Any) -> str:
+    return "nothing" if spec is None else shown(spec.shape, spec.dtype)
 
 
 def _zeros(leaf: Any) -> Any:
     """Return an element's leaf of zeros."""
     shape = leaf.shape
-    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+    if is_keys(leaf):
         return jax.random.wrap_key_data(
             jnp.zeros((*shape, *jax.random.key_data(jax.random.key(0)).shape), np.uint32)
         )

@@ -1,33 +1,37 @@
 """Choose the row of each sequence."""
 
 import bisect
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 _NEVER = np.iinfo(np.int64).max
 
 
-def fit(lengths: Any, capacities: Any, *, best: bool, max_segments: int | None = None) -> Any:
+def fit(
+    lengths: ArrayLike, capacities: ArrayLike, *, best: bool, max_segments: int | None = None
+) -> NDArray[np.int64]:
     """Return the row of each sequence: int64 (sequences,), rows counted from 0 without gaps.
 
-    lengths: int64 (fields, sequences), at most the capacity each. A row holds sequences as long as
-        it has room in every field.
-    capacities: of a row, for each field.
-    best: into the row with the least room left (best-fit); otherwise into the first with room
-        (first-fit). A row is opened where none has room.
-    max_segments: most sequences in one row.
+    lengths: int64 (fields, sequences), each at most the capacity. Sequences share a row if they fit
+        in every field.
+    capacities: int64 (fields,), the length of a row.
+    best: choose the row with the least room left (best-fit), or else the first with room
+        (first-fit). If none has room, a row is added.
+    max_segments: greatest number of sequences in a row.
 
     Sequences are taken from long to short, which leaves at most about 2/9 more rows than the least
     possible (Johnson, 1973). Rows are numbered by their first sequence, the longest in them, so
     that the order of lengths does not show in the order of rows. A field that cannot run out before
-    another has no say, so that fields of equal lengths are as one.
+    another is ignored, so that fields of equal lengths count as one.
     """
     lengths, capacities = np.asarray(lengths, np.int64), np.asarray(capacities, np.int64)
     share = (lengths / capacities[:, None]).max(axis=0, initial=0)
     order = np.argsort(-share, kind="stable").tolist()
     deciding = _deciding(lengths, capacities)
     lengths, capacities = lengths[deciding], capacities[deciding]
+    rows: Sequence[int] | NDArray[np.int64]
     if len(deciding) > 1:
         rows, openers = _scan(lengths, capacities, order, best, max_segments)
     else:
@@ -35,11 +39,11 @@ def fit(lengths: Any, capacities: Any, *, best: bool, max_segments: int | None =
         rows, openers = put(lengths[0].tolist(), int(capacities[0]), order, max_segments)
     numbers = np.empty(len(openers), np.int64)
     numbers[np.argsort(openers)] = np.arange(len(openers))
-    return numbers[rows]
+    return numbers[np.asarray(rows, np.int64)]
 
 
-def _deciding(lengths: Any, capacities: Any) -> list[int]:
-    """Return the fields but those of which no sequence takes a larger share than of another."""
+def _deciding(lengths: NDArray[np.int64], capacities: NDArray[np.int64]) -> list[int]:
+    """Return the fields without those that never fill a larger share of a row than another."""
     kept = list(range(len(capacities)))
     for field in reversed(range(len(capacities))):
         if any(
@@ -77,7 +81,7 @@ def _first_fit(
 ) -> tuple[list[int], list[int]]:
     """Return rows and the first sequence of each, for one field, by a tree of the rooms.
 
-    Node i holds the most room of nodes 2 i and 2 i + 1; the leaves are all rows that there may be.
+    Node i holds the most room of nodes 2 i and 2 i + 1; the leaves are all possible rows.
     """
     rows = [0] * len(lengths)
     openers: list[int] = []
@@ -107,11 +111,15 @@ def _first_fit(
 
 
 def _scan(
-    lengths: Any, capacities: Any, order: list[int], best: bool, max_segments: int | None
-) -> tuple[Any, list[int]]:
+    lengths: NDArray[np.int64],
+    capacities: NDArray[np.int64],
+    order: list[int],
+    best: bool,
+    max_segments: int | None,
+) -> tuple[NDArray[np.int64], list[int]]:
     """Return rows and the first sequence of each, by looking at the room of all rows."""
     fields, count = lengths.shape
-    # The room of all rows that there may be; those not yet opened stand behind the opened ones.
+    # The room of all possible rows, those without a sequence last.
     room = np.repeat(capacities[:, None], count + 1, axis=1)
     left = room.sum(axis=0)
     segments = np.zeros(count + 1, np.int64)

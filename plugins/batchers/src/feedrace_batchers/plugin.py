@@ -38,6 +38,6 @@ def feedrace_components() -> Iterator[Component]:
         name="multi-rate",
         target="feedrace_batchers.multi_rate:MultiRateBatcher",
         config="feedrace_batchers.config:MultiRateBatcherConfig",
-        summary="Fields sampled at different rates, each with a window and mask of its own.",
+        summary="Fields sampled at different rates, each with its own window and mask.",
         capabilities=["every-record", "windowed"],
     )

@@ -15,6 +15,14 @@ from feedrace.plugin import (
     canonical,
     check_no_mask,
     is_host_dtype,
+    is_wide,
+)
+from feedrace_batchers.sequences import (
+    as_sequence,
+    check_plain,
+    check_sequence,
+    is_like_sequence,
+    shown,
 )
 
 
@@ -22,11 +30,11 @@ class Stacker:
     """Stacks elements, checking each against the first.
 
     first: pytree whose leaves are arrays, numbers or strings.
-    sequences: names of fields whose length may differ from element to element; elements are dicts
-        then, and these fields are arrays or lists of numbers.
+    sequences: names of fields whose length may differ from element to element; elements are then
+        dicts, and these fields arrays or lists of numbers.
 
-    Raises `DataError` where an element is no dict and has to be, lacks a sequence, or has a field
-    called `valid_mask` or by anything but a string.
+    Raises `DataError` for an element that is not a dict if there are sequences, that lacks one of
+    them, or that has a field called `valid_mask` or by anything but a string.
     """
 
     def __init__(self, first: Any, sequences: Collection[str] = ()) -> None:
@@ -35,7 +43,7 @@ class Stacker:
         rest = self._rest(first, 0)
         self._structure: Any = jax.tree.structure(rest)
         flat = type(rest) is dict and jax.tree_util.all_leaves(rest.values())
-        # Of flat dicts, which are frequent, columns are had without flattening each element.
+        # Columns of flat dicts, which are frequent, need no flattening of each element.
         self._keys = list(rest) if flat else None
         leaves = list(rest.values()) if flat else jax.tree.leaves(rest)
         if not leaves and not self._sequences:
@@ -52,8 +60,8 @@ class Stacker:
         zeros (None for strings). Sequences come as 1-D arrays of arrays, without the rest. A
         pytree that is not a dict stands under "data".
 
-        Raises `DataError` for an element unlike the first, an integer that does not fit, and a
-        sequence of which no element tells the dtype.
+        Raises `DataError` for an element unlike the first, a number that does not fit, and a
+        sequence whose dtype no element shows.
         """
         if self._sequences:
             rest = [self._rest(element, i) for i, element in enumerate(elements, number)]
@@ -86,18 +94,18 @@ class Stacker:
             return _stacked(column, spec, size)
         except DataError:
             path = self._path(elements[0], leaf_number)
-            for i, value in enumerate(column, number):  # say which element it is
-                canonical(f"element {i}{path}", value)
+            for i, value in enumerate(column, number):  # find the element
+                canonical(f"element {i}{path}", value, wide=is_wide())
             raise
 
     def _columns(self, elements: list[Any], number: int) -> Any:
-        """Return the values of each leaf; raises `DataError` where a structure differs."""
+        """Return the values of each leaf; raise `DataError` if a structure differs."""
         try:
             if self._keys is None:
                 return list(zip(*map(self._structure.flatten_up_to, elements), strict=True))
             if set(map(type, elements)) == {dict} and set(map(len, elements)) == {len(self._keys)}:
                 return [list(map(operator.itemgetter(key), elements)) for key in self._keys]
-        except (ValueError, KeyError):  # it is told which element is to blame
+        except (ValueError, KeyError):  # the element to blame is named below
             pass
         self._refuse_structure(elements, number)
         raise AssertionError("every element has the structure of the first")
@@ -115,7 +123,7 @@ class Stacker:
         name = f"element 0{self._path(first, leaf)}"
         spec = leaf_spec(value, name)
         if spec[1] is not str and spec[1] is not bytes:
-            canonical(name, value)
+            canonical(name, value, wide=is_wide())
         return spec
 
     def _rest(self, element: Any, number: int) -> Any:
@@ -144,7 +152,7 @@ class Stacker:
                 where = f"element {number + i}[{name!r}]"
                 sequence = as_sequence(value, where)
                 if not len(sequence) and not hasattr(value, "dtype"):
-                    unknown.append(i)  # an empty list says nothing of its dtype
+                    unknown.append(i)  # an empty list does not show its dtype
                 elif like is None:
                     like = self._sequences[name] = sequence
                 else:
@@ -152,8 +160,8 @@ class Stacker:
             column[i] = sequence
         if like is None:
             raise DataError(
-                f"element {number}[{name!r}] is an empty list, and so are all of its window, which "
-                f"tells no dtype; give the first as an array with a dtype"
+                f"element {number}[{name!r}] is an empty list, as are all in its window, so that "
+                f"its dtype is unknown; give the first as an array with a dtype"
             )
         for i in unknown:
             column[i] = like[:0]
@@ -169,7 +177,7 @@ class Stacker:
             if missing := [path for path in wanted if path not in has]:
                 raise DataError(f"element {i} has no {missing[0]}, which the first has")
             if extra := [path for path in has if path not in wanted]:
-                raise DataError(f"element {i} has {extra[0]}, which the first has not")
+                raise DataError(f"element {i} has {extra[0]}, which the first lacks")
             raise DataError(
                 f"element {i} has the structure {structure}; the first has {self._structure}"
             )
@@ -182,12 +190,13 @@ class Stacker:
         for i, leaf in enumerate(column, number):
             if not is_like(leaf, spec):
                 found = leaf_spec(leaf, f"element {i}{path}")
-                raise DataError(f"element {i}{path} is {_shown(found)}; the first has "
-                                f"{_shown(spec)}")  # fmt: skip
+                raise DataError(
+                    f"element {i}{path} is {shown(*found)}; the first has {shown(*spec)}"
+                )
 
 
 def check_names(element: Any, name: str) -> None:
-    """Raise `DataError` where a field is called `valid_mask`, or by anything but a string."""
+    """Raise `DataError` for a field called `valid_mask`, or by anything but a string."""
     if not isinstance(element, dict):
         return
     check_no_mask(element)
@@ -214,7 +223,7 @@ def leaf_spec(leaf: Any, name: str) -> tuple[Any, Any]:
     if isinstance(leaf, str | bytes):
         return (), bytes if isinstance(leaf, bytes) else str
     if not hasattr(leaf, "dtype") and not isinstance(leaf, bool | int | float | complex):
-        raise DataError(f"{name} is {leaf!r}, which is no array, number or string")
+        raise DataError(f"{name} is {leaf!r}, which is not an array, number or string")
     check_plain(leaf, name)
     array = leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
     if isinstance(leaf, int) and array.dtype == object:
@@ -231,22 +240,11 @@ def leaf_spec(leaf: Any, name: str) -> tuple[Any, Any]:
     raise DataError(f"{name} is {leaf!r}, an array of neither numbers nor strings")
 
 
-def check_plain(leaf: Any, name: str) -> None:
-    """Raise `DataError` for the kinds of numpy array that do not survive stacking."""
-    if isinstance(leaf, np.ma.MaskedArray):
-        raise DataError(
-            f"{name} is a masked array, whose mask would be lost; fill it, and give the mask as a "
-            f"field of its own"
-        )
-    if isinstance(leaf, np.matrix):
-        raise DataError(f"{name} is a np.matrix; make it an array (np.asarray)")
-
-
 def is_like(leaf: Any, spec: tuple[Any, Any]) -> bool:
     """Return whether a leaf has the shape and dtype of a spec."""
     try:
         return leaf_spec(leaf, "") == spec
-    except (DataError, ValueError):  # it is told apart when it is refused
+    except (DataError, ValueError):  # the reason is found when it is refused
         return False
 
 
@@ -263,63 +261,15 @@ def _alike_numbers(column: Sequence[Any], spec: tuple[Any, Any]) -> bool:
     return issubclass(kind, np.generic) and bool(column[0].dtype == dtype)
 
 
-def as_sequence(value: Any, name: str) -> Any:
-    """Return an array or list of numbers as a numpy array of at least one axis.
-
-    Raises `DataError` for anything else.
-    """
-    if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.extended):
-        raise DataError(f"{name} is {value.dtype}; only numbers can be padded")
-    check_plain(value, name)
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise DataError(f"{name} is no array: {error}") from error
-    if array.dtype.kind in "OSU":
-        raise DataError(f"{name} is {value!r}, which is not a sequence of numbers that fit")
-    if array.dtype.names:
-        raise DataError(f"{name} has the fields {array.dtype.names}; make them fields of a dict")
-    if array.dtype.kind not in "biufc" and not jnp.issubdtype(array.dtype, np.number):
-        raise DataError(f"{name} is of dtype {array.dtype}, which JAX has not; convert it")
-    if array.ndim == 0:
-        raise DataError(f"{name} is the single value {value!r}, not a sequence")
-    return array
-
-
-def is_like_sequence(value: Any, like: Any) -> bool:
-    """Return whether a value is an array that differs from the array `like` in length at most."""
-    return (
-        type(value) is np.ndarray
-        and value.dtype == like.dtype
-        and value.ndim == like.ndim
-        and value.shape[1:] == like.shape[1:]
-    )
-
-
-def check_sequence(sequence: Any, like: Any, name: str, other: str) -> None:
-    """Raise `DataError` where two sequences differ in more than their lengths."""
-    if sequence.dtype != like.dtype or sequence.shape[1:] != like.shape[1:]:
-        raise DataError(
-            f"{name} is {_shown(((None, *sequence.shape[1:]), sequence.dtype))}; {other} has "
-            f"{_shown(((None, *like.shape[1:]), like.dtype))}"
-        )
-
-
-def _shown(spec: tuple[Any, Any]) -> str:
-    shape, dtype = spec
-    return f"{getattr(dtype, '__name__', dtype)}{list(shape)}".replace("None", "any")
-
-
 def _joined(column: Sequence[Any], spec: tuple[Any, Any], size: int) -> Any:
     """Return numpy leaves that are all like the spec, stacked; None for any others.
 
-    Joining along an axis that there is already is quicker than stacking, and checks on its way all
-    axes but that one, and the dtype.
+    Joining along an existing axis is faster than stacking, and checks the dtype and all other axes.
     """
     shape, dtype = spec
     if set(map(type, column)) != {np.ndarray} or not shape:
         return None
-    if is_host_dtype(dtype) or arriving_dtype(dtype) != dtype:
+    if is_host_dtype(dtype) or arriving_dtype(dtype, wide=is_wide()) != dtype:
         return None
     if {len(leaf) if leaf.ndim else None for leaf in column} != {shape[0]}:
         return None
@@ -337,7 +287,7 @@ def _joined(column: Sequence[Any], spec: tuple[Any, Any], size: int) -> Any:
 def _stacked(column: Sequence[Any], spec: tuple[Any, Any], size: int) -> Any:
     """Return leaves that are all like the spec, stacked, in the dtype that arrives.
 
-    Raises `DataError` where an integer does not fit it.
+    Raises `DataError` if a number does not fit it.
     """
     shape, dtype = spec
     count = len(column)
@@ -351,7 +301,7 @@ def _stacked(column: Sequence[Any], spec: tuple[Any, Any], size: int) -> Any:
         padding = jnp.broadcast_to(jnp.zeros_like(whole[:1]), (size - count, *shape))
         return jnp.concatenate([whole, padding]) if size > count else whole
     stacked = np.stack(column) if shape else np.array(column)
-    stacked = canonical("", stacked)
+    stacked = canonical("", stacked, wide=is_wide())
     out = np.empty((size, *shape), stacked.dtype)
     out[:count] = stacked
     out[count:] = np.zeros((), out.dtype)

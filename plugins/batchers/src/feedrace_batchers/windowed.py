@@ -1,4 +1,4 @@
-"""The base of batchers whose grouping depends on the records: they work in windows of records."""
+"""The base of batchers that group by what is in the records, a window of them at a time."""
 
 import itertools
 import sys
@@ -8,15 +8,22 @@ from typing import Any
 import numpy as np
 from flax import nnx
 
-from feedrace.plugin import VALID_MASK, BatcherModule, DataError, StructuralConfig, check_batch_size
-from feedrace_batchers.sequences import RecordError
+from feedrace.plugin import (
+    VALID_MASK,
+    BatcherModule,
+    DataError,
+    RecordError,
+    StructuralConfig,
+    check_batch_size,
+)
+from feedrace_batchers.grouping import Grouped
 from feedrace_batchers.stacking import Stacker
 
 
 class WindowedBatcher(BatcherModule):
-    """Groups the records of one window at a time; subclasses give `batches_of_window`.
+    """Groups the records of one window at a time; subclasses define `batches_of_window`.
 
-    What a window becomes depends on its records alone, so that a run is resumed exactly by reading
+    The batches of a window depend on its records alone, so that a run resumes exactly by reading
     one window again.
     """
 
@@ -31,28 +38,22 @@ class WindowedBatcher(BatcherModule):
         check_batch_size(batch_size)
         return min(int(self.config.window) * batch_size, sys.maxsize)
 
-    def batches_of_window(
-        self, records: dict[str, Any], *, batch_size: int
-    ) -> Iterator[tuple[dict[str, Any], Any, Any]]:
+    def batches_of_window(self, records: dict[str, Any], *, batch_size: int) -> Iterator[Grouped]:
         """Yield what `collate_window` does."""
         raise NotImplementedError(f"{type(self).__name__} must define batches_of_window")
 
-    def collate_window(
-        self, records: dict[str, Any], *, batch_size: int
-    ) -> Iterator[tuple[dict[str, Any], Any, Any]]:
-        """Yield (batch, records whose first piece it holds, keys of its rows) of one window.
+    def collate_window(self, records: dict[str, Any], *, batch_size: int) -> Iterator[Grouped]:
+        """Yield (batch, rows, keys) of one window; nothing if there are no records.
 
         records: dict of arrays with one leading axis, up to `window_size(batch_size)` long; a
             sequence field may be a 1-D array of arrays.
+        rows: int64 places in the window of the records whose first piece the batch holds, in row
+            order; each record comes once. A short batch is padded and masked.
+        keys: int64 (batch_size,), a different number for each row of the window: the place of the
+            record that begins the row; for piece p, from 0, of a split record also p times the
+            number of records. Rows of padding have any number.
 
-        The records are int64 positions in the window, in row order. Every record is in exactly one
-        batch; a short batch is padded and masked; no records give no batch. Raises `DataError` for
-        records that do not fit; where it is about one, its attribute `row` is that one's position.
-
-        The keys are int64 (batch_size,), a number for each row that no other row of the window has:
-        of a row that holds a record, or begins with it, the record's position in the window; where
-        the record was split, of its piece p, from 0, that position and p times the number of
-        records. Rows of padding have any number.
+        Raises `RecordError` for a record that does not fit, `DataError` for other reasons.
         """
         for batch, rows, keys in self.batches_of_window(records, batch_size=batch_size):
             for name in self.config.fields:
@@ -75,8 +76,8 @@ class WindowedBatcher(BatcherModule):
             fields are of one shape and dtype.
         drop_remainder: leave out every batch with padded rows.
 
-        Raises `ConfigError` for a batch size below 1; `DataError`, on the way, for an element that
-        is unlike the first, too long, or not a dict, and for an integer that does not fit.
+        Raises `ConfigError` for a batch size below 1; during iteration `DataError` for an element
+        that is unlike the first, too long, or not a dict, and for a number that does not fit.
         """
         check_batch_size(batch_size)
         return self._batches(iter(elements), batch_size, drop_remainder)
@@ -98,7 +99,7 @@ class WindowedBatcher(BatcherModule):
                     else:
                         yield batch
             except RecordError as error:
-                raise DataError(f"element {number + error.row}: {error.said}") from None
+                raise DataError(f"element {number + error.row}: {error.message}") from None
             except DataError as error:
                 error.add_note(f"the window begins with element {number}")
                 raise
@@ -106,10 +107,10 @@ class WindowedBatcher(BatcherModule):
 
     @property
     def fill(self) -> float | None:
-        """Share of the positions of all batches so far that holds data; None before the first."""
+        """Share of the positions of all batches so far that hold data; None before the first."""
         return self._filled / self._positions if self._positions else None
 
     def reset_operation_stats(self) -> None:
-        """Set the counts and `fill` back."""
+        """Set both counts to zero, and `fill` to None."""
         super().reset_operation_stats()
         self._filled = self._positions = 0

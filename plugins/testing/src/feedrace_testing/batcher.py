@@ -14,6 +14,7 @@ from feedrace.plugin import (
     DataError,
     arrive,
     arriving_dtype,
+    is_wide,
     protocols,
 )
 from feedrace_testing.component import ComponentSuite
@@ -116,6 +117,6 @@ def _meets(batch: dict[str, Any], spec: dict[str, Any]) -> bool:
 def _spec_of(element: dict[str, Any]) -> Any:
     def leaf(value: Any) -> jax.ShapeDtypeStruct:
         dtype = np.dtype(object) if isinstance(value, str | bytes) else np.asarray(value).dtype
-        return jax.ShapeDtypeStruct(np.shape(value), arriving_dtype(dtype))
+        return jax.ShapeDtypeStruct(np.shape(value), arriving_dtype(dtype, wide=is_wide()))
 
     return jax.tree.map(leaf, element)

@@ -1,7 +1,7 @@
-"""Records that could not be read or decoded: what is done about them, and a list of them."""
+"""Records that could not be read or decoded: a list of them, and what happens then."""
 
 import threading
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import attrs
 
@@ -11,7 +11,7 @@ _SHOWN = 10
 
 
 class BadRecord(NamedTuple):
-    """A record that was left out: its number in the split, its file, its number there, and why."""
+    """A bad record: its number in the split, its file, its number there, and what is wrong."""
 
     number: int
     file: str
@@ -27,23 +27,27 @@ class BadRecords:
     """The bad records met so far.
 
     on_error: "raise", "skip" or "substitute".
-    budget: how many of them are put up with.
+    budget: how many different ones are tolerated.
     """
 
     on_error: str
     budget: int
-    _met: dict[int, BadRecord] = attrs.field(init=False, factory=dict)
+    _met: dict[int, BadRecord] = attrs.field(factory=dict)
     _lock: threading.Lock = attrs.field(init=False, factory=threading.Lock)
 
-    def add(self, bad: BadRecord, cause: Exception) -> None:
-        """Take note of a bad record.
+    def __reduce__(self) -> Any:
+        with self._lock:
+            return BadRecords, (self.on_error, self.budget, dict(self._met))
 
-        Raises `DataError`, from its cause, where it is one too many.
+    def add(self, bad: BadRecord, cause: Exception) -> None:
+        """Note a bad record.
+
+        Raises `DataError` from its cause if it is one too many. Any thread may call it.
         """
         if self.on_error == "raise":
             raise DataError(
-                f"{bad}; prepare the dataset again, or go on without it by on_error = 'substitute' "
-                f"or 'skip'"
+                f"{bad}; prepare the dataset again, or continue without the record with on_error = "
+                f"'substitute' or 'skip'"
             ) from cause
         with self._lock:
             self._met[bad.number] = bad
@@ -51,16 +55,8 @@ class BadRecords:
         if met > self.budget:
             lines = [str(record) for record in self.met()[:_SHOWN]]
             more = [f"and {met - _SHOWN} more"] if met > _SHOWN else []
-            raise DataError(
-                "\n".join(
-                    [
-                        f"{met} records cannot be read, and error_budget puts up with "
-                        f"{self.budget}:",
-                        *lines,
-                        *more,
-                    ]
-                )
-            ) from cause
+            head = f"{met} records cannot be read, and error_budget allows {self.budget}:"
+            raise DataError("\n".join([head, *lines, *more])) from cause
 
     def met(self) -> tuple[BadRecord, ...]:
         """Return the bad records met so far, by number."""
@@ -73,7 +69,7 @@ class BadRecords:
 
 
 def budget_count(budget: int | float, records: int) -> int:
-    """Return a budget as a count; a share of the records is rounded, but is 1 at least."""
+    """Return a budget as a count; a share of the records is rounded, to 1 at least."""
     if isinstance(budget, int):
         return budget
     return max(1, round(budget * records)) if budget else 0

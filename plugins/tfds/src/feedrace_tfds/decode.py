@@ -1,33 +1,33 @@
-"""The choice of a decoder."""
+"""The choice of a decoder, from the features of a dataset."""
 
 import importlib.util
-from typing import Any, Protocol
+from typing import Any
 
-from feedrace.plugin import DataError
+import numpy as np
+import tensorflow_datasets as tfds
+
+from feedrace.plugin import DataError, install_line
 from feedrace_tfds.config import TFDSConfig
-from feedrace_tfds.features import keep_features, need_tensorflow
-from feedrace_tfds.layout import Arrays, Layout, make_layout
-from feedrace_tfds.numpy_decoder import Failure, make_numpy_decoder
-from feedrace_tfds.shards import Raw
-
-
-class Decoder(Protocol):
-    """Decodes raw records of one dataset.
-
-    concurrent: whether several threads should decode at a time.
-    way: a few words on how it decodes.
-    """
-
-    @property
-    def layout(self) -> Layout: ...
-
-    @property
-    def concurrent(self) -> bool: ...
-
-    @property
-    def way(self) -> str: ...
-
-    def decode(self, raw: list[Raw], arrays: Arrays, first: int) -> list[Failure]: ...
+from feedrace_tfds.features import (
+    Kept,
+    is_image,
+    is_plain,
+    keep_features,
+    make_layout,
+    need_tensorflow,
+)
+from feedrace_tfds.layout import Layout, Leaf
+from feedrace_tfds.numpy_decoder import (
+    Image,
+    Images,
+    NestedLists,
+    NumpyDecoder,
+    Packed,
+    Read,
+    Scalar,
+    Tensor,
+)
+from feedrace_tfds.split import Decoder
 
 
 def make_decoder(info: Any, config: TFDSConfig, threads: int) -> Decoder:
@@ -47,10 +47,63 @@ def make_decoder(info: Any, config: TFDSConfig, threads: int) -> Decoder:
     if needing and importlib.util.find_spec("tensorflow") is None:
         raise DataError(
             f"{', '.join(needing)} of dataset {info.full_name} cannot be decoded without "
-            f"TensorFlow: pip install 'feedrace[tfds]', or leave them out with exclude_keys"
+            f"TensorFlow: {install_line('tfds')}, or leave them out with exclude_keys"
         )
     if config.decoder == "tensorflow" or needing:
         from feedrace_tfds.tensorflow_decoder import make_tensorflow_decoder
 
         return make_tensorflow_decoder(kept, layout, threads)
     return make_numpy_decoder(kept, layout)
+
+
+def make_numpy_decoder(kept: Kept, layout: Layout) -> NumpyDecoder:
+    """Return a decoder of these features, none of which may need TensorFlow."""
+    images: list[tuple[int, str]] = []
+    reads: list[tuple[int, Read]] = []
+    for i, leaf in enumerate(layout.leaves):
+        feature, rank = _feature_at(kept.features, leaf.source)
+        known = rank == 0 and None not in leaf.shape and leaf.dtype != np.float32
+        if known and is_image(feature):
+            images.append((i, "/".join(leaf.source)))
+        else:
+            reads.append((i, _read(leaf, feature, rank)))
+    return NumpyDecoder(layout, images, reads)
+
+
+def _feature_at(feature: Any, path: tuple[str, ...]) -> tuple[Any, int]:
+    """Return the feature at a path of dicts, and the number of sequences around it."""
+    rank = 0
+    for key in path:
+        feature = feature[key]
+        while isinstance(feature, tfds.features.Sequence):
+            feature, rank = feature.feature, rank + 1
+    return feature, rank
+
+
+def _read(leaf: Leaf, feature: Any, rank: int) -> Read:
+    """Return the function that reads a leaf's values from a stored record."""
+    key = "/".join(leaf.source)
+    if is_image(feature):
+        if rank:
+            return Images(key, tuple(feature.shape), leaf.dtype)
+        return Image(key, leaf.shape[-1] or 3, leaf.dtype)
+    if not is_plain(feature):
+        return _packed(key, feature, leaf)
+    if rank > 1 and leaf.shape.count(None) > 1:
+        return NestedLists(key, leaf.shape, leaf.dtype)
+    return Tensor(key, leaf.shape, leaf.dtype) if leaf.shape else Scalar(key, leaf.dtype)
+
+
+def _packed(key: str, feature: Any, leaf: Leaf) -> Packed:
+    stored = feature.get_serialized_info()
+    sizes = None
+    if isinstance(stored, dict):
+        sizes = _stored(f"{key}/shape", stored["shape"])
+        key, stored = f"{key}/value", stored["value"]
+    encoding = feature._encoding.value  # TFDS has no public name for it
+    return Packed(_stored(key, stored), sizes, leaf.shape, leaf.dtype, encoding)
+
+
+def _stored(key: str, info: Any) -> Any:
+    dtype = np.dtype(info.np_dtype)
+    return Tensor(key, tuple(info.shape), dtype) if info.shape else Scalar(key, dtype)

@@ -1,4 +1,4 @@
-"""The source that loads a split once and then is JAX alone."""
+"""The source that loads a split once and then needs JAX alone."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from feedrace.plugin import ArraySource, DataError, canonical, is_host_dtype
+from feedrace.plugin import ArraySource, DataError, is_host_dtype, is_wide, map_leaves
 from feedrace_tfds.config import TFDSEagerConfig
 from feedrace_tfds.memory import device_memory, in_words
 from feedrace_tfds.split_source import SplitSource
@@ -18,24 +18,23 @@ class TFDSEagerSource(SplitSource, ArraySource):
     """A TFDS split held whole on the device; strings stay on the host.
 
     Its records are loaded when they are first needed, after which no file is read again. With
-    `on_error = "skip"` they are loaded at once, since what is left out changes their number.
+    `on_error = "skip"` they are loaded at once, since leaving records out changes their number.
 
-    Raises `DataError`, besides, for features whose shape varies and that `pad_to` gives no length,
-    and for a split that does not fit the device's memory.
+    Raises `DataError` also for features whose shape varies and that `pad_to` gives no length, and
+    for a split that does not fit the device's memory.
     """
 
     def __init__(
         self, config: TFDSEagerConfig, *, rngs: nnx.Rngs | None = None, name: str | None = None
     ) -> None:
         super().__init__(config, rngs=rngs, name=name)
-        layout = self._split.decoder.layout
-        if layout.ragged():
+        if ragged := self._layout.ragged():
             raise DataError(
-                f"dataset {self._split.info.full_name} has features whose shape varies from record "
-                f"to record: {', '.join(layout.ragged())}; give their lengths in pad_to, leave "
-                f"them out with exclude_keys, or use tfds-streaming"
+                f"dataset {self._info.full_name} has features whose shape varies from record to "
+                f"record: {', '.join(ragged)}; give their lengths in pad_to, leave them out with "
+                f"exclude_keys, or use tfds-streaming"
             )
-        size, memory = layout.decoded_bytes(self.length), device_memory()
+        size, memory = self._layout.decoded_bytes(self.length), device_memory()
         if size > memory:
             raise DataError(
                 f"{self.length} records of {self.dataset_name}:{self.split_name} are "
@@ -46,29 +45,34 @@ class TFDSEagerSource(SplitSource, ArraySource):
             _ = self.data
             self.length -= len(self.bad_records)
 
+    @property
+    def on_device(self) -> bool:
+        """Whether all fields are on the device, which they are unless one holds strings."""
+        return not any(is_host_dtype(leaf.dtype) for leaf in self._layout.leaves)
+
     def load(self) -> dict[str, Any]:
+        """Return all good records, read and decoded."""
         split, count = self._split, len(self._split)
-        arrays = split.decoder.layout.allocate(count)
+        arrays = self._layout.allocate(count)
         for start in range(0, count, _BLOCK):
             split.fill(np.arange(start, min(start + _BLOCK, count)), arrays, start)
-        loaded: dict[str, Any] = split.decoder.layout.pack(arrays)
-        left_out = split.left_out(np.arange(count))
-        if left_out.any():
-            good = np.flatnonzero(~left_out)
-            if not len(good):
-                raise DataError(f"split {split.name!r} has no record that is good")
-            loaded = jax.tree.map(lambda leaf: leaf[good], loaded)
-        moved: dict[str, Any] = jax.tree_util.tree_map_with_path(_moved, loaded)
+        loaded = self._layout.pack(arrays, wide=is_wide())
+        good = ~split.invalid_rows(np.arange(count))
+        if not good.all():
+            if not good.any():
+                raise DataError(f"{split.name} has no good record")
+            loaded = map_leaves(lambda leaf: leaf[good], loaded)
+        moved: dict[str, Any] = map_leaves(_moved, loaded)
         return moved
 
     def identity(self) -> str:
+        """Return the dataset's name and version, a digest of its files, and what was left out."""
         identity = super().identity()
         if self.config.on_error != "skip" or not self.bad_records:
             return identity
         return f"{identity} without {', '.join(str(bad.number) for bad in self.bad_records)}"
 
 
-def _moved(path: Any, leaf: Any) -> Any:
-    """Return an array on the device; where the CPU is it, `jax.device_put` spares the copy."""
-    name = jax.tree_util.keystr(path, simple=True, separator=".")
-    return leaf if is_host_dtype(leaf.dtype) else jax.device_put(canonical(name, leaf))
+def _moved(leaf: Any) -> Any:
+    """Return an array on the device; `jax.device_put` spares the copy if that is the CPU."""
+    return leaf if is_host_dtype(leaf.dtype) else jax.device_put(leaf)

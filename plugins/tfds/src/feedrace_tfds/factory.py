@@ -8,10 +8,10 @@ from flax import nnx
 from feedrace_tfds.config import TFDSEagerConfig, TFDSStreamingConfig
 from feedrace_tfds.eager import TFDSEagerSource
 from feedrace_tfds.memory import device_memory, in_words
-from feedrace_tfds.split import open_split
+from feedrace_tfds.opening import open_split
 from feedrace_tfds.streaming import TFDSStreamingSource
 
-_SHARE = 0.1  # of the device's memory, the most of it is the program's
+_SHARE = 0.1  # of the device's memory; the program needs the rest
 
 
 def from_tfds(
@@ -22,13 +22,13 @@ def from_tfds(
     rngs: nnx.Rngs | None = None,
     **fields: Any,
 ) -> TFDSEagerSource | TFDSStreamingSource:
-    """Return an eager source where the decoded split takes a tenth of the device's memory at most.
+    """Return an eager source if the decoded split takes at most a tenth of the device's memory.
 
     name, split: as in `TFDSConfig`.
     eager: True for an eager source, False for a streaming one; None to choose by size.
     fields: other fields of the config.
 
-    A line on stderr says which it is and why, and so does the first of the source's `details()`.
+    A line on stderr names the choice and the reason, as does the first of the source's `details()`.
     Raises `ConfigError` and `DataError` as the sources do.
     """
     if eager is None:
@@ -50,7 +50,7 @@ def from_tfds(
 def _choose(config: TFDSStreamingConfig, fields: dict[str, Any]) -> tuple[bool, str]:
     if "prefetch_buffer" in fields:
         return False, "prefetch_buffer was given, which only streaming has"
-    split = open_split(config)
+    split = open_split(config).split
     layout = split.decoder.layout
     if layout.ragged():
         return False, f"the shape of {', '.join(layout.ragged())} varies and pad_to gives no length"

@@ -1,22 +1,25 @@
-"""Which features of a dataset are kept, and what they are called."""
+"""Which features of a dataset are kept, and how they lie in a batch."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
+import numpy as np
 import tensorflow_datasets as tfds
 
 from feedrace.plugin import ConfigError, DataError, Problem, did_you_mean
 from feedrace_tfds.config import TFDSConfig
+from feedrace_tfds.layout import Layout, Leaf
 
-_PLAIN = (tfds.features.Tensor.decode_example_np, tfds.features.Text.decode_example_np)
+PLAIN_DECODERS = (tfds.features.Tensor.decode_example_np, tfds.features.Text.decode_example_np)
 
 
 @attrs.frozen(eq=False)
 class Kept:
-    """The features of a dataset that are decoded; what is left out never is.
+    """The features of a dataset that are decoded; those left out never are.
 
     features: a `FeaturesDict` of them.
-    names: what each of them is called in a record.
+    names: feature to field name.
     """
 
     features: Any
@@ -27,7 +30,7 @@ def keep_features(info: Any, config: TFDSConfig) -> Kept:
     """Return the features that the config keeps.
 
     Raises `ConfigError` for keys that the dataset lacks; `DataError` for a dataset whose records
-    are no dicts, and for `as_supervised` where the dataset names no pair.
+    are not dicts, and for `as_supervised` if the dataset names no pair.
     """
     if not isinstance(info.features, tfds.features.FeaturesDict):
         raise DataError(
@@ -65,6 +68,81 @@ def _supervised_names(info: Any) -> dict[str, str]:
     return {pair[0]: pair[0], pair[1]: pair[1]}
 
 
+def make_layout(kept: Kept, pad_to: Mapping[str, Any] | None) -> Layout:
+    """Return the layout of batches of these features.
+
+    Raises `ConfigError` for a name in `pad_to` that no feature of varying shape has; `DataError`
+    for nested datasets, and for sequences of sequences without `pad_to`.
+    """
+    targets = dict(pad_to or {})
+    unused = set(targets)
+    leaves = []
+    for key, name in kept.names.items():
+        for path, info in _tensors(kept.features[key].get_tensor_info()):
+            leaf = Leaf((key, *path), (name, *path), tuple(info.shape), _dtype(info))
+            if info.dataset_lvl:
+                raise DataError(
+                    f"feature {leaf.dotted!r} is a dataset in each record; leave it out with "
+                    f"exclude_keys"
+                )
+            prefixes = [".".join(leaf.name[:i]) for i in range(len(leaf.name), 0, -1)]
+            chosen = next((prefix for prefix in prefixes if prefix in targets), None)
+            if chosen is not None and None in leaf.shape:
+                unused.discard(chosen)
+                leaf = attrs.evolve(leaf, target=_target(leaf, chosen, targets[chosen]))
+            if leaf.is_ragged and info.sequence_rank > 1:
+                raise DataError(
+                    f"feature {leaf.dotted!r} of shape {leaf.shape} holds lists of lists; give "
+                    f"their lengths in pad_to, or leave it out with exclude_keys"
+                )
+            leaves.append(leaf)
+    if unused:
+        wrong = min(unused)
+        varying = [leaf.dotted for leaf in leaves if None in leaf.shape]
+        hint = did_you_mean(wrong, varying) or f"; there are {', '.join(varying) or 'none'}"
+        raise ConfigError([Problem(f"pad_to.{wrong}", f"is no feature whose shape varies{hint}")])
+    _check_names(leaves)
+    return Layout(tuple(leaves))
+
+
+def _tensors(info: Any, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:
+    """Return (path, TensorInfo) of each array of a feature."""
+    if isinstance(info, Mapping):
+        return [
+            leaf for key, inner in sorted(info.items()) for leaf in _tensors(inner, (*path, key))
+        ]
+    return [(path, info)]
+
+
+def _dtype(info: Any) -> "np.dtype[Any]":
+    strings = info.np_dtype in (np.str_, np.bytes_, object)
+    return np.dtype(object) if strings else np.dtype(info.np_dtype)
+
+
+def _target(leaf: Leaf, name: str, given: int | list[int]) -> tuple[int, ...]:
+    """Return the padded shape of a leaf, from the lengths given for its varying axes."""
+    varying = leaf.shape.count(None)
+    sizes = given if isinstance(given, list) else [given] * varying
+    if len(sizes) != varying:
+        message = (
+            f"{given!r} has {len(sizes)} lengths; {leaf.dotted} of shape {leaf.shape} needs "
+            f"{varying}"
+        )
+        raise ConfigError([Problem(f"pad_to.{name}", message)])
+    left = iter(sizes)
+    return tuple(next(left) if size is None else size for size in leaf.shape)
+
+
+def _check_names(leaves: list[Leaf]) -> None:
+    names = {leaf.name for leaf in leaves}
+    for leaf in leaves:
+        if leaf.target is not None and leaf.length_name in names:
+            raise DataError(
+                f"the lengths of {leaf.dotted} would be called {'.'.join(leaf.length_name)}, as "
+                f"another feature is; leave that one out"
+            )
+
+
 def is_image(feature: Any) -> bool:
     """Return whether a feature is stored as one encoded image."""
     decode = tfds.features.Image.decode_example_np
@@ -77,7 +155,7 @@ def is_plain(feature: Any) -> bool:
         return False
     stored, info = feature.get_serialized_info(), feature.get_tensor_info()
     return (
-        type(feature).decode_example_np in _PLAIN
+        type(feature).decode_example_np in PLAIN_DECODERS
         and getattr(feature, "encoder", None) is None
         and isinstance(stored, tfds.features.TensorInfo)
         and (stored.shape, stored.np_dtype) == (info.shape, info.np_dtype)
@@ -87,9 +165,9 @@ def is_plain(feature: Any) -> bool:
 
 
 def need_tensorflow(feature: Any, rank: int = 0) -> bool:
-    """Return whether a feature can be decoded by TensorFlow alone.
+    """Return whether only TensorFlow can decode a feature.
 
-    rank: the number of sequences that it lies in.
+    rank: the number of sequences around it.
     """
     if isinstance(feature, tfds.features.FeaturesDict):
         return any(need_tensorflow(inner, rank) for inner in feature.values())
@@ -103,4 +181,4 @@ def need_tensorflow(feature: Any, rank: int = 0) -> bool:
         return rank > 0 and (rank > 1 or None in feature.shape)
     # What remains of tensors is packed into bytes.
     packed = isinstance(feature, tfds.features.Tensor) and not feature.get_tensor_info().optional
-    return not packed or type(feature).decode_example_np not in _PLAIN or rank > 0
+    return not packed or type(feature).decode_example_np not in PLAIN_DECODERS or rank > 0

@@ -12,26 +12,26 @@ _TOGETHER = ("tensorflow-datasets", "tensorflow", "tensorflow-metadata", "protob
 
 
 def findings() -> Iterator[Health]:
-    """Yield what there is to tell: each of the packages, and whether the others allow its version.
+    """Yield a finding for each of the packages: whether the others allow its version.
 
     TensorFlow may be missing, since only preparing a dataset needs it.
     """
     for name in _TOGETHER:
         version = _version(name)
         if version is None and name == "tensorflow":
-            said = "not installed: prepared datasets can be read, none can be prepared"
-            yield Health(name, True, said, install_line("tfds"))
+            message = "not installed: prepared datasets can be read, none can be prepared"
+            yield Health(name, True, message, install_line("tfds"))
             continue
         if version is None:
-            said = "not installed, and tensorflow-datasets does not import without it"
-            yield Health(name, False, said, pip_line("install", name))
+            message = "not installed, and tensorflow-datasets does not import without it"
+            yield Health(name, False, message, pip_line("install", name))
             continue
         broken = [(by, r) for by, r in _wanted(name) if not r.specifier.contains(version, True)]
         if broken:
-            asked = " and ".join(f"{by} needs {r.name}{r.specifier}" for by, r in broken)
-            said = f"{version}, but {asked}: TensorFlow Datasets may not import"
+            needs = " and ".join(f"{by} needs {r.name}{r.specifier}" for by, r in broken)
+            message = f"{version}, but {needs}: TensorFlow Datasets may not import"
             there = [other for other in _TOGETHER if _version(other) is not None]
-            yield Health(name, False, said, pip_line("install", "--upgrade", *there))
+            yield Health(name, False, message, pip_line("install", "--upgrade", *there))
         else:
             yield Health(name, True, version)
 
@@ -44,7 +44,7 @@ def _wanted(name: str) -> Iterator[tuple[str, Requirement]]:
         for line in metadata.requires(other) or ():
             try:
                 requirement = Requirement(line)
-            except InvalidRequirement:  # of an old package; pip passes it by as well
+            except InvalidRequirement:  # of an old package; pip ignores it, too
                 continue
             marker = requirement.marker
             if _same(requirement.name, name) and (marker is None or marker.evaluate({"extra": ""})):

@@ -13,19 +13,19 @@ _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
 def image_decoder(images: Any) -> Callable[[bytes, int], None]:
-    """Return a function that decodes an image into its place in an array, as `decode_image` does.
+    """Return a function that decodes an image into a row of an array, as `decode_image` does.
 
     images: array of shape (number, height, width, channels).
 
-    Those that a dataset mostly holds, of 8 bits and as many channels, are written in place, without
-    Python's global lock. The function raises, besides, `ValueError` for an image of another shape.
+    PNGs of 8 bits and as many channels, the most frequent, are written in place, without Python's
+    global lock. The function also raises `ValueError` for an image of another shape.
     """
     import imagecodecs
 
     shape, dtype = images.shape[1:], images.dtype
     height, width, channels = shape
     rows = images[..., 0] if channels == 1 else images
-    header = b""  # of a PNG that is as the array is
+    header = b""  # of a PNG that can be decoded in place
     if dtype == np.uint8:
         sizes = width.to_bytes(4, "big") + height.to_bytes(4, "big")
         header = b"IHDR" + sizes + bytes([8, _COLOUR_TYPES[channels]])
@@ -82,7 +82,7 @@ def _jpeg(encoded: bytes, colorspace: str, out: Any) -> Any:
     try:
         image = simplejpeg.decode_jpeg(encoded, colorspace, True, buffer=out)
     except ValueError as error:
-        # What libjpeg merely warns of, such as stray bytes between segments, TensorFlow takes too.
+        # TensorFlow, too, ignores what libjpeg warns of, such as stray bytes between segments.
         if "Premature end of JPEG file" in str(error) or "buffer" in str(error):
             raise
         image = simplejpeg.decode_jpeg(encoded, colorspace, True, buffer=out, strict=False)
@@ -112,7 +112,7 @@ def _pillow(encoded: bytes, channels: int, dtype: Any) -> Any:
     from PIL import Image
 
     if dtype != np.uint8:
-        raise ValueError(f"the image is no PNG, which images of {dtype} have to be")
+        raise ValueError(f"the image is not a PNG; images of {dtype} must be")
     with Image.open(io.BytesIO(encoded)) as image:
         array = np.asarray(image.convert(_MODES[channels]))
     return array if array.ndim == 3 else array[..., None]

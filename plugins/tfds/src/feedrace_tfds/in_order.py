@@ -1,4 +1,4 @@
-"""Reading in the stored order through a buffer, where records cannot be addressed."""
+"""Reading in the stored order through a buffer, for files without an index."""
 
 import struct
 import threading
@@ -7,8 +7,9 @@ from typing import Any
 
 import google_crc32c
 import numpy as np
+from numpy.typing import NDArray
 
-from feedrace.plugin import DataError
+from feedrace.plugin import DataError, pip_line
 from feedrace_tfds.offsets import FOOTER, HEADER, masked
 from feedrace_tfds.shards import Raw, Unreadable, missing_file
 
@@ -16,18 +17,19 @@ ReadFile = Callable[[str, int], Iterator[Raw]]
 
 
 class InOrder:
-    """Reads files front to back and keeps the last few records, for what asks near by.
+    """Reads files front to back and keeps the last few records.
 
-    An order that stays within windows of `window` records is served while each file is read once.
-    A step back, or a far one ahead, opens the file of that record anew: resuming anywhere reads at
-    most one file up to there.
+    An order that stays within windows of `window` records reads each file once. A step back, or a
+    far one ahead, opens the file of that record again: resuming anywhere reads at most one file up
+    to that record.
     """
 
     concurrent = False
 
     def __init__(
-        self, parts: Sequence[tuple[str, int, int]], read: ReadFile, *, window: int, why: str
+        self, parts: Sequence[tuple[str, int, int]], read: ReadFile, window: int, why: str
     ) -> None:
+        self._arguments = parts, read, window, why
         self._parts = parts
         self._ends = np.cumsum([take for _, _, take in parts])
         self._read_file = read
@@ -41,7 +43,10 @@ class InOrder:
             f"that goes beyond it reads a part of a file for each record"
         )
 
-    def read(self, numbers: Any) -> list[Raw]:
+    def __reduce__(self) -> Any:
+        return InOrder, self._arguments
+
+    def read(self, numbers: NDArray[np.int64]) -> list[Raw]:
         """Return the raw records of these numbers, in their order.
 
         Raises `DataError` for a file that is missing.
@@ -54,7 +59,7 @@ class InOrder:
         return [found[n] for n in asked]
 
     def _advance(self, number: int) -> Raw:
-        """Read on up to a record, from the beginning of its window where it is not near."""
+        """Read on up to a record; from the beginning of its window if it is far."""
         if not self._next <= number < self._next + 2 * self._window:
             self._next, self._open = number - number % self._window, None
         while True:
@@ -108,7 +113,7 @@ def _word(data: bytes) -> int:
 def format_reader(file_format: str) -> ReadFile:
     """Return a function that yields the records of a file of another format of TFDS.
 
-    Raises `DataError` where TFDS can read no such file.
+    Raises `DataError` if TFDS cannot read such a file.
     """
     if file_format == "parquet":
         return _parquet
@@ -124,7 +129,9 @@ def _parquet(path: str, skip: int) -> Iterator[Raw]:
     try:
         import pyarrow.parquet
     except ImportError as error:
-        raise DataError(f"{path} needs pyarrow to be read: pip install pyarrow") from error
+        raise DataError(
+            f"reading {path} needs pyarrow: {pip_line('install', 'pyarrow')}"
+        ) from error
     try:
         file = epath.Path(path).open("rb")
     except FileNotFoundError as error:

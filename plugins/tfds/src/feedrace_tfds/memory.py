@@ -9,7 +9,7 @@ _CGROUP = Path("/sys/fs/cgroup/memory.max")
 
 
 def device_memory() -> int:
-    """Return the bytes of the first device's memory; those of the host where the CPU is it."""
+    """Return the bytes of the first device's memory; the host's if that device is the CPU."""
     statistics = jax.local_devices()[0].memory_stats() or {}
     limit = statistics.get("bytes_limit")
     if limit:
@@ -22,7 +22,7 @@ def device_memory() -> int:
 
 
 def in_words(size: float) -> str:
-    """Return a number of bytes with a fitting unit."""
+    """Return a number of bytes as text with a suitable unit."""
     for unit in ("bytes", "KiB", "MiB", "GiB"):
         if size < 1024:
             return f"{size:.0f} bytes" if unit == "bytes" else f"{size:.1f} {unit}"

@@ -1,4 +1,4 @@
-"""Decoding without TensorFlow, record by record, in threads that images leave to each other."""
+"""Decoding without TensorFlow, record by record; image decoders let other threads run."""
 
 import itertools
 import operator
@@ -8,14 +8,13 @@ from typing import Any
 
 import attrs
 import numpy as np
-import tensorflow_datasets as tfds
 from google.protobuf.message import DecodeError
-from tensorflow_datasets.proto import tf_example_pb2
+from numpy.typing import NDArray
 
 from feedrace.plugin import DataError
-from feedrace_tfds.features import Kept, is_image, is_plain
+from feedrace_tfds.example_proto import Example
 from feedrace_tfds.images import decode_image, image_decoder
-from feedrace_tfds.layout import Arrays, Layout, Leaf
+from feedrace_tfds.layout import Arrays, Layout, Shape
 from feedrace_tfds.shards import Raw
 
 _LISTS = {"f": "float_list", "i": "int64_list", "u": "int64_list", "b": "int64_list",
@@ -24,19 +23,22 @@ _LISTS = {"f": "float_list", "i": "int64_list", "u": "int64_list", "b": "int64_l
 UNDECODABLE = (DecodeError, AttributeError, LookupError, OSError, OverflowError, RuntimeError,
                TypeError, ValueError, zlib.error, DataError)  # fmt: skip
 
-Failure = tuple[int, Exception]
-Stored = list[Any]  # for each record, its features by key
-Read = Callable[[Any], Any]
-Fill = Callable[[Stored, Arrays, int], None]
+Failure = tuple[int, Exception]  # the slot of a record, and why it could not be decoded
+Features = Any  # of one stored record, by key
+Read = Callable[[Features], Any]
 
 
 @attrs.frozen(eq=False)
 class NumpyDecoder:
-    """Decodes raw records of one dataset into arrays."""
+    """Decodes raw records of one dataset into arrays.
+
+    images: leaf number and key of each image of known shape.
+    reads: for each other leaf, its number and the function that gives a record's values.
+    """
 
     layout: Layout
-    _images: Sequence[tuple[int, str]]  # leaf and key of images of known shape
-    _others: Sequence[Fill]
+    images: Sequence[tuple[int, str]]
+    reads: Sequence[tuple[int, Read]]
 
     concurrent = True
     way = "without TensorFlow"
@@ -50,17 +52,22 @@ class NumpyDecoder:
         return []
 
     def _decode_all(self, raw: Sequence[Any], arrays: Arrays, first: int) -> None:
-        # Images go one by one with the parsing, so that the lock which threads share is never held
-        # for long; the rest goes field by field, which spares much of what a record would cost.
-        parse, stored = tf_example_pb2.Example.FromString, []
-        images = [(key, image_decoder(arrays.values[i])) for i, key in self._images]
+        # Images go one by one with the parsing, so that Python's global lock is never held for
+        # long; the rest goes field by field, which costs less for each record.
+        parse, stored = Example.FromString, []
+        images = [(key, image_decoder(arrays.values[i])) for i, key in self.images]
         for slot, record in enumerate(raw, first):
             features = parse(record).features.feature
             for key, decode in images:
                 decode(features[key].bytes_list.value[0], slot)
             stored.append(features)
-        for fill in self._others:
-            fill(stored, arrays, first)
+        for i, read in self.reads:
+            values, lengths, leaf = arrays.values[i], arrays.lengths[i], self.layout.leaves[i]
+            if isinstance(read, Scalar):
+                values[first : first + len(stored)] = read.of_all(stored)
+                continue
+            for slot, features in enumerate(stored, first):
+                leaf.put(values, lengths, slot, read(features))
 
     def _decode_each(self, raw: Sequence[Raw], arrays: Arrays, first: int) -> list[Failure]:
         failures: list[Failure] = []
@@ -75,112 +82,113 @@ class NumpyDecoder:
         return failures
 
 
-def make_numpy_decoder(kept: Kept, layout: Layout) -> NumpyDecoder:
-    """Return a decoder of these features, of which none may need TensorFlow."""
-    images: list[tuple[int, str]] = []
-    others: list[Fill] = []
-    for i, leaf in enumerate(layout.leaves):
-        feature, rank = _feature_at(kept.features, leaf.source)
-        known = rank == 0 and None not in leaf.shape and leaf.dtype != np.float32
-        if known and is_image(feature):
-            images.append((i, "/".join(leaf.source)))
-        else:
-            others.append(_field(i, leaf, feature, rank))
-    return NumpyDecoder(layout, images, others)
+@attrs.frozen
+class Scalar:
+    """Reads a number or string."""
+
+    key: str
+    dtype: "np.dtype[Any]"
+
+    def __call__(self, features: Features) -> Any:
+        return getattr(features[self.key], _LISTS[self.dtype.kind]).value[0]
+
+    def of_all(self, stored: Sequence[Features]) -> list[Any]:
+        """Return the values of several records."""
+        key, value_of = self.key, operator.attrgetter(f"{_LISTS[self.dtype.kind]}.value")
+        return [value_of(features[key])[0] for features in stored]
 
 
-def _feature_at(feature: Any, path: tuple[str, ...]) -> tuple[Any, int]:
-    """Return the feature at a path of dicts, and the number of sequences that it lies in."""
-    rank = 0
-    for key in path:
-        feature = feature[key]
-        while isinstance(feature, tfds.features.Sequence):
-            feature, rank = feature.feature, rank + 1
-    return feature, rank
+@attrs.frozen
+class Tensor:
+    """Reads a list as an array; at most one axis varies."""
+
+    key: str
+    shape: Shape
+    dtype: "np.dtype[Any]"
+
+    def __call__(self, features: Features) -> NDArray[Any]:
+        values = getattr(features[self.key], _LISTS[self.dtype.kind]).value
+        return np.array(values, self.dtype).reshape(_known(self.shape))
 
 
-def _field(i: int, leaf: Leaf, feature: Any, rank: int) -> Fill:
-    """Return the function that fills the array of leaf number `i`."""
-    key = "/".join(leaf.source)
-    if is_image(feature):
-        return _fill_each(i, leaf, _image(key, leaf, feature.shape if rank else None))
-    if not is_plain(feature):
-        return _fill_each(i, leaf, _packed(key, feature))
-    if rank > 1 and leaf.shape.count(None) > 1:
-        return _fill_each(i, leaf, _nested_lists(key, leaf))
-    if not leaf.shape:
-        return _fill_scalars(i, key, _LISTS[leaf.dtype.kind])
-    return _fill_each(i, leaf, _plain(key, leaf.shape, leaf.dtype))
+@attrs.frozen
+class Packed:
+    """Reads a tensor that is stored as bytes, or as numbers of another dtype or shape.
+
+    value: reads what is stored.
+    sizes: reads the record's true shape, if that is stored too.
+    shape, dtype: of the tensor.
+    encoding: "none", "bytes" or "zlib".
+    """
+
+    value: Scalar | Tensor
+    sizes: Tensor | None
+    shape: Shape
+    dtype: "np.dtype[Any]"
+    encoding: str
+
+    def __call__(self, features: Features) -> Any:
+        value: Any = self.value(features)
+        shape = self.shape
+        if self.sizes is not None:
+            true = self.sizes(features).tolist()
+            shape = tuple(n if size is None else size for n, size in zip(true, shape, strict=True))
+        if self.encoding != "none":
+            stored = zlib.decompress(value) if self.encoding == "zlib" else value
+            value = np.frombuffer(stored, self.dtype)
+        elif self.dtype == np.uint64:  # its bits are stored as int64
+            value = np.asarray(value, np.int64).view(np.uint64)
+        return value.reshape(_known(shape)) if isinstance(value, np.ndarray) else value
 
 
-def _fill_scalars(i: int, key: str, kind: str) -> Fill:
-    value_of = operator.attrgetter(f"{kind}.value")
+@attrs.frozen
+class NestedLists:
+    """Reads a sequence of sequences as lists of lists of arrays, `varying` deep."""
 
-    def fill(stored: Stored, arrays: Arrays, first: int) -> None:
-        values = [value_of(features[key])[0] for features in stored]
-        arrays.values[i][first : first + len(stored)] = values
+    key: str
+    shape: Shape
+    dtype: "np.dtype[Any]"
 
-    return fill
-
-
-def _fill_each(i: int, leaf: Leaf, read: Read) -> Fill:
-    def fill(stored: Stored, arrays: Arrays, first: int) -> None:
-        values, lengths = arrays.values[i], arrays.lengths[i]
-        for slot, features in enumerate(stored, first):
-            leaf.put(values, lengths, slot, read(features))
-
-    return fill
-
-
-def _plain(key: str, shape: tuple[int | None, ...], dtype: Any) -> Read:
-    kind = _LISTS[dtype.kind]
-    if not shape:
-        return lambda features: getattr(features[key], kind).value[0]
-    known = [-1 if size is None else size for size in shape]
-    return lambda features: np.array(getattr(features[key], kind).value, dtype).reshape(known)
-
-
-def _packed(key: str, feature: Any) -> Read:
-    """Return a function that unpacks a tensor stored as bytes, beside which its shape may be."""
-    info = feature.get_serialized_info()
-    if not isinstance(info, dict):
-        read = _plain(key, info.shape, np.dtype(info.np_dtype))
-        return lambda features: feature.decode_example_np(read(features))
-    parts = {
-        name: _plain(f"{key}/{name}", part.shape, np.dtype(part.np_dtype))
-        for name, part in info.items()
-    }
-    return lambda features: feature.decode_example_np({n: r(features) for n, r in parts.items()})
-
-
-def _nested_lists(key: str, leaf: Leaf) -> Read:
-    """Return a function that gives lists of lists of arrays, for sequences of sequences."""
-    varying = leaf.shape.count(None)
-    flat = _plain(f"{key}/ragged_flat_values", (None, *leaf.shape[varying:]), leaf.dtype)
-
-    def read(features: Any) -> Any:
-        values = flat(features)
+    def __call__(self, features: Features) -> Any:
+        varying = self.shape.count(None)
+        flat = Tensor(f"{self.key}/ragged_flat_values", (None, *self.shape[varying:]), self.dtype)
+        values: Any = flat(features)
         for level in reversed(range(varying - 1)):
-            lengths = features[f"{key}/ragged_row_lengths_{level}"].int64_list.value
+            lengths = features[f"{self.key}/ragged_row_lengths_{level}"].int64_list.value
             ends = np.cumsum([0, *lengths])
             values = [values[i:j] for i, j in itertools.pairwise(ends.tolist())]
         return values
 
-    return read
+
+@attrs.frozen
+class Image:
+    """Reads one image of any size."""
+
+    key: str
+    channels: int
+    dtype: "np.dtype[Any]"
+
+    def __call__(self, features: Features) -> Any:
+        encoded = features[self.key].bytes_list.value[0]
+        return decode_image(encoded, self.channels, self.dtype)
 
 
-def _image(key: str, leaf: Leaf, shape: tuple[int, ...] | None) -> Read:
-    """Return a function that gives an image; with `shape`, a list of images of that shape."""
-    channels, dtype = leaf.shape[-1] or 3, leaf.dtype
-    if shape is None:
-        return lambda features: decode_image(features[key].bytes_list.value[0], channels, dtype)
+@attrs.frozen
+class Images:
+    """Reads a list of images of one shape."""
 
-    def read(features: Any) -> Any:
-        encoded = features[key].bytes_list.value
-        images = np.empty((len(encoded), *shape), dtype)
+    key: str
+    shape: tuple[int, ...]
+    dtype: "np.dtype[Any]"
+
+    def __call__(self, features: Features) -> NDArray[Any]:
+        encoded = features[self.key].bytes_list.value
+        images = np.empty((len(encoded), *self.shape), self.dtype)
         decode = image_decoder(images)
         for number, one in enumerate(encoded):
             decode(one, number)
         return images
 
-    return read
+
+def _known(shape: Shape) -> list[int]:
+    return [-1 if size is None else size for size in shape]

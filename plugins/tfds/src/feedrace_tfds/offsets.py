@@ -1,4 +1,4 @@
-"""Tables of where the records of a TFRecord file begin, built once and kept on disk."""
+"""Tables of the places where the records of a TFRecord file begin, made once and kept on disk."""
 
 import hashlib
 import mmap
@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 import google_crc32c
 import numpy as np
+from numpy.typing import NDArray
 
 from feedrace.plugin import DataError
 
@@ -28,13 +29,13 @@ _MASK_DELTA = 0xA282EAD8
 
 @attrs.frozen(eq=False)
 class Offsets:
-    """Where the records of a TFRecord file lie.
+    """The places of the records of a TFRecord file.
 
-    ends: int64 array of shape (records + 1,): 0, then the byte after each record.
-    damage: why what follows the last of them cannot be addressed, or "".
+    ends: int64 (records + 1,): 0, then the byte after each record.
+    damage: why the rest of the file cannot be addressed, or "".
     """
 
-    ends: Any
+    ends: NDArray[np.int64]
     damage: str = ""
 
     def __len__(self) -> int:
@@ -53,11 +54,11 @@ class OffsetCache:
     writable: bool = True
 
     def table(self, path: str) -> Offsets:
-        """Return the table of a file, from the folder where it holds one of the file as it is.
+        """Return the table of a file, from the folder if it holds an intact and current one.
 
-        A table that is damaged, cut short, or of another state of the file is made anew. Raises
-        `DataError` where `folder` was given and cannot be written; for the user's cache folder
-        there is a warning, and the table is made again next time. Raises `FileNotFoundError`.
+        Otherwise the table is made again. Raises `DataError` if `folder` was given and cannot be
+        written; for the user's cache folder it warns, and makes the table again next time. Raises
+        `FileNotFoundError`.
         """
         status = os.stat(path)
         identity = (status.st_size, status.st_mtime_ns, status.st_ino)
@@ -74,7 +75,7 @@ class OffsetCache:
                 if self.folder is not None:
                     raise DataError(f"{reason}; give a cache_dir that can be written") from error
                 warnings.warn(
-                    f"{reason}; it is made anew by each process; set FEEDRACE_CACHE_DIR",
+                    f"{reason}; each process makes it again; set FEEDRACE_CACHE_DIR",
                     stacklevel=2,
                 )
         return made
@@ -91,8 +92,8 @@ class OffsetCache:
         return root / "offsets" / f"{digest}.offsets"
 
 
-def _load(place: Path, identity: tuple[int, int, int]) -> Any:
-    """Return the ends in a table file, mapped, or None where it is not one of this identity."""
+def _load(place: Path, identity: tuple[int, int, int]) -> NDArray[np.int64] | None:
+    """Return the ends in a table file, mapped into memory; None for another file's or none."""
     try:
         with open(place, "rb") as file:
             head = file.read(_HEAD.size)
@@ -109,7 +110,7 @@ def _load(place: Path, identity: tuple[int, int, int]) -> Any:
     return ends if google_crc32c.value(ends.tobytes()) == crc else None
 
 
-def _save(place: Path, identity: tuple[int, int, int], ends: Any) -> None:
+def _save(place: Path, identity: tuple[int, int, int], ends: NDArray[np.int64]) -> None:
     """Write a table file whole or not at all."""
     place.parent.mkdir(parents=True, exist_ok=True)
     content = ends.astype("<i8").tobytes()
@@ -125,7 +126,7 @@ def _save(place: Path, identity: tuple[int, int, int], ends: Any) -> None:
 
 
 def scan(path: str) -> Offsets:
-    """Return the table of a file, made by hopping over its length headers, each one checked."""
+    """Make the table of a file by hopping from length header to length header, checking each."""
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         begins, bad = _hop(file.fileno(), size)
@@ -140,10 +141,9 @@ def scan(path: str) -> Offsets:
 
 
 def _hop(descriptor: int, size: int) -> tuple[list[int], int | None]:
-    """Return where records begin, and the number of the first whose header is damaged, or None.
+    """Return where records begin, and the number of the first with a damaged header, or None.
 
-    The last place is where none follows, or none that is whole. Memory for a part of the file is
-    all that it takes.
+    The last place is where no whole record follows. Only a part of the file is in memory at a time.
     """
     unpack = struct.Struct("<Q").unpack_from
     at, begins, bad = 0, [0], None
@@ -164,8 +164,8 @@ def _hop(descriptor: int, size: int) -> tuple[list[int], int | None]:
     return begins, bad
 
 
-def _header_tables() -> Any:
-    """Return for each of 8 bytes what each of its values adds to a CRC: a CRC is linear."""
+def _header_tables() -> NDArray[np.uint32]:
+    """Return what each value of each of 8 bytes adds to a CRC, which is linear: shape (8, 256)."""
     zeros = google_crc32c.value(bytes(8))
     return np.array(
         [
@@ -176,8 +176,8 @@ def _header_tables() -> Any:
     )
 
 
-def _headers_are_good(view: Any, starts: Any) -> Any:
-    """Return for each record whether its length has the checksum that stands beside it."""
+def _headers_are_good(view: mmap.mmap, starts: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which records have a length that matches its checksum."""
     data = np.frombuffer(view, np.uint8)
     crc = np.full(len(starts), google_crc32c.value(bytes(8)), np.uint32)
     for i, table in enumerate(_header_tables()):
@@ -186,7 +186,8 @@ def _headers_are_good(view: Any, starts: Any) -> Any:
     for i in range(4):
         kept |= data[starts + 8 + i].astype(np.uint32) << np.uint32(8 * i)
     del data  # the map cannot be closed while an array looks at it
-    return masked(crc) == kept
+    good: NDArray[np.bool_] = masked(crc) == kept
+    return good
 
 
 def masked(crc: Any) -> Any:

@@ -8,21 +8,21 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from feedrace.plugin import DataError, did_you_mean
+from feedrace.plugin import DataError, did_you_mean, install_line, pip_line
 from feedrace_tfds.config import TFDSConfig
 from feedrace_tfds.paths import is_remote
 from feedrace_tfds.tensorflow_runtime import import_tensorflow
 
 _DIGITS = "feedrace_digits"
-# What TFDS raises for a version, a config, a folder or an argument that cannot be.
+# What TFDS raises for a wrong version, config, folder or argument.
 _TFDS_ERRORS = (tfds.core.DatasetNotFoundError, AssertionError, OSError, TypeError, ValueError)
 
 
 def prepared_builder(config: TFDSConfig) -> Any:
-    """Return a TFDS builder of the prepared dataset, preparing it first where that is needed.
+    """Return a TFDS builder of the dataset, preparing it first if needed.
 
-    Finding a prepared dataset needs no TensorFlow; preparing one does. Raises `DataError` for an
-    unknown dataset, and for one that is not prepared and may not or cannot be.
+    Finding a prepared dataset does not need TensorFlow; preparing one does. Raises `DataError` for
+    an unknown dataset, and for one that is not prepared and cannot or must not be.
     """
     places = (config.data_dir, config.directory, os.environ.get("TFDS_DATA_DIR"))
     if any(place and is_remote(place) for place in places) and _has_tensorflow():
@@ -41,7 +41,7 @@ def prepared_builder(config: TFDSConfig) -> Any:
         folders = tfds.core.utils.file_utils.list_data_dirs(config.data_dir)
         raise DataError(
             f"dataset {name!r} is not prepared in {', '.join(map(str, folders))}, and "
-            f"local_files_only forbids to prepare it"
+            f"local_files_only forbids preparing it"
         )
     _check_tensorflow(name)
     try:
@@ -51,7 +51,9 @@ def prepared_builder(config: TFDSConfig) -> Any:
             print(f"feedrace: preparing {builder.info.full_name} in {builder.data_dir}", flush=True)
             builder.download_and_prepare(**_prepare_arguments(config))
     except _TFDS_ERRORS as error:
-        with contextlib.suppress(tfds.core.DatasetNotFoundError):  # another process was faster
+        with contextlib.suppress(
+            tfds.core.DatasetNotFoundError
+        ):  # another process prepared it meanwhile
             return tfds.core.read_only_builder.builder_from_files(name, **_where(config))
         raise DataError(f"TFDS cannot prepare dataset {name!r}: {error}") from error
     return tfds.builder_from_directory(builder.data_dir)
@@ -62,7 +64,7 @@ def _builder_in(directory: str) -> Any:
         return tfds.builder_from_directory(directory)
     except (*_TFDS_ERRORS, KeyError) as error:
         raise DataError(
-            f"there is no prepared dataset in {directory!r}: it holds no readable "
+            f"{directory!r} is not a prepared dataset: it holds no readable "
             f"dataset_info.json and features.json; give the folder of one version"
         ) from error
 
@@ -79,7 +81,7 @@ def _check_known(name: str) -> None:
     if base not in known:
         raise DataError(
             f"TFDS knows no dataset {name!r}{did_you_mean(base, known)}; "
-            f"tfds.list_builders() lists those it knows"
+            f"tfds.list_builders() lists all"
         )
 
 
@@ -87,7 +89,7 @@ def _check_tensorflow(name: str) -> None:
     if not _has_tensorflow():
         raise DataError(
             f"dataset {name!r} is not prepared yet, and TFDS needs TensorFlow to prepare it: "
-            f"pip install 'feedrace[tfds]'"
+            f"{install_line('tfds')}"
         )
 
 
@@ -97,7 +99,7 @@ def _has_tensorflow() -> bool:
 
 def _code_builder(config: TFDSConfig, name: str) -> Any:
     if name.partition("/")[0].partition(":")[0] == _DIGITS:
-        from feedrace_tfds import digits  # noqa: F401 (importing it tells TFDS of the dataset)
+        from feedrace_tfds import digits  # noqa: F401 (importing it registers the dataset)
     return tfds.builder(name, try_gcs=config.try_gcs, **_where(config))
 
 
@@ -108,8 +110,8 @@ def _prepare_arguments(config: TFDSConfig) -> dict[str, Any]:
             from apache_beam.options.pipeline_options import PipelineOptions
         except ImportError as error:
             raise DataError(
-                "beam_num_workers is given, and Apache Beam is not installed: "
-                "pip install apache-beam"
+                f"beam_num_workers is given, and Apache Beam is not installed: "
+                f"{pip_line('install', 'apache-beam')}"
             ) from error
         download_config = arguments.get("download_config") or tfds.download.DownloadConfig()
         arguments["download_config"] = download_config.replace(

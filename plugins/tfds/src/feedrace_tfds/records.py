@@ -3,11 +3,12 @@
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import attrs
 import numpy as np
+from numpy.typing import NDArray
 
 from feedrace.plugin import DataError, check_numbers
 from feedrace_tfds.in_order import InOrder, format_reader, remote_tfrecord
@@ -29,12 +30,14 @@ class Reader(Protocol):
 
     concurrent: whether several threads should read at a time.
     way: a sentence on how records are found.
+
+    A pickled one opens its files anew.
     """
 
     concurrent: bool
     way: str
 
-    def read(self, numbers: Any) -> list[Raw]: ...
+    def read(self, numbers: NDArray[np.int64]) -> list[Raw]: ...
 
 
 @attrs.frozen(eq=False)
@@ -43,52 +46,44 @@ class Records:
 
     parts: Sequence[Part]
     reader: Reader
-    _ends: Any = attrs.field(
+    _ends: NDArray[np.int64] = attrs.field(
         init=False, default=attrs.Factory(lambda self: _ends(self.parts), takes_self=True)
     )
 
     def __len__(self) -> int:
         return int(self._ends[-1])
 
-    def check(self, numbers: Any) -> None:
+    def check(self, numbers: NDArray[np.int64]) -> None:
         """Raise `DataError` for a number out of range."""
         check_numbers(numbers, len(self))
 
     def locate(self, number: int) -> tuple[str, int]:
-        """Return the file of a record, and its number therein."""
-        return locate(self.parts, self._ends, number)
+        """Return the file of a record, and its number in it."""
+        which = int(np.searchsorted(self._ends, number, side="right"))
+        part = self.parts[which]
+        return part.path, int(number - (self._ends[which] - part.take) + part.skip)
 
 
-def _ends(parts: Sequence[Part]) -> Any:
-    return np.cumsum([part.take for part in parts])
-
-
-def locate(parts: Sequence[Part], ends: Any, number: int) -> tuple[str, int]:
-    """Return the file of a record of these parts, and its number therein."""
-    which = int(np.searchsorted(ends, number, side="right"))
-    part = parts[which]
-    return part.path, int(number - (ends[which] - part.take) + part.skip)
+def _ends(parts: Sequence[Part]) -> NDArray[np.int64]:
+    return np.cumsum([part.take for part in parts], dtype=np.int64)
 
 
 class Addressed:
-    """Reads records from wherever they are in local files, several threads at a time.
+    """Reads records from anywhere in local files, several threads at a time.
 
+    shards: the files of the parts, by path.
     whole: whether a file that holds too few records is an error before any of them is read.
     """
 
     concurrent = True
 
     def __init__(
-        self,
-        parts: Sequence[Part],
-        open_shard: Callable[[str], Shard],
-        *,
-        whole: bool,
-        way: str,
+        self, parts: Sequence[Part], shards: Mapping[str, Shard], whole: bool, way: str
     ) -> None:
         self._parts = parts
         self._ends = _ends(parts)
-        self._shards = {part.path: open_shard(part.path) for part in parts}
+        self._shards = shards
+        self._whole = whole
         self._needed: dict[str, int] = {}
         for part in parts if whole else ():
             last = part.skip + part.take
@@ -98,7 +93,10 @@ class Addressed:
         self._most = _most_open_files()
         self.way = way
 
-    def read(self, numbers: Any) -> list[Raw]:
+    def __reduce__(self) -> Any:
+        return Addressed, (self._parts, self._shards, self._whole, self.way)
+
+    def read(self, numbers: NDArray[np.int64]) -> list[Raw]:
         """Return the raw records of these numbers, in their order.
 
         Raises `DataError` for a file that is missing or cannot be opened.
@@ -119,7 +117,7 @@ class Addressed:
                 raw[slot] = record
         return raw
 
-    def _read(self, path: str, within: Any) -> list[Raw]:
+    def _read(self, path: str, within: NDArray[np.int64]) -> list[Raw]:
         shard = self._shards[path]
         with self._lock:
             handle = self._handles.get(path)
@@ -132,14 +130,14 @@ class Addressed:
                 raise DataError(f"{path}: {damage}; prepare the dataset again")
             with self._lock:
                 self._handles[path] = handle
-                # Whoever still reads from one that is let go of holds it open until done.
+                # A thread that still reads from a file let go here holds it open until done.
                 while len(self._handles) > self._most:
                     self._handles.popitem(last=False)
         return shard.read(handle, within)
 
 
 def _most_open_files() -> int:
-    """Return how many files may be kept open: half of what the process is allowed."""
+    """Return how many files to keep open: half of what the process is allowed."""
     if sys.platform == "win32":
         return 256
     import resource
@@ -154,7 +152,7 @@ def open_records(
     """Return the raw records of a split of a prepared dataset.
 
     whole: whether a file that holds too few records is an error before any of them is read.
-    window: records that the own order of the source looks ahead, for what is read in order.
+    window: within how many records the source's order shuffles, if files are read in order.
 
     Raises `DataError` for a split that does not exist or is empty, and for a file that is missing.
     """
@@ -170,27 +168,25 @@ def open_records(
     if not parts:
         raise DataError(f"split {split!r} of {builder.info.full_name} has no records")
     file_format = builder.info.file_format.value
-    return Records(parts, _reader(parts, file_format, cache, window, whole))
+    return Records(parts, make_reader(parts, file_format, cache, window, whole))
 
 
-def _reader(
+def make_reader(
     parts: Sequence[Part], file_format: str, cache: OffsetCache, window: int, whole: bool
 ) -> Reader:
+    """Return what reads these files; raise `DataError` for a format that cannot be read."""
     remote = is_remote(parts[0].path)
     if file_format == "tfrecord" and not remote:
-
-        def tfrecord(path: str) -> Shard:
-            return TFRecordShard(path, cache)
-
+        tables = {part.path: TFRecordShard(part.path, cache) for part in parts}
         way = "by number, through a table of record offsets"
-        return Addressed(parts, tfrecord, whole=whole, way=way)
+        return Addressed(parts, tables, whole, way)
     if file_format == "array_record" and not remote:
-        way = "by number, through the files' own index"
-        return Addressed(parts, ArrayRecordShard, whole=whole, way=way)
+        indexed = {part.path: ArrayRecordShard(part.path) for part in parts}
+        return Addressed(parts, indexed, whole, "by number, through the files' own index")
     where = (
         f"the files are at {parts[0].path.partition('://')[0]}://"
         if remote
         else f"{file_format} files have no index"
     )
     read = remote_tfrecord if file_format == "tfrecord" else format_reader(file_format)
-    return InOrder(parts, read, window=window, why=where)
+    return InOrder(parts, read, window, where)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import google_crc32c
 import numpy as np
+from numpy.typing import NDArray
 
 from feedrace.plugin import DataError
 from feedrace_tfds.offsets import FOOTER, HEADER, OffsetCache, masked
@@ -29,10 +30,13 @@ class TFRecordShard:
         self._table: Any = None
         self._lock = threading.Lock()
 
+    def __reduce__(self) -> Any:  # the table is in the cache folder
+        return TFRecordShard, (self.path, self._cache)
+
     def open(self) -> "_File":
         """Return the file, open for reading.
 
-        Raises `DataError` where it is missing.
+        Raises `DataError` if it is missing.
         """
         try:
             with self._lock:
@@ -42,7 +46,7 @@ class TFRecordShard:
         except FileNotFoundError as error:
             raise missing_file(self.path) from error
 
-    def read(self, file: "_File", numbers: Any) -> list[Raw]:
+    def read(self, file: "_File", numbers: NDArray[np.int64]) -> list[Raw]:
         """Return these records of the open file; each one's checksum is checked."""
         ends, count = self._table.ends, len(self._table)
         beyond = int(numbers.max()) >= count
@@ -74,7 +78,7 @@ class TFRecordShard:
 
 
 class _File:
-    """A file descriptor that is closed when nobody holds it any more."""
+    """A file descriptor that is closed when it is garbage collected."""
 
     def __init__(self, path: str) -> None:
         self.descriptor = os.open(path, os.O_RDONLY)
@@ -93,7 +97,7 @@ class ArrayRecordShard:
     def open(self) -> Any:
         """Return the reader.
 
-        Raises `DataError` where the file is missing, or its index, at the end, cannot be read.
+        Raises `DataError` if the file is missing, or its index, at the end, cannot be read.
         """
         from array_record.python.array_record_module import ArrayRecordReader
 
@@ -107,7 +111,7 @@ class ArrayRecordShard:
                 f"{self.path} is damaged or cut short; prepare the dataset again"
             ) from error
 
-    def read(self, reader: Any, numbers: Any) -> list[Raw]:
+    def read(self, reader: Any, numbers: NDArray[np.int64]) -> list[Raw]:
         """Return these records; the reader checks their checksums."""
         try:
             return list(reader.read(numbers.tolist()))

@@ -1,75 +1,88 @@
-"""One split of a prepared dataset: its records by number, decoded."""
+"""One split of a prepared dataset, read and decoded by record number, without JAX or TFDS."""
 
-import hashlib
-import os
 import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from operator import itemgetter
-from typing import Any
+from typing import Any, Protocol
 
-import attrs
 import numpy as np
+from numpy.typing import NDArray
 
 from feedrace.plugin import DataError
-from feedrace_tfds.bad_records import BadRecord, BadRecords, budget_count
-from feedrace_tfds.config import TFDSConfig
-from feedrace_tfds.decode import Decoder, make_decoder
-from feedrace_tfds.layout import Arrays
+from feedrace_tfds.bad_records import BadRecord, BadRecords
+from feedrace_tfds.layout import Arrays, Layout
 from feedrace_tfds.numpy_decoder import Failure
-from feedrace_tfds.offsets import OffsetCache
-from feedrace_tfds.paths import file_size
-from feedrace_tfds.prepare import prepared_builder
-from feedrace_tfds.records import Records, open_records
-from feedrace_tfds.shards import missing_file
-from feedrace_tfds.tensorflow_runtime import usable_cpus
+from feedrace_tfds.records import Records
+from feedrace_tfds.shards import Raw
 
-_MOST_THREADS = 16
 _TASK = 16  # records: few, so that no thread waits long for the last one
 
 
-@attrs.frozen(eq=False)
+class Decoder(Protocol):
+    """Decodes raw records of one dataset; it can be pickled.
+
+    concurrent: whether several threads should decode at a time.
+    way: a few words on how it decodes.
+    """
+
+    @property
+    def layout(self) -> Layout: ...
+
+    @property
+    def concurrent(self) -> bool: ...
+
+    @property
+    def way(self) -> str: ...
+
+    def decode(self, raw: list[Raw], arrays: Arrays, first: int) -> list[Failure]:
+        """Put raw records into slots from `first` on; return which slots failed, and why."""
+        ...
+
+
 class Split:
     """A split that is open for reading; nothing is read until `fetch`.
 
-    name: the split, in TFDS's notation.
-    identity: the dataset's name and version, and a digest of its files' names and sizes.
-    decode_seconds: one number, the time spent on decoding so far.
+    name: dataset and split, for messages.
+    decode_seconds: the time spent on decoding so far; threads at work together count once.
+
+    Several threads may fetch at a time. A pickled split opens its files anew.
     """
 
-    info: Any
-    name: str
-    records: Records
-    decoder: Decoder
-    bad: BadRecords
-    identity: str
-    threads: int
-    decode_seconds: list[float] = attrs.field(init=False, factory=lambda: [0.0])
-    # Its threads end when it is garbage collected.
-    _pool: ThreadPoolExecutor | None
+    def __init__(
+        self, name: str, records: Records, decoder: Decoder, bad: BadRecords, threads: int
+    ) -> None:
+        self.name, self.records, self.decoder = name, records, decoder
+        self.bad, self.threads = bad, threads
+        self.decode_seconds = 0.0
+        # Its threads end when it is garbage collected.
+        self._pool = ThreadPoolExecutor(threads - 1, "feedrace-tfds") if threads > 1 else None
+
+    def __reduce__(self) -> Any:
+        return Split, (self.name, self.records, self.decoder, self.bad, self.threads)
 
     def __len__(self) -> int:
         return len(self.records)
 
-    def fetch(self, numbers: Any) -> Arrays:
-        """Return the records of these numbers, an int64 array, as numpy arrays.
+    def fetch(self, numbers: NDArray[np.int64]) -> Arrays:
+        """Return the records of these numbers.
 
-        A bad record that is skipped leaves its row blank: `left_out` tells which. Raises
+        A bad record that is skipped leaves its row blank; `invalid_rows` shows which. Raises
         `DataError` for numbers out of range, and as `BadRecords.add` does.
         """
         arrays = self.decoder.layout.allocate(len(numbers))
         self.fill(numbers, arrays)
         return arrays
 
-    def fill(self, numbers: Any, arrays: Arrays, first: int = 0) -> None:
-        """Put the records of these numbers into slots from `first` on, as `fetch` gives them."""
+    def fill(self, numbers: NDArray[np.int64], arrays: Arrays, first: int = 0) -> None:
+        """Put the records of these numbers into slots from `first` on, as `fetch` does."""
         self.records.check(numbers)
         for slot, cause in self._decode(numbers, arrays, first):
-            self._mend(int(numbers[slot - first]), arrays, slot, cause)
+            self._replace(int(numbers[slot - first]), arrays, slot, cause)
 
-    def left_out(self, numbers: Any) -> Any:
-        """Return for each of these fetched records whether it was skipped: a bool array."""
+    def invalid_rows(self, numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which of these fetched records were skipped."""
         if self.bad.on_error != "skip":
             return np.zeros(len(numbers), bool)
         return np.fromiter(map(self.bad.holds, numbers.tolist()), bool, len(numbers))
@@ -81,8 +94,8 @@ class Split:
             f"decoded {self.decoder.way}, by {self.threads} threads",
         ]
 
-    def _decode(self, numbers: Any, arrays: Arrays, first: int) -> list[Failure]:
-        """Read and decode records into slots, in tasks for all threads where that can be."""
+    def _decode(self, numbers: NDArray[np.int64], arrays: Arrays, first: int) -> list[Failure]:
+        """Read and decode records into slots, in tasks for all threads if that is possible."""
         read, decode = self.records.reader.read, self.decoder.decode
         size = _TASK if self._pool is not None else max(1, len(numbers))
         starts = range(0, len(numbers), size)
@@ -121,7 +134,7 @@ class Split:
             raw[:] = [whole[start : start + size] for start in starts]
             return self._share(decode_task, len(starts))
         finally:
-            self.decode_seconds[0] += sum(seconds) / shared
+            self.decode_seconds += sum(seconds) / shared
 
     def _share(self, do: Callable[[int], list[Failure]], tasks: int) -> list[Failure]:
         """Do the tasks of these numbers, in this thread and the pool's; return all failures."""
@@ -146,8 +159,8 @@ class Split:
             future.result()
         return sorted(failures, key=itemgetter(0))
 
-    def _mend(self, number: int, arrays: Arrays, slot: int, cause: Exception) -> None:
-        """Deal with the slot of a record that could not be had."""
+    def _replace(self, number: int, arrays: Arrays, slot: int, cause: Exception) -> None:
+        """Fill the slot of a bad record: blank, or with the next good one, as `on_error` says."""
         self._note(number, cause)
         if self.bad.on_error == "skip":
             self.decoder.layout.blank(arrays, slot)
@@ -162,7 +175,7 @@ class Split:
                 self.decoder.layout.copy(arrays, slot, stand_in, 0)
                 return
             self._note(other, failures[0][1])
-        raise DataError(f"split {self.name!r} of {self.info.full_name} has no record that is good")
+        raise DataError(f"{self.name} has no good record")
 
     def _note(self, number: int, cause: Exception) -> None:
         reason = str(cause) or type(cause).__name__
@@ -170,60 +183,3 @@ class Split:
             reason = f"{type(cause).__name__}: {reason}"
         path, record = self.records.locate(number)
         self.bad.add(BadRecord(number, path, record, reason.splitlines()[0]), cause)
-
-
-def open_split(config: TFDSConfig) -> Split:
-    """Return the split that the config names, prepared first where that is needed."""
-    builder = prepared_builder(config)
-    threads = config.num_threads or min(_MOST_THREADS, usable_cpus())
-    cache = OffsetCache(config.cache_dir, writable=not config.local_files_only)
-    name = _split_name(builder, config.split)
-    records = open_records(
-        builder,
-        name,
-        cache=cache,
-        window=config.shuffle_buffer_size,
-        whole=config.on_error == "raise",
-    )
-    decoder = make_decoder(builder.info, config, threads)
-    return Split(
-        info=builder.info,
-        name=name,
-        records=records,
-        decoder=decoder,
-        bad=BadRecords(config.on_error, budget_count(config.error_budget, len(records))),
-        identity=f"{builder.info.full_name} {_digest(records)}",
-        threads=threads,
-        pool=ThreadPoolExecutor(threads - 1, "feedrace-tfds") if threads > 1 else None,
-    )
-
-
-def _split_name(builder: Any, split: Any) -> str:
-    """Return a split in TFDS's notation; one from `tfds.even_splits` as the records it comes to."""
-    if isinstance(split, str):
-        return split
-    try:
-        parts = split.to_absolute(builder.info.splits)
-    except (KeyError, ValueError) as error:
-        raise DataError(
-            f"dataset {builder.info.full_name} has no split {split!r} ({error}); "
-            f"it has {', '.join(sorted(builder.info.splits))}"
-        ) from error
-    whole = builder.info.splits
-    return "+".join(
-        f"{part.splitname}[{part.from_ or 0}:"
-        f"{whole[part.splitname].num_examples if part.to is None else part.to}]"
-        for part in parts
-    )
-
-
-def _digest(records: Records) -> str:
-    """Return a digest of the names and sizes of the files that records are taken from."""
-    digest = hashlib.blake2b(digest_size=8)
-    for path, skip, take in records.parts:
-        try:
-            size = file_size(path)
-        except FileNotFoundError as error:
-            raise missing_file(path) from error
-        digest.update(f"{os.path.basename(path)} {size} {skip} {take}".encode())
-    return digest.hexdigest()

@@ -1,68 +1,89 @@
-"""What both TFDS sources have in common: a split, and what is known of it."""
+"""What both TFDS sources share: a split, and what is known of it."""
 
 from typing import Any
 
 import attrs
+import jax
+import numpy as np
 from flax import nnx
+from numpy.typing import NDArray
 
-from feedrace.plugin import SourceModule
+from feedrace.plugin import SourceModule, is_wide, map_leaves
 from feedrace_tfds.bad_records import BadRecord
 from feedrace_tfds.config import TFDSConfig
-from feedrace_tfds.split import open_split
+from feedrace_tfds.layout import Layout
+from feedrace_tfds.opening import open_split
 from feedrace_tfds.windows import traced_window_indices, window_indices
 
 
 class SplitSource(SourceModule):
     """A source over one TFDS split, which is found, or prepared, when the source is made.
 
-    Raises `DataError` for a dataset or split that cannot be had, `ConfigError` for unknown keys.
+    Raises `DataError` for a dataset or split that is not there, `ConfigError` for unknown keys.
     """
 
     def __init__(
         self, config: TFDSConfig, *, rngs: nnx.Rngs | None = None, name: str | None = None
     ) -> None:
-        split = open_split(config)
-        config = attrs.evolve(config, split=split.name)
-        dataset = config.name or split.info.full_name
+        opened = open_split(config)
+        config = attrs.evolve(config, split=opened.name)
+        dataset = config.name or opened.info.full_name
         default_name = f"{type(self).__name__}({dataset}:{config.split})"
         super().__init__(config, rngs=rngs, name=name or default_name)
-        self._split = nnx.static(split)
+        self._info = nnx.static(opened.info)
+        self._identity = opened.identity
+        self._split = nnx.static(opened.split)
         self.dataset_name = dataset
         self.split_name = config.split
         self.as_supervised = config.as_supervised
         self.include_keys = nnx.static(config.include_keys)
         self.exclude_keys = nnx.static(config.exclude_keys)
-        self.length = len(split)
+        self.length = len(opened.split)
         self.choice = ""  # why `from_tfds` chose this source
 
-    def element_spec(self) -> Any:
-        return self._split.decoder.layout.element_spec()
+    @property
+    def _layout(self) -> Layout:
+        layout: Layout = self._split.decoder.layout
+        return layout
 
-    def indices(self, start: int, stop: int) -> Any:
+    def element_spec(self) -> Any:
+        """Return the spec of one record, with the dtypes that arrive on a device.
+
+        Strings have dtype object; features of varying shape, without `pad_to`, have None for the
+        axes that vary.
+        """
+        fields = self._layout.fields(wide=is_wide())
+        return map_leaves(lambda field: jax.ShapeDtypeStruct(field.shape, field.dtype), fields)
+
+    def indices(self, start: int, stop: int) -> NDArray[np.int64]:
         """Return the record numbers at absolute positions [start, stop) of its own order.
 
-        With `shuffle_mode = "buffer"`, or where records are read in the stored order, each window
-        of `shuffle_buffer_size` records is shuffled by itself.
+        With `shuffle_mode = "buffer"`, or if records are read in the stored order, each window of
+        `shuffle_buffer_size` records is shuffled separately.
         """
-        if not (self.is_random_order and self._by_windows):
-            return super().indices(start, stop)
+        if not self._by_windows:
+            numbers: NDArray[np.int64] = super().indices(start, stop)
+            return numbers
         window = self.config.shuffle_buffer_size
         return window_indices(start, stop, self.length, window=window, seed=self.seed)
 
     def indices_at(self, epoch: Any, positions: Any) -> Any:
-        if not (self.is_random_order and self._by_windows):
+        """Return the record numbers at int32 positions of an epoch (uint32), traceably."""
+        if not self._by_windows:
             return super().indices_at(epoch, positions)
         window = self.config.shuffle_buffer_size
         return traced_window_indices(epoch, positions, self.length, window=window, seed=self.seed)
 
     @property
     def _by_windows(self) -> bool:
-        return self.config.shuffle_mode == "buffer" or not self._split.records.reader.concurrent
+        in_order = not self._split.records.reader.concurrent
+        return self.is_random_order and (self.config.shuffle_mode == "buffer" or in_order)
 
     @property
     def bad_records(self) -> tuple[BadRecord, ...]:
         """The records met so far that could not be read or decoded, in the order of the split."""
-        return self._split.bad.met()
+        met: tuple[BadRecord, ...] = self._split.bad.met()
+        return met
 
     def details(self) -> list[str]:
         """Return sentences on why it was chosen, and how records are found and decoded."""
@@ -70,8 +91,8 @@ class SplitSource(SourceModule):
 
     def get_dataset_info(self) -> Any:
         """Return TFDS's `DatasetInfo`: description, features, splits, citation."""
-        return self._split.info
+        return self._info
 
     def identity(self) -> str:
-        """Return what tells this data from other data, for the state's fingerprint."""
-        return self._split.identity
+        """Return the dataset's name and version and a digest of its files; part of saved states."""
+        return self._identity

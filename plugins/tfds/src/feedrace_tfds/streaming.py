@@ -3,13 +3,13 @@
 from collections.abc import Generator, Iterator
 from typing import Any
 
-import jax
 import numpy as np
 from flax import nnx
+from numpy.typing import ArrayLike, NDArray
 
-from feedrace.plugin import IdentityDict, Prefetched, canonical, split_records, to_device
+from feedrace.plugin import IdentityDict, Prefetched, is_wide, map_leaves, split_records, to_device
 from feedrace_tfds.config import TFDSStreamingConfig
-from feedrace_tfds.layout import Arrays
+from feedrace_tfds.reader import SplitReader
 from feedrace_tfds.split_source import SplitSource
 
 _BLOCK = 256
@@ -26,50 +26,39 @@ class TFDSStreamingSource(SplitSource):
         self, config: TFDSStreamingConfig, *, rngs: nnx.Rngs | None = None, name: str | None = None
     ) -> None:
         super().__init__(config, rngs=rngs, name=name)
-        self._records: IdentityDict = nnx.static(IdentityDict())
+        self._kept: IdentityDict = nnx.static(IdentityDict())
 
-    def fetch(self, indices: Any) -> dict[str, Any]:
+    def reader(self) -> SplitReader:
+        """Return the part that reads: it needs neither JAX nor TFDS, and can be pickled.
+
+        TFDS and TensorFlow are imported where it is unpickled if TensorFlow decodes. 64-bit numbers
+        are converted as JAX's x64 mode is now.
+        """
+        return SplitReader(self._split, is_wide(), self._kept if self.config.cacheable else None)
+
+    def fetch(self, indices: ArrayLike) -> dict[str, Any]:
         """Return the records of these numbers, as a dict of numpy arrays.
 
-        Features whose shape varies, without `pad_to`, are 1-D arrays of objects: an array for each
-        record. A bad record that is skipped leaves a blank row, which `left_out` tells of. Several
-        threads may fetch at a time. Raises `DataError` for a number out of range, and for bad
-        records as `on_error` and `error_budget` have it.
+        A feature whose shape varies, without `pad_to`, is a 1-D array of objects: an array for each
+        record. A bad record that is skipped leaves a blank row, which `invalid_rows` shows. Several
+        threads may fetch at a time. Raises `DataError` for a number out of range, for a value that
+        does not fit, and for bad records as `on_error` and `error_budget` have it.
         """
-        numbers = np.asarray(indices, np.int64)
-        arrays = self._kept(numbers) if self.config.cacheable else self._split.fetch(numbers)
-        batch: dict[str, Any] = jax.tree_util.tree_map_with_path(
-            lambda path, value: _canonical(jax.tree_util.keystr(path, simple=True), value),
-            self._split.decoder.layout.pack(arrays),
-        )
-        return batch
+        return self.reader().fetch(indices)
 
-    def _kept(self, numbers: Any) -> Arrays:
-        """Return the records of these numbers, read where they were not before."""
-        self._split.records.check(numbers)
-        kept, layout = self._records, self._split.decoder.layout
-        missing = np.array([n for n in dict.fromkeys(numbers.tolist()) if n not in kept], np.int64)
-        if len(missing):
-            read = self._split.fetch(missing)
-            kept.update((n, (read, row)) for row, n in enumerate(missing.tolist()))
-        arrays = layout.allocate(len(numbers))
-        for slot, number in enumerate(numbers.tolist()):
-            layout.copy(arrays, slot, *kept[number])
-        return arrays
-
-    def left_out(self, indices: Any) -> Any:
-        """Return for each of these fetched records whether it was skipped: a bool array."""
-        return self._split.left_out(np.asarray(indices, np.int64))
+    def invalid_rows(self, indices: ArrayLike) -> NDArray[np.bool_]:
+        """Return which of these fetched records were skipped."""
+        return self.reader().invalid_rows(indices)
 
     @property
     def decode_seconds(self) -> float:
-        """The seconds that went into decoding so far; threads at work together count once."""
-        return float(self._split.decode_seconds[0])
+        """Seconds spent on decoding so far; threads at work together count once."""
+        return float(self._split.decode_seconds)
 
     def reset_cache(self) -> None:
         """Forget the records that `cacheable` keeps."""
         super().reset_cache()
-        self._records = nnx.static(IdentityDict())
+        self._kept = nnx.static(IdentityDict())
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yield the records that are left of this epoch, one dict each, then start the next."""
@@ -78,30 +67,21 @@ class TFDSStreamingSource(SplitSource):
     def _read_ahead(self) -> Generator[dict[str, Any] | None, None, None]:
         """Yield the records of this epoch that are left, None for those that were skipped."""
 
-        def blocks() -> Iterator[tuple[Any, Any]]:
+        def blocks() -> Iterator[tuple[dict[str, Any], NDArray[np.bool_]]]:
             for start, stop in self._blocks(_BLOCK):
                 numbers = self.indices(start, stop)
-                yield self.fetch(numbers), self.left_out(numbers)
+                yield self.fetch(numbers), self.invalid_rows(numbers)
 
         with Prefetched(blocks(), self.config.prefetch_buffer) as ahead:
-            for block, left_out in ahead:
+            for block, invalid in ahead:
                 # Split before they are moved: JAX would compile a program for each size of block.
                 elements = to_device(list(split_records(block)))
-                for element, skipped in zip(elements, left_out.tolist(), strict=True):
+                for element, skipped in zip(elements, invalid.tolist(), strict=True):
                     yield None if skipped else element
 
-    def _arrived(self, indices: Any) -> dict[str, Any]:
+    def _arrived(self, indices: NDArray[np.int64]) -> dict[str, Any]:
         arrived = super()._arrived(indices)
-        good = np.flatnonzero(~self.left_out(indices))
-        if len(good) == len(indices):
-            return arrived
-        return dict(jax.tree.map(lambda leaf: leaf[good], arrived))
-
-
-def _canonical(name: str, value: Any) -> Any:
-    if value.dtype != object:
-        return canonical(name, value)
-    for row, entry in enumerate(value.tolist() if value.ndim == 1 else ()):
-        if isinstance(entry, np.ndarray):
-            value[row] = canonical(name, entry)
-    return value
+        invalid = self.invalid_rows(indices)
+        if invalid.any():
+            arrived = map_leaves(lambda leaf: leaf[~invalid], arrived)
+        return arrived

@@ -1,11 +1,11 @@
-"""Decoding by TensorFlow: a pure function of a whole batch of raw records."""
+"""Decoding by TensorFlow: a pure function of a batch of raw records."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import attrs
 
-from feedrace.plugin import DataError
+from feedrace.plugin import DataError, install_line
 from feedrace_tfds.features import Kept
 from feedrace_tfds.layout import Arrays, Layout
 from feedrace_tfds.numpy_decoder import Failure
@@ -18,11 +18,16 @@ class TensorFlowDecoder:
     """Decodes raw records of one dataset into arrays, by a tf.data graph without state."""
 
     layout: Layout
+    _kept: Kept
+    _threads: int
     _tensorflow: Any
     _function: Any
 
     concurrent = False
     way = "with TensorFlow"
+
+    def __reduce__(self) -> Any:
+        return make_tensorflow_decoder, (self._kept, self.layout, self._threads)
 
     def decode(self, raw: Sequence[Raw], arrays: Arrays, first: int) -> list[Failure]:
         """Put raw records into slots from `first` on; return which slots failed, and why."""
@@ -68,13 +73,13 @@ class TensorFlowDecoder:
 def make_tensorflow_decoder(kept: Kept, layout: Layout, threads: int) -> TensorFlowDecoder:
     """Return a decoder of these features that runs `threads` records at a time.
 
-    Raises `DataError` where TensorFlow is not installed.
+    Raises `DataError` if TensorFlow is not installed.
     """
     try:
         tf = import_tensorflow(threads)
     except ImportError as error:
         raise DataError(
-            f"decoding with TensorFlow needs it: pip install 'feedrace[tfds]' ({error})"
+            f"decoder = 'tensorflow' needs TensorFlow: {install_line('tfds')} ({error})"
         ) from error
 
     def one(raw: Any) -> Any:
@@ -99,4 +104,4 @@ def make_tensorflow_decoder(kept: Kept, layout: Layout, threads: int) -> TensorF
         batch = records.padded_batch(count) if varying else records.batch(count)
         return batch.get_single_element()
 
-    return TensorFlowDecoder(layout, tf, decode)
+    return TensorFlowDecoder(layout, kept, threads, tf, decode)

@@ -1,4 +1,4 @@
-"""TensorFlow, imported where it is needed: off the accelerators, its thread pools bounded."""
+"""Imports TensorFlow when it is needed, keeps it off accelerators and bounds its thread pools."""
 
 import contextlib
 import os
@@ -17,11 +17,11 @@ def usable_cpus() -> int:
 def import_tensorflow(threads: int | None = None) -> Any:
     """Return the module `tensorflow`, which sees no GPU or TPU and runs `threads` threads a pool.
 
-    threads: as many as there are CPUs where None. Pools that run already stay as they are.
+    threads: None for the number of CPUs. Pools that run already stay as they are.
 
-    Raises `DataError` where TensorFlow took the accelerators before; `ImportError` without it.
+    Raises `DataError` if TensorFlow already took the accelerators; `ImportError` without it.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # its start-up log is not ours
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # hides its start-up log
     import tensorflow as tf
 
     try:
@@ -29,9 +29,9 @@ def import_tensorflow(threads: int | None = None) -> Any:
             tf.config.set_visible_devices([], kind)
     except RuntimeError as error:
         raise DataError(
-            "TensorFlow holds the accelerators already, since this program used it before; call "
-            "tf.config.set_visible_devices([], 'GPU') first, or prepare the dataset in a program "
-            "of its own, such as `feedrace describe CONFIG`"
+            "TensorFlow already holds the accelerators, since this program used it before; call "
+            "tf.config.set_visible_devices([], 'GPU') first, or prepare the dataset in a separate "
+            "program, such as `feedrace describe CONFIG`"
         ) from error
     count = threads or usable_cpus()
     with contextlib.suppress(RuntimeError):  # the pools run already

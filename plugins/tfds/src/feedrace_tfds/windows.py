@@ -1,17 +1,18 @@
-"""The order of a shuffle buffer, as a function: each window of consecutive records by itself."""
+"""The order of a shuffle buffer as a function: each window of records is permuted separately."""
 
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import NDArray
 
 from feedrace.plugin import Order
 
 
-def window_indices(start: int, stop: int, n: int, *, window: int, seed: int) -> Any:
+def window_indices(start: int, stop: int, n: int, *, window: int, seed: int) -> NDArray[np.int64]:
     """Return the records at absolute positions [start, stop): int64 of shape (stop - start,).
 
-    Position p lies in epoch p // n, of which each `window` records are shuffled among themselves.
+    Position p lies in epoch p // n, in which each `window` consecutive records are permuted.
     """
     parts = [np.empty(0, np.int64)]
     while start < stop:

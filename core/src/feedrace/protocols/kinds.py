@@ -5,8 +5,8 @@ dict (which may be nested) of objects with `shape` and `dtype`, such as `jax.Sha
 *Record numbers* are int64 from 0; *positions* are int64 and count records from the start of
 epoch 0, on and on. Every method is called from one thread at a time unless it says otherwise.
 
-The first five protocols are the kinds; `check` looks whether an object is of one. The others are
-optional: the core asks with `provides`, and probes for nothing that is not written here.
+The first five protocols are the kinds, the others are optional. The core probes for nothing that is
+not written here.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -366,36 +366,3 @@ KINDS: Mapping[str, type] = {
     "scheduler": Scheduler,
     "stage": Stage,
 }
-
-
-def members(protocol: type) -> tuple[str, ...]:
-    """Return the names of what a protocol asks for."""
-    own = {**protocol.__annotations__, **vars(protocol)}
-    return tuple(
-        name for name in own if not name.startswith("_") or name in ("__len__", "__call__")
-    )
-
-
-def has(value: Any, name: str) -> bool:
-    """Return whether `value` has an attribute; a property of its class is not computed."""
-    if name == "__call__":  # which every class has
-        return callable(value)
-    return hasattr(type(value), name) or hasattr(value, name)
-
-
-def provides(value: Any, protocol: type) -> bool:
-    """Return whether `value` has all that an optional protocol asks for; None has nothing."""
-    return value is not None and all(has(value, name) for name in members(protocol))
-
-
-def check(kind: str, value: Any) -> str:
-    """Return what keeps `value` from being a source, sampler, batcher, scheduler or stage.
-
-    An empty string if nothing does.
-    """
-    if isinstance(value, type):
-        return f"is the class {value.__name__}; give an instance of it"
-    missing = [name for name in members(KINDS[kind]) if not has(value, name)]
-    if kind == "batcher" and has(value, "collate_window") and not has(value, "window_size"):
-        missing.append("window_size")
-    return f"lacks {', '.join(missing)}" if missing else ""

@@ -1,0 +1,118 @@
+"""Iterating a pipeline: the counters of what was handed out, and the iterators that hand it out."""
+
+import json
+from collections.abc import Callable, Generator, Mapping
+from typing import Any
+
+import attrs
+import numpy as np
+from flax import nnx
+
+from feedrace.errors import FeedraceError
+from feedrace.host.prefetch import ClosableIterator
+from feedrace.host.timing import Timing
+from feedrace.plan import state
+from feedrace.plan.steps import Step
+
+_MOST_UPDATES = 2**31 - 1  # that a traced function can count
+
+
+@attrs.define(eq=False)
+class Progress:
+    """What a pipeline counts; nothing of it decides what a batch holds.
+
+    updates: the training updates done, which traced functions move, too.
+    updates_per_pass: None if a pass never ends.
+    counters: the scheduler's state after the last step that was handed out.
+    iteration: the newest iteration; older ones are out of date.
+    handed: the last step, until the sampler knows that its epoch is over.
+    live: whether a step of this pass was handed out by this very object.
+    """
+
+    updates: "nnx.Variable[Any]"
+    updates_per_pass: int | None
+    counters: dict[str, int] = attrs.field(factory=lambda: {"pass": 0})
+    iteration: object = None
+    handed: Step | None = None
+    live: bool = False
+    done: int = 0  # as `updates` says, unless a traced function moved that
+    timing: Timing = attrs.field(factory=Timing)
+
+    def hand(self, step: Step) -> None:
+        """Count a step as handed out."""
+        self.counters, self.handed, self.live = dict(step.after), step, True
+        self._count(step.update)
+
+    def check(self, iteration: object) -> None:
+        """Raise `FeedraceError` if a newer iteration or a state has taken over."""
+        if self.iteration is not iteration:
+            raise FeedraceError(
+                "this iteration is out of date: the pipeline was iterated anew or given a state "
+                "since"
+            )
+
+    def end_pass(self) -> None:
+        """Stand at the start of the next pass."""
+        self.counters, self.live = {"pass": self.counters["pass"] + 1}, False
+
+    def go_to(self, counters: Mapping[str, int]) -> None:
+        """Stand there, and end all iterations."""
+        self._count(counters.get("update", counters["pass"] * (self.updates_per_pass or 0)))
+        self.iteration, self.handed, self.live = object(), None, False
+        self.counters = dict(counters)
+
+    def catch_up(self) -> None:
+        """Take over the steps that a traced function made."""
+        done = int(self.updates.get_value())
+        if done != self.done:
+            length = self.updates_per_pass
+            self.go_to({"pass": done // length if length else 0, "update": done})
+
+    def _count(self, done: int) -> None:
+        self.done = min(done, _MOST_UPDATES)
+        self.updates.set_value(np.int32(self.done))
+
+
+class PipelineIterator(ClosableIterator):
+    """What is left of a pipeline's pass, as steps or batches; a context manager that closes it.
+
+    `get_state`, `set_state` and `start_prefetch` are those that grain's iterators have, so that
+    what saves and restores these, grain's own handler for Orbax among it, does so with this one.
+    """
+
+    def __init__(self, pipeline: Any, make: Callable[[], Generator[Any]]) -> None:
+        self._pipeline, self._make = pipeline, make
+        self._items = make()
+
+    def __next__(self) -> Any:
+        return next(self._items)
+
+    def close(self) -> None:
+        """Stop, and end the thread that makes batches ahead."""
+        self._items.close()
+
+    def get_state(self) -> "IteratorState":
+        """Return `Pipeline.get_state()`, a dict."""
+        return IteratorState(self._pipeline.get_state())
+
+    def set_state(self, document: dict[str, Any] | bytes) -> None:
+        """Go to a state that `get_state` gave, and go on from there.
+
+        document: the dict, or its JSON text. Raises as `Pipeline.set_state` does.
+        """
+        if isinstance(document, bytes):
+            document = state.parse(document.decode(), "the text")
+        self._pipeline.set_state(document)
+        self.close()
+        self._items = self._make()
+
+    def start_prefetch(self) -> None:
+        """Return at once: batches are made ahead from the first one that is asked for on."""
+
+
+class IteratorState(dict[str, Any]):
+    """A state document that grain's handler can write, as it does with bytes."""
+
+    def decode(self) -> str:
+        """Return the document as JSON."""
+        return json.dumps(self)

@@ -227,8 +227,9 @@ def unstructure(
     `defaults` keeps the fields that are at their defaults. `identity_only` leaves out fields that
     decide nothing about which records come, such as a folder.
     """
-    options: dict[str, Any] = {"defaults": defaults, "identity_only": identity_only}
-    walk = partial(_plain, name_component=name_component, **options)
+    options = {
+        "name_component": name_component, "defaults": defaults, "identity_only": identity_only
+    }  # fmt: skip
     mapping: dict[str, Any] = {}
     for field in attrs.fields(type(config)):
         value = getattr(config, field.name)
@@ -247,7 +248,7 @@ def unstructure(
         elif field.metadata.get(EXPAND) and value is not None:
             mapping[field.name] = value.replace("$", "$$")  # it would be expanded again
         else:
-            mapping[field.name] = walk(value)
+            mapping[field.name] = _plain(value, **options)
     return mapping
 
 

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from feedrace.config.fields import StructuralConfig
 from feedrace.device import specs
 from feedrace.errors import ConfigError, FeedraceError, Problem, StateError
-from feedrace.host.records import check_batch_size, split_records
+from feedrace.host.records import check_batch_size, map_leaves, split_records
 from feedrace.modules.module import StructuralModule
 from feedrace.modules.state import set_seed
 from feedrace.plan.order import Order
+from feedrace.protocols import Skipping, provides
 
 _ELEMENTS = 256
 
@@ -141,13 +142,21 @@ class SourceModule(StructuralModule):
         check_batch_size(batch_size)
         if key is not None:
             order = np.asarray(self._keyed_order(0, batch_size, key), np.int64)
-            return dict(specs.arrive(self.fetch(order)))
+            return self._arrived(order)
         start = int(self.epoch.get_value()) * self.length + int(self.index.get_value())
-        batch = dict(specs.arrive(self.fetch(self.indices(start, start + batch_size))))
+        batch = self._arrived(self.indices(start, start + batch_size))
         epoch, index = divmod(start + batch_size, self.length)
         self.epoch.set_value(epoch)
         self.index.set_value(index)
         return batch
+
+    def _arrived(self, indices: NDArray[np.int64]) -> dict[str, Any]:
+        """Return the records of these numbers on the device, without those that were skipped."""
+        records = self.fetch(indices)
+        if provides(self, Skipping):
+            valid = ~np.asarray(self.invalid_rows(indices))
+            records = map_leaves(lambda leaf: leaf[valid], records)
+        return dict(specs.arrive(records))
 
     def get_batch_at(
         self, start: int | jax.Array, size: int, key: jax.Array | None = None

@@ -152,9 +152,10 @@ class SourceModule(StructuralModule):
 
     def _arrived(self, indices: NDArray[np.int64]) -> dict[str, Any]:
         """Return the records of these numbers on the device, without those that were skipped."""
-        records = self.fetch(indices)
-        if provides(self, Skipping):
-            valid = ~np.asarray(self.invalid_rows(indices))
+        records: dict[str, Any] = self.fetch(indices)
+        source: Any = self
+        if provides(source, Skipping):
+            valid = ~np.asarray(source.invalid_rows(indices))
             records = map_leaves(lambda leaf: leaf[valid], records)
         return dict(specs.arrive(records))
 

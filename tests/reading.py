@@ -60,7 +60,7 @@ BUDGETS = {
     INDEX: (Count(3, 400, 15), False),
     MEMORY: (Count(9, 1500, 45), False),
     HOST: (Count(10, 1700, 55), False),
-    NAME: (Count(4, 450, 18), False),
+    NAME: (Count(4, 450, 18), True),
     CORE: (Count(None, 5500, None), False),
 }
 

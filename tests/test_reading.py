@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from pathlib import Path
 
 import pytest
 from tests import reading
@@ -95,3 +96,11 @@ def test_contributing_prints_every_path_with_the_peers_figures_and_the_budget():
         (row,) = [line for line in text.splitlines() if line.startswith(f"| {path} |")]
         cells = [str(peer or "-") for peer in reading.PEERS[path]]
         assert row.split(" | ")[2:] == [*cells, f"{budget} |"]
+
+
+def test_no_file_is_above_400_lines():
+    root = Path(__file__).parents[1]
+    files = [*root.glob("core/src/**/*.py"), *root.glob("plugins/*/src/**/*.py")]
+    assert len(files) > 100
+    sizes = {str(path.relative_to(root)): len(path.read_text().splitlines()) for path in files}
+    assert {path: size for path, size in sizes.items() if size > 400} == {}

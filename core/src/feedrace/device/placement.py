@@ -22,8 +22,8 @@ def to_device(batch: Any, sharding: Any = None) -> Any:
     sharding: a device, a `jax.sharding.Sharding`, or a pytree of them like `batch`; None takes
         JAX's default device.
 
-    Raises `DataError` where an integer does not fit the dtype that arrives; `ConfigError` where the
-    pytree of shardings is none for the batch.
+    Raises `DataError` if a number does not fit the dtype that arrives; `ConfigError` if the pytree
+    of shardings does not fit the batch.
     """
     leaves, structure = jax.tree_util.tree_flatten_with_path(batch)
     moving, places = [], []
@@ -42,10 +42,10 @@ def to_device(batch: Any, sharding: Any = None) -> Any:
 
 @attrs.frozen(eq=False)
 class Placement:
-    """Where the batches of a pipeline go, as `sharding` of `Pipeline` says.
+    """Where the batches of a pipeline go, from its option `sharding`.
 
     sharding: None for JAX's default device, one sharding for all fields, or one for each by name;
-        `valid_mask` takes that of another field where it has none. A field of lower rank than its
+        `valid_mask` takes that of another field if it has none. A field of lower rank than its
         `PartitionSpec` takes the first part of it.
     """
 
@@ -69,13 +69,13 @@ class Placement:
         return any(not sharding.is_fully_addressable for sharding in self.meshes)
 
     def check(self, batch_size: int, path: str) -> None:
-        """Raise `ConfigError` where `batch_size` does not divide over the devices."""
+        """Raise `ConfigError` if `batch_size` does not divide over the devices."""
         shards = math.lcm(*(_row_shards(sharding) for sharding in self.meshes))
         if batch_size % shards:
             below, above = batch_size // shards * shards, -(-batch_size // shards) * shards
             near = f"{below} or {above}" if below else f"{above}"
-            said = f"{batch_size} rows do not divide over {shards} shards; take {near}"
-            raise ConfigError([Problem(path, said)])
+            message = f"{batch_size} rows do not divide over {shards} shards; take {near}"
+            raise ConfigError([Problem(path, message)])
 
     def rows(self, batch_size: int) -> Any:
         """Return the int64 numbers of the rows on this process's devices; None for all."""
@@ -93,7 +93,7 @@ class Placement:
 
         rows: as `rows(batch_size)` returns; `batch` holds them alone.
 
-        Raises `DataError` where an integer does not fit, and for a field without a sharding.
+        Raises `DataError` if a number does not fit, and for a field without a sharding.
         """
         moved: dict[str, Any]
         if self.sharding is None:
@@ -118,7 +118,7 @@ class Placement:
         return moved
 
     def constrain(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Return a traced batch, laid out as the sharding says."""
+        """Return a traced batch, laid out by the sharding."""
         if self.sharding is None:
             return batch
         return {
@@ -146,7 +146,7 @@ class Placement:
         )
 
     def relabelled(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Return a batch that a program made on the mesh that was given, where another was used."""
+        """Return a batch that a program made on the mesh that was given, if another was used."""
         given: Any = self.meshes[0] if self.meshes else None
         if given is _auto(given):
             return batch
@@ -162,7 +162,7 @@ class Placement:
         return _Nowhere() if host else self.of(field, np.ndim(leaf))
 
     def of(self, field: str, rank: int) -> Any:
-        """Return the sharding of a field; raises `DataError` where it has none."""
+        """Return the sharding of a field; raises `DataError` if it has none."""
         sharding = self.sharding
         if self.by_name:
             default = self.meshes[0] if field == VALID_MASK else None
@@ -176,8 +176,8 @@ class Placement:
 def placement_of(sharding: Any) -> Placement:
     """Return the placement that the argument `sharding` of a pipeline stands for.
 
-    sharding: None, a `Sharding`, the name of a mesh axis (of the mesh that `jax.set_mesh` set, or,
-        where that has none of the name, of a mesh of all devices), or a dict of these by field.
+    sharding: None, a `Sharding`, the name of a mesh axis (of the mesh that `jax.set_mesh` set, or
+        else of a mesh of all devices), or a dict of these by field.
 
     Raises `ConfigError` for anything else.
     """
@@ -202,8 +202,8 @@ def _sharding_of(given: Any) -> Any:
             mesh = jax.make_mesh((jax.device_count(),), (given,), (AxisType.Auto,))
         return NamedSharding(mesh, PartitionSpec(given))
     if not isinstance(given, Sharding):
-        said = f"{given!r} is neither a jax.sharding.Sharding nor the name of a mesh axis"
-        raise ConfigError([Problem("sharding", said)])
+        message = f"{given!r} is neither a jax.sharding.Sharding nor the name of a mesh axis"
+        raise ConfigError([Problem("sharding", message)])
     return given
 
 
@@ -241,12 +241,12 @@ def _spread(sharding: Any, batch: Any) -> list[Any]:
             jax.tree.broadcast(sharding, batch, is_leaf=is_one), is_leaf=is_one
         )
     except ValueError as error:
-        said = f"is a pytree unlike the batch: {error}"
-        raise ConfigError([Problem("sharding", said)]) from error
+        message = f"is a pytree unlike the batch: {error}"
+        raise ConfigError([Problem("sharding", message)]) from error
     wrong = [value for value in spread if not is_one(value)]
     if wrong or len(spread) != len(jax.tree.leaves(batch)):
         shown = wrong[0] if wrong else sharding
-        raise ConfigError([Problem("sharding", f"{shown!r} is no jax.sharding.Sharding")])
+        raise ConfigError([Problem("sharding", f"{shown!r} is not a jax.sharding.Sharding")])
     return spread
 
 

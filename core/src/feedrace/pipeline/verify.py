@@ -15,6 +15,7 @@ import attrs
 
 from feedrace.config.fields import check_integer
 from feedrace.errors import FeedraceError
+from feedrace.protocols import Counted, provides
 
 
 @attrs.frozen(kw_only=True)
@@ -22,7 +23,7 @@ class Verdict:
     """What a comparison of an unbroken run with a broken one has shown.
 
     stops: after how many steps the broken run was stopped, each time in another process.
-    difference: the first step where the two differ, in words; empty where none does.
+    difference: the first step where the two differ, in words; empty if none does.
     """
 
     steps: int
@@ -42,7 +43,7 @@ def verify_resume(
     stops: number of times to stop, at steps that `seed` draws. steps: how many to run; one pass by
         default, which has to end.
 
-    Raises `FeedraceError` where a process fails, with what it said, and for fewer than 2 steps;
+    Raises `FeedraceError` if a process fails, with its message, and for fewer than 2 steps;
     `ConfigError` for fewer than 1 stop.
     """
     check_integer("stops", stops, 1)
@@ -93,8 +94,8 @@ def _part(config: Any, folder: Path, number: int | None, steps: int | None) -> l
     command = [sys.executable, "-m", "feedrace.pipeline.verify", json.dumps(asked)]
     done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
     if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-        raise FeedraceError(f"a part of the run failed: {said[-1]}\n{done.stderr}".strip())
+        lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+        raise FeedraceError(f"a part of the run failed: {lines[-1]}\n{done.stderr}".strip())
     served: list[Any] = json.loads(out.read_text())
     out.unlink()
     return served
@@ -108,9 +109,10 @@ def _run(asked: dict[str, Any]) -> None:
     pipeline = load(asked["config"])
     if asked["state"]:
         pipeline.set_state(state.load(asked["state"]))
-    length = getattr(pipeline.scheduler, "steps_per_pass", None)
-    if asked["steps"] is None and length is not None and length(pipeline.plans) is None:
-        raise FeedraceError("its pass never ends; say how many steps to run (--steps)")
+    scheduler = pipeline.scheduler
+    is_counted = asked["steps"] is None and provides(scheduler, Counted)
+    if is_counted and scheduler.steps_per_pass(pipeline.plans) is None:
+        raise FeedraceError("its pass never ends; give the number of steps to run (--steps)")
     served: list[Any] = []
     while asked["steps"] is None or len(served) < asked["steps"]:
         left = None if asked["steps"] is None else asked["steps"] - len(served)

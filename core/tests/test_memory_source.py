@@ -94,6 +94,25 @@ def test_a_load_that_fails_leaves_nothing_half_loaded():
             each.fetch([0])
 
 
+def test_a_source_and_its_clones_load_once():
+    from feedrace.builtin.memory import ArraySource
+    from feedrace.plugin import StructuralConfig
+
+    class Counting(ArraySource):
+        length = 2
+
+        def load(self):
+            loads.append(1)
+            return {"x": [1, 2], "s": ["a", "b"]}
+
+    loads = []
+    made = Counting(StructuralConfig())
+    twin = made.clone()
+    for each in (made, twin, made.clone(), twin.copy()):
+        assert (each.fetch([1])["x"].tolist(), each.column("s").tolist()) == ([2], ["a", "b"])
+    assert len(loads) == 1
+
+
 def test_get_batch_goes_on_into_the_next_epoch():
     made = source(shuffle=True)
     batches = [made.get_batch(5)["label"] for _ in range(7)]
@@ -173,7 +192,10 @@ def test_an_integer_that_does_not_fit_is_refused():
         ({"x": np.float32(3)}, "'x' is a single value"),
         ({"x": [[1], [[1], [2]]]}, r"\(entry 1\), of int32 and rank 2"),
         ({"x": [[1], [1, "a"]]}, r"\(entry 1\)"),
-        ({"x": [[1], [2**40, 1]]}, "1099511627776, which does not fit int32"),
+        (
+            {"x": [[1], [2**40, 1]]},
+            r"^field 'x\[1\]' holds 1099511627776, which does not fit int32",
+        ),
         ({"x": [[1], [[1], [1, 2]]]}, r"\(entry 1\), which is no array"),
         ({"x": {"y": 1}}, "'x.y' is a single value"),
         ({"x": [2**70]}, r"neither a number that fits nor a string"),

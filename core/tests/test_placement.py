@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from feedrace import prefetch_to_device
-from feedrace.device.placement import to_device
+from feedrace.device.placement import placement_of, to_device
 from feedrace.errors import ConfigError, DataError
 from feedrace.host.prefetch import Prefetched
 
@@ -206,3 +206,9 @@ def test_a_program_that_ends_inside_a_loop_says_nothing():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["\uff44ata", "a b", "1", "data\u202e"])
+def test_an_axis_name_that_xla_would_abort_on_is_refused(name):
+    with pytest.raises(ConfigError, match=r"sharding: .* is not the name of a mesh axis"):
+        placement_of(name)

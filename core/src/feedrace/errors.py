@@ -96,10 +96,8 @@ class ConfigError(FeedraceError, ValueError):
     def __init__(self, problems: Sequence[Problem], origin: str = "") -> None:
         self.problems = tuple(problems)
         self.origin = origin
-        lines = [str(problem) for problem in self.problems]
-        if origin:
-            lines = [f"{origin}: {line}" for line in lines]
-        super().__init__("\n".join(lines))
+        prefix = f"{origin}: " if origin else ""
+        super().__init__("\n".join(f"{prefix}{problem}" for problem in self.problems))
 
     def __reduce__(self) -> tuple[type["ConfigError"], tuple[tuple[Problem, ...], str]]:
         return type(self), (self.problems, self.origin)
@@ -128,10 +126,7 @@ def pip_line(*arguments: str) -> str:
     """
     import importlib.util
 
-    shown = " ".join(
-        f"'{argument}'" if "[" in argument else shlex.quote(argument) for argument in arguments
-    )
-    python = shlex.quote(sys.executable or "python")
+    shown, python = shlex.join(arguments), shlex.quote(sys.executable or "python")
     if importlib.util.find_spec("pip") is None:
         return f"uv pip {shown} --python {python}"
     return f"{python} -m pip {shown}"
@@ -157,8 +152,7 @@ def install_line(extra: str) -> str:
 
 def _checkout() -> Path | None:
     """Return the root of the checkout that this core runs or was installed from, if any."""
-    folders = [Path(__file__).resolve().parents[2], *_installed_from()]
-    for core in folders:
+    for core in (Path(__file__).resolve().parents[2], *_installed_from()):
         if core.name == "core" and (core / "pyproject.toml").is_file():
             return core.parent
     return None

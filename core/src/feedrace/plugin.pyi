@@ -1,12 +1,9 @@
 """The names of `feedrace.plugin` by purpose, each with the module it comes from."""
 
 # Declarations
-from feedrace.registry.component import (
-    KINDS as KINDS,
-    Component as Component,
-    Health as Health,
-    hookimpl as hookimpl,
-)
+from feedrace.registry.component import Component as Component, hookimpl as hookimpl
+from feedrace.registry.kinds import KINDS as KINDS
+from feedrace.registry.records import Health as Health
 
 # Configs
 from feedrace.config.fields import (

@@ -9,6 +9,7 @@ import click
 
 from feedrace.errors import PluginWarning
 from feedrace.registry import catalog
+from feedrace.registry.listing import collect
 
 # Each command's module in this package, and its name there.
 _HOMES = {
@@ -59,7 +60,7 @@ class Group(click.Group):
 def _offered() -> Iterator[click.Command]:
     """Yield the commands and groups of all plugins; report on stderr what is not a command."""
     quiet()
-    for namespace, command in catalog.collect("feedrace_commands"):
+    for namespace, command in collect("feedrace_commands"):
         if isinstance(command, click.Command) and command.name:
             yield command
         else:

@@ -3,12 +3,15 @@
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
 from feedrace.cli import quiet
 from feedrace.cli.output import config_argument, json_option, report_errors
+
+output_option = click.option(
+    "--output", "-o", type=click.Path(dir_okay=False), help="Write it to this file."
+)
 
 
 @click.command()
@@ -24,15 +27,13 @@ def validate(config: str, as_json: bool) -> None:
 
     quiet()
     read_options(config)
-    if as_json:
-        click.echo(json.dumps({"config": config, "problems": []}))
-    else:
-        click.echo(f"{config}: good")
+    document = {"config": config, "problems": []}
+    click.echo(json.dumps(document) if as_json else f"{config}: good")
 
 
 @click.command()
 @config_argument
-@click.option("--output", "-o", type=click.Path(dir_okay=False), help="Write it to this file.")
+@output_option
 @json_option
 @report_errors
 def fill(config: str, output: str | None, as_json: bool) -> None:
@@ -47,14 +48,11 @@ def fill(config: str, output: str | None, as_json: bool) -> None:
     quiet()
     suffix = ".json" if as_json else Path(output or config).suffix.lower()
     text = write_text(filled(read_options(config)), suffix)
-    if output is None:
-        click.echo(text, nl=False)
-    else:
-        Path(output).write_text(text, encoding="utf-8")
+    _write(text, output)
 
 
 @click.command()
-@click.option("--output", "-o", type=click.Path(dir_okay=False), help="Write it to this file.")
+@output_option
 @click.option("--json", "as_json", is_flag=True, help="On one line.")
 @report_errors
 def schema(output: str | None, as_json: bool) -> None:
@@ -63,8 +61,11 @@ def schema(output: str | None, as_json: bool) -> None:
     from feedrace.registry.schema import schema as schema_of
 
     quiet()
-    made: dict[str, Any] = schema_of(PipelineOptions)
-    text = json.dumps(made, indent=None if as_json else 2) + "\n"
+    text = json.dumps(schema_of(PipelineOptions), indent=None if as_json else 2)
+    _write(text + "\n", output)
+
+
+def _write(text: str, output: str | None) -> None:
     if output is None:
         sys.stdout.write(text)
     else:

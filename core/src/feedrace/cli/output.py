@@ -9,7 +9,8 @@ import attrs
 import click
 
 from feedrace.errors import ConfigError, FeedraceError
-from feedrace.registry.component import Component, Health
+from feedrace.registry.component import Component
+from feedrace.registry.records import Health
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 config_argument = click.argument("config", type=click.Path(exists=True, dir_okay=False))
@@ -31,8 +32,7 @@ def report_errors(command: Callable[..., None]) -> Callable[..., None]:
             if kwargs.get("as_json"):
                 click.echo(json.dumps(error_document(error)))
                 raise SystemExit(1) from error
-            notes = getattr(error, "__notes__", [])
-            raise click.ClickException("\n".join([str(error), *notes])) from error
+            raise click.ClickException(_text(error)) from error
 
     return wrapped
 
@@ -41,7 +41,7 @@ def error_document(error: BaseException) -> dict[str, Any]:
     """Return an error for JSON: its type, message and fix, and a config's problems."""
     document = {
         "error": type(error).__name__,
-        "message": "\n".join([str(error), *getattr(error, "__notes__", [])]),
+        "message": _text(error),
         "fix": getattr(error, "fix", ""),
     }
     if isinstance(error, ConfigError):
@@ -49,17 +49,19 @@ def error_document(error: BaseException) -> dict[str, Any]:
     return document
 
 
+def _text(error: BaseException) -> str:
+    return "\n".join([str(error), *getattr(error, "__notes__", [])])
+
+
 def spec_texts(specs: Sequence[Any]) -> dict[str, str]:
     """Return `dtype[shape]` of each leaf by its path; joined by "or" if the specs differ."""
     import jax
 
-    texts: dict[str, list[str]] = {}
+    texts: dict[str, dict[str, None]] = {}  # each text once, in order
     for spec in specs:
         for path, leaf in jax.tree_util.tree_leaves_with_path(spec):
-            known = texts.setdefault(jax.tree_util.keystr(path, simple=True, separator="."), [])
-            text = f"{leaf.dtype}{list(leaf.shape)}"
-            if text not in known:
-                known.append(text)
+            field = jax.tree_util.keystr(path, simple=True, separator=".")
+            texts.setdefault(field, {})[f"{leaf.dtype}{list(leaf.shape)}"] = None
     return {field: " or ".join(known) for field, known in texts.items()}
 
 
@@ -92,28 +94,20 @@ def print_findings(findings: Sequence[Health], as_json: bool) -> None:
 
 def as_row(component: Component) -> dict[str, Any]:
     """Return what a component's declaration says; nothing of it is imported."""
-    c = component
-    return {
-        "kind": c.kind,
-        "name": c.name,
-        "reference": c.reference,
-        "summary": c.summary,
-        "dist": c.dist,
-        "version": c.version,
-        "target": str(c.target),
-        "config": None if c.config is None else str(c.config),
-        "aliases": list(c.aliases),
-        "deprecated": c.deprecated,
-        "capabilities": sorted(c.capabilities),
+    plain = ("kind", "name", "reference", "summary", "dist", "version", "deprecated")
+    return {field: getattr(component, field) for field in plain} | {
+        "target": str(component.target),
+        "config": None if component.config is None else str(component.config),
+        "aliases": list(component.aliases),
+        "capabilities": sorted(component.capabilities),
     }
 
 
 def complete_reference(ctx: Any, param: Any, incomplete: str) -> list[str]:
     """Return the references that begin like this, for the shell's completion."""
     from feedrace.cli import quiet
-    from feedrace.registry import catalog
+    from feedrace.registry.listing import references
 
     quiet()
-    components = catalog.available(ctx.params.get("kind"))
-    known = {c.name for c in components} | {c.reference for c in components}
-    return sorted(reference for reference in known if reference.startswith(incomplete))
+    known = references(ctx.params.get("kind"))
+    return [reference for reference in known if reference.startswith(incomplete)]

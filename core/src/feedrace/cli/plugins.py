@@ -6,15 +6,9 @@ import click
 
 from feedrace.cli import Group, quiet
 from feedrace.cli.output import as_row, complete_reference, json_option, report_errors
-from feedrace.errors import (
-    BrokenPluginError,
-    ComponentError,
-    DisabledError,
-    NotInstalledError,
-    install_line,
-)
-from feedrace.registry import catalog
-from feedrace.registry.component import KINDS
+from feedrace.errors import NotInstalledError, install_line
+from feedrace.registry import available, broken_plugins
+from feedrace.registry.kinds import KINDS
 
 kind_option = click.option("--kind", type=click.Choice(KINDS), help="Only components of this kind.")
 reference_argument = click.argument("reference", metavar="REF", shell_complete=complete_reference)
@@ -35,20 +29,14 @@ def _missing(name: str) -> click.Command:
     @json_option
     @report_errors
     def command(**_: object) -> None:
-        raise _why_missing(f"`plugins {name}` comes with feedrace-testing, which is")
+        from feedrace.registry.explanation import left_out
+
+        raise left_out("testing", f"`plugins {name}`") or NotInstalledError(
+            f"`plugins {name}` comes with feedrace-testing, which is not installed",
+            fix=install_line("testing"),
+        )
 
     return command
-
-
-def _why_missing(message: str) -> ComponentError:
-    """Return an error whose message goes on with the reason, and which has the fix."""
-    found = catalog.scan()
-    if "testing" in found.broken:
-        return BrokenPluginError(f"{message} left out: {found.broken['testing']}")
-    if "testing" in found.disabled:
-        message += " switched off by FEEDRACE_PLUGINS or FEEDRACE_PLUGINS_DISABLE"
-        return DisabledError(message, fix="change the variable to use it")
-    return NotInstalledError(f"{message} not installed", fix=install_line("testing"))
 
 
 @click.group(cls=_Plugins)
@@ -63,12 +51,10 @@ def plugins() -> None:
 def list_plugins(kind: str | None, as_json: bool) -> None:
     """List the components that a config can name."""
     quiet()
-    components = catalog.available(kind)
-    broken = catalog.broken_plugins()
+    components, broken = available(kind), broken_plugins()
     if as_json:
-        failures = {name: str(error) for name, error in broken.items()}
-        rows = [as_row(component) for component in components]
-        click.echo(json.dumps({"components": rows, "broken": failures}))
+        document = {"components": [as_row(component) for component in components]}
+        click.echo(json.dumps({**document, "broken": broken}, default=str))
         return
     for c in components:
         version = f"{c.dist} {c.version}"
@@ -118,10 +104,6 @@ def why(reference: str, kind: str | None, as_json: bool) -> None:
 
     quiet()
     found = explain(reference, kind)
-    if as_json:
-        click.echo(json.dumps(found))
-    else:
-        for line in found["lines"]:
-            click.echo(line)
+    click.echo(json.dumps(found) if as_json else "\n".join(found["lines"]))
     if not found["found"]:
         raise SystemExit(1)

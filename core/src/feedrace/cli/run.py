@@ -46,9 +46,9 @@ def run(config: str, steps: int | None, metrics_port: int | None, as_json: bool)
         for _ in shown:
             pass
     elapsed = time.perf_counter() - began
+    stats = pipeline.stats()
     for stream, row in report.items():
         _complete(row, pipeline, stream)
-    stats = pipeline.stats()
     if as_json:
         document = {"config": config, "elapsed_s": round(elapsed, 6), "streams": report}
         click.echo(json.dumps({**document, "stats": stats, "advice": advice(stats)}))

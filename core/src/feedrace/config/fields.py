@@ -57,20 +57,15 @@ def integer(
 ) -> Rule:
     """Return a rule: an int from `minimum` to `maximum`, Python's or numpy's, but no bool."""
     rule = "an int"
-    if minimum is not None and maximum is not None:
-        rule += f" from {minimum} to {maximum}"
-    elif minimum is not None:
-        rule += f" of {minimum} or more"
-
-    def holds(value: Any) -> bool:
-        return (
-            _is(Integral, value)
-            and (minimum is None or int(value) >= minimum)
-            and (maximum is None or int(value) <= maximum)
-        )
-
+    if minimum is not None:
+        rule += f" of {minimum} or more" if maximum is None else f" from {minimum} to {maximum}"
     limits = {"minimum": minimum, "maximum": maximum}
     schema = {key: limit for key, limit in limits.items() if limit is not None}
+    low, high = schema.get("minimum", -math.inf), schema.get("maximum", math.inf)
+
+    def holds(value: Any) -> bool:
+        return _is(Integral, value) and low <= int(value) <= high
+
     return Rule(holds, rule, schema, optional)
 
 
@@ -98,23 +93,23 @@ def number(minimum: float = -math.inf, maximum: float = math.inf) -> Rule:
 
 def text(*, optional: bool = False) -> Rule:
     """Return a rule: a string that is not empty."""
-    return Rule(
-        lambda value: isinstance(value, str) and value != "",
-        "a non-empty string",
-        {"minLength": 1},
-        optional,
-    )
+
+    def holds(value: Any) -> bool:
+        return isinstance(value, str) and value != ""
+
+    return Rule(holds, "a non-empty string", {"minLength": 1}, optional)
 
 
 def one_of(*choices: str) -> Rule:
     """Return a rule: one of the given strings."""
 
+    def holds(value: Any) -> bool:
+        return isinstance(value, str) and value in choices
+
     def message(value: Any) -> str:
         return f"{value!r} is none of {', '.join(choices)}{did_you_mean(str(value), choices)}"
 
-    return Rule(
-        lambda value: isinstance(value, str) and value in choices, message, {"enum": list(choices)}
-    )
+    return Rule(holds, message, {"enum": list(choices)})
 
 
 #: A rule: True or False, and nothing that merely counts as one.
@@ -174,12 +169,9 @@ class StructuralConfig:
     stream_name: str | None = attrs.field(default=None, validator=text(optional=True))
 
     def __attrs_post_init__(self) -> None:
-        message = ""
-        if self.stochastic and self.stream_name is None:
-            message = "missing; stochastic = true needs it"
-        elif self.stream_name is not None and not self.stochastic:
-            message = f"{self.stream_name!r} is given, but stochastic is false"
-        if message:
+        if self.stochastic != (self.stream_name is not None):
+            unused = f"{self.stream_name!r} is given, but stochastic is false"
+            message = "missing; stochastic = true needs it" if self.stochastic else unused
             raise ConfigError([Problem("stream_name", message)])
 
 

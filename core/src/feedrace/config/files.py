@@ -20,17 +20,17 @@ def read_mapping(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     Raises `ConfigError` if the file does not parse, or has one key twice in a table.
     """
-    file, origin = Path(path), os.fspath(path)
-    _check_suffix(file.suffix, origin)
     try:
-        mapping = _parsed(file.read_text(encoding="utf-8-sig"), file.suffix.lower())
+        _check_suffix(Path(path).suffix)
+        mapping = _parsed(Path(path).read_text(encoding="utf-8-sig"), Path(path).suffix.lower())
+        if not isinstance(mapping, dict):
+            message = f"holds {type(mapping).__name__}, not a table of keys and values"
+            raise ConfigError([Problem("", message)])
     except ConfigError as error:
-        raise ConfigError(error.problems, origin=origin) from error.__cause__
+        raise ConfigError(error.problems, origin=os.fspath(path)) from error.__cause__
     except UnicodeDecodeError as error:
-        raise ConfigError([Problem("", f"not UTF-8 text: {error}")], origin=origin) from error
-    if not isinstance(mapping, dict):
-        problem = Problem("", f"holds {type(mapping).__name__}, not a table of keys and values")
-        raise ConfigError([problem], origin=origin)
+        problem = Problem("", f"not UTF-8 text: {error}")
+        raise ConfigError([problem], origin=os.fspath(path)) from error
     mapping.pop("$schema", None)  # for editors
     return mapping
 
@@ -135,18 +135,14 @@ def _note(value: Any, path: str, line: int, lines: dict[str, int]) -> None:
 
 
 def _nearest(path: str, lines: dict[str, int]) -> int:
-    while path:
-        if path in lines:
-            return lines[path]
-        cut = max(path.rfind("."), path.rfind("["))
-        path = path[:cut] if cut > 0 else ""
-    return 0
+    while path and path not in lines:
+        path = path[: max(path.rfind("."), path.rfind("["), 0)]
+    return lines.get(path, 0)
 
 
-def _check_suffix(suffix: str, origin: str = "") -> None:
+def _check_suffix(suffix: str) -> None:
     if suffix.lower() not in SUFFIXES:
-        message = f"{suffix!r} is none of .toml, .json, .yaml, .yml"
-        raise ConfigError([Problem("", message)], origin=origin)
+        raise ConfigError([Problem("", f"{suffix!r} is none of {', '.join(SUFFIXES)}")])
 
 
 def _parsed(text: str, suffix: str) -> Any:
@@ -164,8 +160,8 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return the pairs as a dict; JSON itself would let the last of equal keys win."""
     table = dict(pairs)
     if len(table) < len(pairs):
-        seen: set[str] = set()
-        again = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        keys = [key for key, _ in pairs]
+        again = next(key for key in keys if keys.count(key) > 1)
         raise ValueError(f"the key {again!r} comes twice in one table")
     return table
 

@@ -136,14 +136,13 @@ def _typed(value: Any, path: str, annotation: Any, parse_component: ParseCompone
             except ConfigError as error:
                 failures.append(error)
         raise failures[0]
-    inner = partial(_typed, annotation=arguments[-1], parse_component=parse_component)
+    inside = arguments[0] if arguments[-1] is Ellipsis else arguments[-1]
+    inner = partial(_typed, annotation=inside, parse_component=parse_component)
     if issubclass(origin, Mapping):
         if not isinstance(value, Mapping):
             raise ConfigError([Problem(path, f"{value!r} is not a table of keys and values")])
         made = _each([(join(path, str(key)), item) for key, item in value.items()], inner)
         return dict(zip(value, made, strict=True))
-    if arguments[-1] is Ellipsis:
-        inner = partial(_typed, annotation=arguments[0], parse_component=parse_component)
     made = _each(_items(value, path), inner)
     return origin(made) if origin in (list, set, frozenset) else tuple(made)
 
@@ -228,15 +227,18 @@ def unstructure(
     `defaults` keeps the fields that are at their defaults. `identity_only` leaves out fields that
     decide nothing about which records come, such as a folder.
     """
-    walk = partial(
-        _plain, name_component=name_component, defaults=defaults, identity_only=identity_only
-    )
+    options = {
+        "name_component": name_component, "defaults": defaults, "identity_only": identity_only
+    }  # fmt: skip
     mapping: dict[str, Any] = {}
     for field in attrs.fields(type(config)):
         value = getattr(config, field.name)
         if not field.init or (identity_only and not field.metadata.get(IDENTITY, True)):
             continue
-        if not defaults and _is_default(value, field, config):
+        default = default_of(field, config)
+        if not defaults and (
+            value is default or (type(value) is type(default) and bool(value == default))
+        ):
             continue
         kind = field.metadata.get(COMPONENT)
         if kind is not None and name_component is not None and value is not None:
@@ -246,17 +248,21 @@ def unstructure(
         elif field.metadata.get(EXPAND) and value is not None:
             mapping[field.name] = value.replace("$", "$$")  # it would be expanded again
         else:
-            mapping[field.name] = walk(value)
+            mapping[field.name] = _plain(value, **options)
     return mapping
 
 
-def _is_default(value: Any, field: "attrs.Attribute[Any]", config: Any) -> bool:
+def default_of(field: "attrs.Attribute[Any]", instance: Any = None) -> Any:
+    """Return a field's default, or what its factory makes; `attrs.NOTHING` if it has none.
+
+    A factory that takes the instance counts as none if there is no instance.
+    """
     default: Any = field.default
-    if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
-        default = default.factory(config) if default.takes_self else default.factory()
-    if default is attrs.NOTHING:
-        return False
-    return value is default or (type(value) is type(default) and bool(value == default))
+    if not isinstance(default, attrs.Factory):  # type: ignore[arg-type]
+        return default
+    if not default.takes_self:
+        return default.factory()
+    return attrs.NOTHING if instance is None else default.factory(instance)
 
 
 def _plain(value: Any, **options: Any) -> Any:

@@ -8,6 +8,7 @@ import attrs
 import jax
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec, Sharding
+from numpy.typing import NDArray
 
 from feedrace.config.fields import check_integer
 from feedrace.device.specs import canonical
@@ -22,27 +23,24 @@ def to_device(batch: Any, sharding: Any = None) -> Any:
     sharding: a device, a `jax.sharding.Sharding`, or a pytree of them like `batch`; None takes
         JAX's default device.
 
-    Raises `DataError` if a number does not fit the dtype that arrives; `ConfigError` if the pytree
-    of shardings does not fit the batch.
+    Raises `DataError` for a number that does not fit the dtype that arrives, `ConfigError` for a
+    pytree of shardings unlike the batch.
     """
     leaves, structure = jax.tree_util.tree_flatten_with_path(batch)
-    moving, places = [], []
-    for i, (path, leaf) in enumerate(leaves):
-        if isinstance(leaf, jax.Array) or not is_host_dtype(np.asarray(leaf).dtype):
-            moving.append(canonical(jax.tree_util.keystr(path, simple=True), leaf))
-            places.append(i)
+    values = [leaf for _, leaf in leaves]
+    moving = [i for i, leaf in enumerate(values) if not _stays_on_host(leaf)]
+    arrays = [canonical(jax.tree_util.keystr(leaves[i][0], simple=True), values[i]) for i in moving]
     if sharding is not None and not isinstance(sharding, Sharding | jax.Device):
         spread = _spread(sharding, batch)
-        sharding = [spread[i] for i in places]
-    values = [leaf for _, leaf in leaves]
-    for i, value in zip(places, jax.device_put(moving, sharding), strict=True):
+        sharding = [spread[i] for i in moving]
+    for i, value in zip(moving, jax.device_put(arrays, sharding), strict=True):
         values[i] = value
     return jax.tree.unflatten(structure, values)
 
 
 @attrs.frozen(eq=False)
 class Placement:
-    """Where the batches of a pipeline go, from its option `sharding`.
+    """Where the batches of a pipeline go.
 
     sharding: None for JAX's default device, one sharding for all fields, or one for each by name;
         `valid_mask` takes that of another field if it has none. A field of lower rank than its
@@ -52,8 +50,8 @@ class Placement:
     sharding: Any = None
 
     @property
-    def meshes(self) -> list[Any]:
-        """The shardings in it."""
+    def shardings(self) -> list[Any]:
+        """All shardings in it; those of all fields lie on one mesh."""
         if self.sharding is None:
             return []
         return list(self.sharding.values()) if self.by_name else [self.sharding]
@@ -66,23 +64,23 @@ class Placement:
     @property
     def is_global(self) -> bool:
         """Whether batches lie on the devices of several processes."""
-        return any(not sharding.is_fully_addressable for sharding in self.meshes)
+        return any(not sharding.is_fully_addressable for sharding in self.shardings)
 
     def check(self, batch_size: int, path: str) -> None:
-        """Raise `ConfigError` if `batch_size` does not divide over the devices."""
-        shards = math.lcm(*(_row_shards(sharding) for sharding in self.meshes))
+        """Raise `ConfigError` at `path` unless `batch_size` rows divide over the devices."""
+        shards = math.lcm(*(_row_shards(sharding) for sharding in self.shardings))
         if batch_size % shards:
             below, above = batch_size // shards * shards, -(-batch_size // shards) * shards
             near = f"{below} or {above}" if below else f"{above}"
             message = f"{batch_size} rows do not divide over {shards} shards; take {near}"
             raise ConfigError([Problem(path, message)])
 
-    def rows(self, batch_size: int) -> Any:
-        """Return the int64 numbers of the rows on this process's devices; None for all."""
+    def rows(self, batch_size: int) -> NDArray[np.int64] | None:
+        """Return the numbers of the rows on this process's devices; None for all."""
         if not self.is_global:
             return None
         mine = np.zeros(batch_size, bool)
-        for sharding in self.meshes:
+        for sharding in self.shardings:
             rows = _of_rank(sharding, 1)
             for (index,) in rows.addressable_devices_indices_map((batch_size,)).values():
                 mine[index] = True
@@ -93,47 +91,41 @@ class Placement:
 
         rows: as `rows(batch_size)` returns; `batch` holds them alone.
 
-        Raises `DataError` if a number does not fit, and for a field without a sharding.
+        Raises `DataError` for a number that does not fit, and for a field without a sharding.
         """
-        moved: dict[str, Any]
         if self.sharding is None:
-            moved = to_device(batch)
-            return moved
-        shardings = {
-            name: jax.tree.map(lambda leaf, name=name: self._of_leaf(name, leaf), value)
-            for name, value in batch.items()
-        }
+            return to_device(batch)  # type: ignore[no-any-return]
         unknown = sorted(self.sharding.keys() - batch.keys()) if self.by_name else []
         if unknown:
             fields = ", ".join(batch)
             raise DataError(f"there is a sharding for {unknown[0]!r}; the batch has {fields}")
-        if self.is_global:
-            moved = jax.tree_util.tree_map_with_path(
-                lambda path, leaf, sharding: _global(path, leaf, sharding, rows, batch_size),
-                batch,
-                shardings,
-            )
-        else:
-            moved = to_device(batch, shardings)
+        shardings = {
+            name: jax.tree.map(lambda leaf, name=name: self._of_leaf(name, leaf), value)
+            for name, value in batch.items()
+        }
+        if not self.is_global:
+            return to_device(batch, shardings)  # type: ignore[no-any-return]
+        moved: dict[str, Any] = jax.tree_util.tree_map_with_path(
+            lambda path, leaf, sharding: _global(path, leaf, sharding, rows, batch_size),
+            batch,
+            shardings,
+        )
         return moved
 
     def constrain(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Return a traced batch, laid out by the sharding."""
-        if self.sharding is None:
-            return batch
+        """Return a traced batch, laid out as the sharding says."""
+
+        def leaf(value: Any, name: str) -> Any:
+            return jax.lax.with_sharding_constraint(value, _auto(self.of(name, value.ndim)))
+
         return {
-            name: jax.tree.map(
-                lambda leaf, name=name: jax.lax.with_sharding_constraint(
-                    leaf, _auto(self.of(name, leaf.ndim))
-                ),
-                value,
-            )
-            for name, value in batch.items()
+            name: jax.tree.map(lambda value, name=name: leaf(value, name), field)
+            for name, field in batch.items()
         }
 
     def replicate(self, data: Any) -> Any:
         """Return a pytree of arrays, whole on every device of the mesh."""
-        sharding = _auto(self.meshes[0])
+        sharding = _auto(self.shardings[0])
         if isinstance(sharding, NamedSharding):
             sharding = NamedSharding(sharding.mesh, PartitionSpec())
         if not self.is_global:
@@ -146,65 +138,59 @@ class Placement:
         )
 
     def relabelled(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Return a batch that a program made on the mesh that was given, if another was used."""
-        given: Any = self.meshes[0] if self.meshes else None
+        """Return a batch that a program made on `_auto`'s mesh on the mesh that was given."""
+        given = self.shardings[0]
         if given is _auto(given):
             return batch
-
-        def leaf(value: Any) -> Any:
-            return jax.device_put(value, NamedSharding(given.mesh, value.sharding.spec))
-
-        moved: dict[str, Any] = jax.tree.map(leaf, batch)
+        moved: dict[str, Any] = jax.tree.map(
+            lambda value: jax.device_put(value, NamedSharding(given.mesh, value.sharding.spec)),
+            batch,
+        )
         return moved
 
-    def _of_leaf(self, field: str, leaf: Any) -> Any:
-        host = not isinstance(leaf, jax.Array) and is_host_dtype(np.asarray(leaf).dtype)
-        return _Nowhere() if host else self.of(field, np.ndim(leaf))
-
     def of(self, field: str, rank: int) -> Any:
-        """Return the sharding of a field; raises `DataError` if it has none."""
+        """Return the sharding of a field; raise `DataError` if it has none."""
         sharding = self.sharding
         if self.by_name:
-            default = self.meshes[0] if field == VALID_MASK else None
+            default = self.shardings[0] if field == VALID_MASK else None
             sharding = self.sharding.get(field, default)
             if sharding is None:
                 named = ", ".join(self.sharding)
                 raise DataError(f"field {field!r} has no sharding; there are those of {named}")
         return _of_rank(sharding, rank)
 
+    def _of_leaf(self, field: str, leaf: Any) -> Any:
+        return _OnHost() if _stays_on_host(leaf) else self.of(field, np.ndim(leaf))
+
 
 def placement_of(sharding: Any) -> Placement:
-    """Return the placement that the argument `sharding` of a pipeline stands for.
+    """Return the placement that the option `sharding` of a pipeline asks for.
 
-    sharding: None, a `Sharding`, the name of a mesh axis (of the mesh that `jax.set_mesh` set, or
-        else of a mesh of all devices), or a dict of these by field.
+    sharding: a `Sharding`, the name of a mesh axis (of the mesh that `jax.set_mesh` set or, if that
+        has no such axis, of a mesh of all devices), or a dict of these by field.
 
     Raises `ConfigError` for anything else.
     """
-    if sharding is None:
-        return Placement()
-    if isinstance(sharding, Mapping):
-        if not sharding:
-            raise ConfigError(
-                [Problem("sharding", "is an empty mapping; name each field, or none")]
-            )
-        return Placement({name: _sharding_of(part) for name, part in sharding.items()})
-    return Placement(_sharding_of(sharding))
+    if not isinstance(sharding, Mapping):
+        return Placement(_sharding_of(sharding))
+    if not sharding:
+        raise ConfigError([Problem("sharding", "is an empty mapping; name each field, or none")])
+    return Placement({name: _sharding_of(part) for name, part in sharding.items()})
 
 
 def _sharding_of(given: Any) -> Any:
+    message = f"{given!r} is neither a jax.sharding.Sharding nor the name of a mesh axis"
     if isinstance(given, str):
-        if not (given.isascii() and given.isidentifier()):  # XLA ends the process for some others
-            message = f"{given!r} is not the name of a mesh axis: letters, digits and _ in ASCII"
-            raise ConfigError([Problem("sharding", message)])
-        mesh = jax.sharding.get_mesh()
-        if given not in mesh.axis_names:
-            mesh = jax.make_mesh((jax.device_count(),), (given,), (AxisType.Auto,))
-        return NamedSharding(mesh, PartitionSpec(given))
-    if not isinstance(given, Sharding):
-        message = f"{given!r} is neither a jax.sharding.Sharding nor the name of a mesh axis"
-        raise ConfigError([Problem("sharding", message)])
-    return given
+        if given.isascii() and given.isidentifier():
+            mesh = jax.sharding.get_mesh()
+            if given not in mesh.axis_names:
+                mesh = jax.make_mesh((jax.device_count(),), (given,), (AxisType.Auto,))
+            return NamedSharding(mesh, PartitionSpec(given))
+        # XLA ends the process for some others.
+        message = f"{given!r} is not the name of a mesh axis: ASCII letters, digits and _"
+    if isinstance(given, Sharding):
+        return given
+    raise ConfigError([Problem("sharding", message)])
 
 
 def _of_rank(sharding: Any, rank: int) -> Any:
@@ -220,29 +206,32 @@ def _auto(sharding: Any) -> Any:
         kind == AxisType.Auto for kind in sharding.mesh.axis_types
     ):
         return sharding
-    mesh = sharding.mesh
-    names = mesh.axis_names
-    auto = jax.sharding.Mesh(mesh.devices, names, axis_types=(AxisType.Auto,) * len(names))
-    return NamedSharding(auto, sharding.spec)
+    names = sharding.mesh.axis_names
+    kinds = (AxisType.Auto,) * len(names)
+    mesh = jax.sharding.Mesh(sharding.mesh.devices, names, axis_types=kinds)
+    return NamedSharding(mesh, sharding.spec)
 
 
-class _Nowhere:
+class _OnHost:
     """Stands for the sharding of a field that stays on the host."""
+
+
+def _stays_on_host(leaf: Any) -> bool:
+    return not isinstance(leaf, jax.Array) and is_host_dtype(np.asarray(leaf).dtype)
 
 
 def _spread(sharding: Any, batch: Any) -> list[Any]:
     """Return a sharding for each leaf of the batch from a pytree that is like it, or a prefix."""
 
     def is_one(value: Any) -> bool:
-        return value is None or isinstance(value, Sharding | jax.Device | _Nowhere)
+        return value is None or isinstance(value, Sharding | jax.Device | _OnHost)
 
     try:
-        spread = jax.tree.leaves(
-            jax.tree.broadcast(sharding, batch, is_leaf=is_one), is_leaf=is_one
-        )
+        whole = jax.tree.broadcast(sharding, batch, is_leaf=is_one)
     except ValueError as error:
         message = f"is a pytree unlike the batch: {error}"
         raise ConfigError([Problem("sharding", message)]) from error
+    spread = jax.tree.leaves(whole, is_leaf=is_one)
     wrong = [value for value in spread if not is_one(value)]
     if wrong or len(spread) != len(jax.tree.leaves(batch)):
         shown = wrong[0] if wrong else sharding
@@ -261,7 +250,7 @@ def _row_shards(sharding: Any) -> int:
 
 def _global(path: Any, leaf: Any, sharding: Any, rows: Any, batch_size: int) -> Any:
     """Return this process's rows of a field as part of a global array."""
-    if not isinstance(leaf, jax.Array) and is_host_dtype(np.asarray(leaf).dtype):
+    if _stays_on_host(leaf):
         return leaf
     if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         words = _global(path, jax.random.key_data(leaf), sharding, rows, batch_size)
@@ -289,10 +278,6 @@ def prefetch_to_device(iterable: Iterable[Any], size: int = 2, sharding: Any = N
     return Prefetched(as_in_this_thread(_on_device(iterable, sharding)), size)
 
 
-def _is_numpy(leaf: Any) -> bool:
-    return isinstance(leaf, np.ndarray) and not is_host_dtype(leaf.dtype)
-
-
 def as_in_this_thread(items: Generator[Any]) -> Generator[Any]:
     """Return the items, made under this thread's settings of JAX in whatever thread asks for them.
 
@@ -309,12 +294,13 @@ def as_in_this_thread(items: Generator[Any]) -> Generator[Any]:
 
 
 def _on_device(iterable: Iterable[Any], sharding: Any) -> Generator[Any]:
+    def kept(leaf: Any) -> Any:  # what gave the item may write the next one over it
+        return np.array(leaf) if isinstance(leaf, np.ndarray) and not _stays_on_host(leaf) else leaf
+
     items = iter(iterable)
     try:
         for item in items:
-            # What gave the item may write the next one over it.
-            kept = jax.tree.map(lambda leaf: np.array(leaf) if _is_numpy(leaf) else leaf, item)
-            yield to_device(kept, sharding)
+            yield to_device(jax.tree.map(kept, item), sharding)
     finally:
         close = getattr(items, "close", None)
         if close is not None:

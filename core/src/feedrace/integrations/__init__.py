@@ -1,1 +1,1 @@
-"""Doors to other libraries; each needs an extra of its own."""
+"""Integrations with other libraries; each needs its own extra."""

@@ -19,7 +19,7 @@ _FILE = "pipeline.json"
 
 
 class PipelineHandler(ocp.CheckpointHandler):  # type: ignore[misc]
-    """Writes the state of a pipeline, or of its iterator, and brings it back.
+    """Writes the state of a pipeline, or of its iterator, and restores it.
 
     Under `jax.distributed` the first process writes, and each restores: the state is the same.
     """
@@ -30,9 +30,9 @@ class PipelineHandler(ocp.CheckpointHandler):  # type: ignore[misc]
             (directory / _FILE).write_text(json.dumps(args.state))
 
     def restore(self, directory: Any, args: "PipelineRestore | None" = None) -> Any:
-        """Bring `args.item` to the saved state, and return it; without one, return the state.
+        """Restore `args.item` to the saved state and return it; without an item, return the state.
 
-        Raises `feedrace.errors.StateError` where the state is cut, or of another pipeline.
+        Raises `feedrace.errors.StateError` if the state is cut, or belongs to another pipeline.
         """
         file = directory / _FILE
         state = parse(file.read_text(), str(file))
@@ -45,7 +45,7 @@ class PipelineHandler(ocp.CheckpointHandler):  # type: ignore[misc]
 @ocp.args.register_with_handler(PipelineHandler, for_save=True)
 @attrs.frozen(init=False)
 class PipelineSave(ocp.args.CheckpointArgs):  # type: ignore[misc]
-    """Saves `item`, a pipeline or an iterator of one, as it stands when this is made."""
+    """Saves the state that `item`, a pipeline or an iterator of one, has when this is made."""
 
     state: dict[str, Any]
 

@@ -16,6 +16,8 @@ class Module(Statistics, nnx.Module):
     Raises `ValueError` if the config is stochastic and `rngs` is None or lacks its stream.
     """
 
+    _in_state: tuple[str, ...] = ()  # fields of the config that may change in use
+
     def __init__(
         self, config: StructuralConfig, *, rngs: nnx.Rngs | None = None, name: str | None = None
     ) -> None:
@@ -55,7 +57,7 @@ class Module(Statistics, nnx.Module):
 
     def get_state(self) -> dict[str, Any]:
         """Return all `nnx.Variable`s, by path, as ints, floats, bools, strings and lists."""
-        return states.plain_variables(self)
+        return states.plain_state(self)
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Go back to a state that `get_state` returned.
@@ -63,7 +65,10 @@ class Module(Statistics, nnx.Module):
         Raises `TypeError` for anything but a dict, `StateError` (a `ValueError`) for missing,
         unknown or differently shaped entries; nothing is changed then.
         """
-        states.restore_variables(self, state)
+        states.restore(self, state)
+
+    def _check_restored(self) -> None:
+        """Raise `StateError` if the variables, just restored, make no state; they go back then."""
 
     def clone(self) -> Self:
         """Return an independent module with the same config and state."""

@@ -9,7 +9,6 @@ from typing import Any, Self
 
 import attrs
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from numpy.typing import NDArray
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from feedrace.config.fields import StructuralConfig, check_integer
 from feedrace.errors import ConfigError, FeedraceError, Problem, StateError
 from feedrace.modules.module import StructuralModule
-from feedrace.modules.state import restore_config, with_seed
+from feedrace.modules.state import set_seed
 from feedrace.plan.order import Order
 
 _CHUNK = 8192
@@ -43,6 +42,7 @@ class _Chunk:
     """The indices that an iterator is handing out, up to position `stop`; `left` runs over them."""
 
     stop: int
+    ends_pass: bool
     indices: list[Any]
     left: Iterator[Any]
 
@@ -56,6 +56,7 @@ class SamplerModule(StructuralModule):
     """
 
     _repeatable = False
+    _in_state = ("seed",)
 
     def __init__(
         self, config: StructuralConfig, *, rngs: nnx.Rngs | None = None, name: str | None = None
@@ -79,10 +80,8 @@ class SamplerModule(StructuralModule):
         """Number of positions in one epoch: the config's `num_records`."""
         number = getattr(self.config, "num_records", None)
         if number is None:
-            name = type(self).__name__
-            raise ConfigError(
-                [Problem("num_records", f"missing; {name} needs the number of records")]
-            )
+            message = f"missing; {type(self).__name__} needs the number of records"
+            raise ConfigError([Problem("num_records", message)])
         return int(number)
 
     def __len__(self) -> int:
@@ -106,42 +105,38 @@ class SamplerModule(StructuralModule):
     def _chunks(self) -> Iterator[Iterator[Any]]:
         if self._chunk is not None:
             self._settle()
-        per_epoch, end = self.records_per_epoch, self._pass_end()
+        per_epoch, end = self.records_per_epoch, int(self._pass_start.get_value())
+        end += operator.length_hint(self, sys.maxsize)  # an endless sampler has no length
         while (start := int(self._position.get_value())) < end:
             stop = min(start + _CHUNK, (start // per_epoch + 1) * per_epoch, end)
             indices = self.indices(start, stop).tolist()
-            chunk = _Chunk(stop, indices, iter(indices))
+            chunk = _Chunk(stop, stop == end, indices, iter(indices))
             self._chunk = nnx.static(chunk)
             yield chunk.left
             newest = self._chunk is chunk
             if newest:
                 self._settle()
-            if newest and self._chunk is None:  # else `epoch_completed` iterated anew
-                continue
-            raise FeedraceError(
-                f"this iterator of {type(self).__name__} is out of date: the sampler was iterated "
-                f"anew, reset or given a state since; use the newest iterator"
-            )
-        if int(self._position.get_value()) == end:  # also if a state at the end was restored
+            if not newest or self._chunk is not None:  # `epoch_completed` may have iterated anew
+                raise FeedraceError(
+                    f"this iterator of {type(self).__name__} is out of date: the sampler was "
+                    f"iterated anew, reset or given a state since; use the newest iterator"
+                )
+        if start == end:  # also if a state at the end was restored
             self._pass_start.set_value(end)
-
-    def _pass_end(self) -> int:
-        # An endless sampler has no length, and the default stands for it.
-        return int(self._pass_start.get_value()) + operator.length_hint(self, sys.maxsize)
 
     def _settle(self) -> None:
         """Record where the current iterator stopped, and make it stop there for good.
 
         At the end of a pass the next one begins; the end of an epoch is reported.
         """
-        if self._chunk is None:
+        if (chunk := self._chunk) is None:
             return
-        position, stop = self.position, self._chunk.stop
-        self._chunk.indices.clear()  # an iterator of a list that is empty has ended
+        position = self.position
+        chunk.indices.clear()  # an iterator of a list that is empty has ended
         self._chunk = nnx.static(None)
         self._position.set_value(position)
-        if position == stop:
-            if position == self._pass_end():
+        if position == chunk.stop:
+            if chunk.ends_pass:
                 self._pass_start.set_value(position)
             if position % self.records_per_epoch == 0:
                 self.epoch_completed(position // self.records_per_epoch - 1)
@@ -173,7 +168,7 @@ class SamplerModule(StructuralModule):
     def index_spec(self) -> jax.ShapeDtypeStruct:
         """Return the spec of one emitted index: an int32 scalar, or int64 past 2**31 records."""
         records = getattr(self.config, "num_records", None) or 0
-        return jax.ShapeDtypeStruct((), np.int64 if records > 2**31 else jnp.int32)
+        return jax.ShapeDtypeStruct((), np.int64 if records > 2**31 else np.int32)
 
     def reset(self, seed: int | None = None) -> None:
         """Go back to epoch 0, with another seed if one is given.
@@ -181,7 +176,7 @@ class SamplerModule(StructuralModule):
         Raises `ConfigError` for a seed out of range, or one given to a sampler without a seed.
         """
         if seed is not None:
-            self.config = nnx.static(with_seed(self, seed))
+            set_seed(self, seed)
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
@@ -215,22 +210,19 @@ class SamplerModule(StructuralModule):
         return grain.RecordMetadata(index=index, record_key=key, rng=rng)
 
     def get_state(self) -> dict[str, Any]:
-        seed = {"seed": self.config.seed} if hasattr(self.config, "seed") else {}
-        return {**super().get_state(), **seed, "_position": self.position}
+        return {**super().get_state(), "_position": self.position}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        config, variables = restore_config(self, state, ("seed",))
         self._settle()
-        before = super().get_state()
-        super().set_state(variables)
-        position, start = state["_position"], state["_pass_start"]
-        if not 0 <= start <= position <= self._pass_end():
-            super().set_state(before)
+        super().set_state(state)
+
+    def _check_restored(self) -> None:
+        position, start = self.position, int(self._pass_start.get_value())
+        if not 0 <= start <= position <= start + operator.length_hint(self, sys.maxsize):
             raise StateError(
                 f"position {position} in a pass that began at {start} does not exist in this "
                 f"{type(self).__name__}"
             )
-        self.config = nnx.static(config)
 
     def clone(self) -> Self:
         twin = super().clone()
@@ -257,9 +249,9 @@ class OrderedSamplerModule(SamplerModule):
     @property
     def order(self) -> Order:
         """The order of the records."""
-        seed = getattr(self.config, "seed", None)
+        shuffled = getattr(self.config, "shuffle", True)
         return Order(
-            self.records_per_epoch, seed if getattr(self.config, "shuffle", True) else None
+            self.records_per_epoch, getattr(self.config, "seed", None) if shuffled else None
         )
 
     def indices(self, start: int, stop: int) -> NDArray[np.int64]:

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from feedrace.config.fields import StructuralConfig
 from feedrace.device import specs
 from feedrace.errors import ConfigError, FeedraceError, Problem, StateError
-from feedrace.host.records import check_batch_size, split_records
+from feedrace.host.records import check_batch_size, map_leaves, split_records
 from feedrace.modules.module import StructuralModule
-from feedrace.modules.state import restore_config, with_seed
+from feedrace.modules.state import set_seed
 from feedrace.plan.order import Order
+from feedrace.protocols import Skipping, provides
 
 _ELEMENTS = 256
-_IN_STATE = ("shuffle", "seed")  # fields of the config that may change while it is used
 
 
 class SourceModule(StructuralModule):
@@ -32,6 +32,7 @@ class SourceModule(StructuralModule):
     the position.
     """
 
+    _in_state = ("shuffle", "seed")
     length: int
 
     def __init__(
@@ -73,9 +74,8 @@ class SourceModule(StructuralModule):
         if hasattr(self.config, "shuffle"):
             self.config = nnx.static(attrs.evolve(self.config, shuffle=bool(enabled)))
         elif enabled:
-            raise ConfigError(
-                [Problem("shuffle", f"{type(self).__name__} has no order of its own to shuffle")]
-            )
+            message = f"{type(self).__name__} has no order of its own to shuffle"
+            raise ConfigError([Problem("shuffle", message)])
 
     @property
     def order(self) -> Order:
@@ -115,13 +115,13 @@ class SourceModule(StructuralModule):
             self._next_epoch()
         with contextlib.closing(records):
             for record in records:
-                place = int(self.index.get_value()) + 1, int(self.epoch.get_value())
-                self.index.set_value(place[0])
+                index, epoch = int(self.index.get_value()) + 1, self.epoch.get_value()
+                self.index.set_value(index)
                 self._handed = True
                 if record is None:
                     continue
                 yield record
-                if (self.index.get_value(), self.epoch.get_value()) != place:
+                if (self.index.get_value(), self.epoch.get_value()) != (index, epoch):
                     raise FeedraceError(
                         f"this iterator of {type(self).__name__} is out of date: the source was "
                         f"iterated anew, reset or moved since; use the newest iterator"
@@ -141,13 +141,23 @@ class SourceModule(StructuralModule):
         """
         check_batch_size(batch_size)
         if key is not None:
-            return self._arrived(np.asarray(self._keyed_order(0, batch_size, key), np.int64))
+            order = np.asarray(self._keyed_order(0, batch_size, key), np.int64)
+            return self._arrived(order)
         start = int(self.epoch.get_value()) * self.length + int(self.index.get_value())
         batch = self._arrived(self.indices(start, start + batch_size))
         epoch, index = divmod(start + batch_size, self.length)
         self.epoch.set_value(epoch)
         self.index.set_value(index)
         return batch
+
+    def _arrived(self, indices: NDArray[np.int64]) -> dict[str, Any]:
+        """Return the records of these numbers on the device, without those that were skipped."""
+        records: dict[str, Any] = self.fetch(indices)
+        source: Any = self
+        if provides(source, Skipping):
+            valid = ~np.asarray(source.invalid_rows(indices))
+            records = map_leaves(lambda leaf: leaf[valid], records)
+        return dict(specs.arrive(records))
 
     def get_batch_at(
         self, start: int | jax.Array, size: int, key: jax.Array | None = None
@@ -156,10 +166,6 @@ class SourceModule(StructuralModule):
         raise NotImplementedError(
             f"{type(self).__name__} reads on the host; use fetch, or a source that holds its data"
         )
-
-    def _arrived(self, indices: NDArray[np.int64]) -> dict[str, Any]:
-        arrived: dict[str, Any] = specs.arrive(self.fetch(indices))
-        return arrived
 
     def _keyed_order(self, start: int | jax.Array, size: int, key: jax.Array) -> jax.Array:
         """Return `size` record numbers from `start` on, in the order `key` chooses; traceable."""
@@ -175,24 +181,18 @@ class SourceModule(StructuralModule):
         Raises `ConfigError` for a seed out of range, or one given to a source without a seed.
         """
         if seed is not None:
-            self.config = nnx.static(with_seed(self, seed))
+            set_seed(self, seed)
         self._handed = False
         self.index.set_value(0)
         self.epoch.set_value(0)
 
-    def get_state(self) -> dict[str, Any]:
-        fields = {n: getattr(self.config, n) for n in _IN_STATE if hasattr(self.config, n)}
-        return {**super().get_state(), **fields}
-
     def set_state(self, state: dict[str, Any]) -> None:
-        config, variables = restore_config(self, state, _IN_STATE)
-        before = super().get_state()
-        super().set_state(variables)
-        if not (0 <= state["index"] <= self.length and state["epoch"] >= 0):
-            super().set_state(before)
-            raise StateError(
-                f"index {state['index']} in epoch {state['epoch']} does not exist in "
-                f"{self.length} records"
-            )
+        super().set_state(state)
         self._handed = False
-        self.config = nnx.static(config)
+
+    def _check_restored(self) -> None:
+        index, epoch = self.index.get_value(), self.epoch.get_value()
+        if not (0 <= index <= self.length and epoch >= 0):
+            raise StateError(
+                f"index {index} in epoch {epoch} does not exist in {self.length} records"
+            )

@@ -12,66 +12,60 @@ from flax import nnx
 from feedrace.errors import ConfigError, Problem, StateError
 
 
-def plain_variables(module: nnx.Module) -> dict[str, Any]:
-    """Return all variables, by path, as ints, floats, bools, strings and lists."""
-    return {path: _plain(variable.get_value()) for path, variable in _variables(module).items()}
+def plain_state(module: Any) -> dict[str, Any]:
+    """Return all variables, by path, as ints, floats, bools, strings and lists, and the fields."""
+    variables = {path: _plain(value.get_value()) for path, value in _variables(module).items()}
+    return {**variables, **{name: getattr(module.config, name) for name in _fields(module)}}
 
 
-def restore_variables(module: nnx.Module, state: Mapping[str, Any]) -> None:
-    """Set all variables to the values that `plain_variables` returned.
+def restore(module: Any, state: Any) -> None:
+    """Set all variables and fields to the values that `plain_state` returned.
 
-    Raises `TypeError` for anything but a dict, `StateError` for missing, unknown or differently
-    shaped entries; nothing is changed then.
+    Raises `TypeError` for anything but a dict; `StateError` for missing, unknown or differently
+    shaped entries, a field that breaks its rule, and what the module refuses. Nothing is changed
+    then.
     """
-    check_state(state)
-    variables = _variables(module)
-    if state.keys() != variables.keys():
-        missing = sorted(variables.keys() - state.keys())
-        unknown = sorted(state.keys() - variables.keys(), key=str)
-        raise StateError(
-            f"the state does not fit a {type(module).__name__}: missing {missing}, "
-            f"unknown {unknown}"
-        )
-    values = {
-        path: _restored(path, state[path], variable.get_value())
-        for path, variable in variables.items()
-    }
-    for path, variable in variables.items():
-        variable.set_value(values[path])
-
-
-def restore_config(module: Any, state: Any, names: tuple[str, ...]) -> tuple[Any, dict[str, Any]]:
-    """Return the module's config with these fields as in `state`, and the rest of the state.
-
-    Fields that the config lacks are ignored. Raises `TypeError` for anything but a dict,
-    `StateError` for a missing field or a value that breaks its rule.
-    """
-    check_state(state)
-    names = tuple(name for name in names if hasattr(module.config, name))
-    missing = [name for name in names if name not in state]
-    if missing:
-        raise StateError(f"the state does not fit a {type(module).__name__}: missing {missing}")
-    try:
-        config = attrs.evolve(module.config, **{name: state[name] for name in names})
-    except ConfigError as error:
-        raise StateError(f"the state does not fit a {type(module).__name__}: {error}") from error
-    return config, {key: value for key, value in state.items() if key not in names}
-
-
-def check_state(state: Any) -> None:
-    """Raise `TypeError` if `state` is not a dict."""
     if not isinstance(state, dict):
         raise TypeError(f"a module's state is a dict, not {type(state).__name__}")
+    variables, fields = _variables(module), _fields(module)
+    expected = {*variables, *fields}
+    problem = f"the state does not fit a {type(module).__name__}"
+    if state.keys() != expected:
+        missing, unknown = sorted(expected - state.keys()), sorted(state.keys() - expected, key=str)
+        raise StateError(f"{problem}: missing {missing}, unknown {unknown}")
+    try:
+        config = attrs.evolve(module.config, **{name: state[name] for name in fields})
+    except ConfigError as error:
+        raise StateError(f"{problem}: {error}") from error
+    before = {path: variable.get_value() for path, variable in variables.items()}
+    after = {path: _restored(path, state[path], value) for path, value in before.items()}
+    try:
+        _set(variables, after)
+        module._check_restored()
+    except StateError:
+        _set(variables, before)
+        raise
+    module.config = nnx.static(config)
 
 
-def with_seed(module: Any, seed: int) -> Any:
-    """Return the module's config with another seed.
+def set_seed(module: Any, seed: int) -> None:
+    """Give the module's config another seed.
 
     Raises `ConfigError` for a seed out of range, and for a config without one.
     """
     if not hasattr(module.config, "seed"):
         raise ConfigError([Problem("seed", f"{type(module).__name__} has no seed to set")])
-    return attrs.evolve(module.config, seed=seed)
+    module.config = nnx.static(attrs.evolve(module.config, seed=seed))
+
+
+def _fields(module: Any) -> list[str]:
+    """Return the fields of the config that belong to the state: they may change in use."""
+    return [name for name in module._in_state if hasattr(module.config, name)]
+
+
+def _set(variables: Mapping[str, "nnx.Variable[Any]"], values: Mapping[str, Any]) -> None:
+    for path, variable in variables.items():
+        variable.set_value(values[path])
 
 
 def _variables(module: nnx.Module) -> dict[str, "nnx.Variable[Any]"]:

@@ -1,9 +1,10 @@
 """The order of records, stored or shuffled anew each epoch, a function of the position alone."""
 
-import bisect
 import contextlib
 import functools
+import itertools
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -57,8 +58,7 @@ class Order:
             if use_xla:
                 _fill_by_xla(part, offset, self.n, keys)
             else:
-                positions = np.arange(offset, offset + len(part), dtype=np.int64)
-                part[:] = shuffle.permute(positions, self.n, keys)
+                part[:] = shuffle.permute(np.arange(offset, offset + len(part)), self.n, keys)
             done += len(part)
         return indices
 
@@ -101,20 +101,17 @@ def _fill_by_xla(part: NDArray[np.int64], offset: int, n: int, keys: tuple[int, 
 
     from feedrace.plan import xla
 
-    device, words = _cpu(), np.array(keys, np.uint32)
-    pending: tuple[int, jax.Array] | None = None
-    begun = 0
-    while pending or begun < len(part):
-        before, pending = pending, None
-        if begun < len(part):  # XLA computes a block while the one before it is copied
-            fitting = bisect.bisect_left(_BLOCKS, len(part) - begun)
-            size = _BLOCKS[min(fitting, len(_BLOCKS) - 1)]
-            compute = xla.jitted_block(size, walks=size <= _LARGEST_WALKING)
-            with contextlib.nullcontext() if device is None else jax.default_device(device):
-                pending = begun, compute(np.array([offset + begun, n], np.uint32), words)
-            begun += size
-        if before:
-            start, block = before
+    words = np.array(keys, np.uint32)
+    blocks: Iterator[tuple[int, Any]] = (
+        (start, xla.jitted_block(size, walks=size <= _LARGEST_WALKING)(place, words))
+        for start in range(0, len(part), _BLOCKS[-1])
+        for size in [next((s for s in _BLOCKS if s >= len(part) - start), _BLOCKS[-1])]
+        for place in [np.array([offset + start, n], np.uint32)]
+    )
+    device = _cpu()
+    with contextlib.nullcontext() if device is None else jax.default_device(device):
+        # In pairs, so that XLA computes a block while the one before it is copied.
+        for (start, block), _ in itertools.pairwise(itertools.chain(blocks, [(0, None)])):
             values = np.asarray(block)[: len(part) - start]
             part[start : start + len(values)] = values
             if len(block) > _LARGEST_WALKING:
@@ -144,14 +141,18 @@ def round_keys(n: int, seed: Any, epoch: Any, stream: Any = 0, *, xp: Any = np) 
     Each of `seed`, `epoch` and `stream` is an int below 2**64 or an integer scalar array, which may
     be traced. They are mixed word by word into 64 bits with MurmurHash3's finaliser.
     """
-    ints = (int, np.integer)
-    plain = isinstance(seed, ints) and isinstance(epoch, ints) and isinstance(stream, ints)
+    parts: list[Any] = [
+        int(part) if isinstance(part, np.integer) else part for part in (seed, epoch, stream)
+    ]
+    plain = all(isinstance(part, int) for part in parts)
     word: Any = int if plain else xp.uint32  # Python ints are fastest for so few numbers
     golden, mask, constants = word(_GOLDEN), word(_MASK32), tuple(map(word, _MURMUR))
     left, right = word(0x243F6A88), word(0x85A308D3)
-    for part in (seed, epoch, stream):
-        halves = (int(part) & _MASK32, int(part) >> 32) if plain else _halves(part, word)
+    for part in parts:
+        wide = isinstance(part, int) or part.dtype.itemsize == 8
+        halves: list[Any] = [part & _MASK32, part >> 32 & _MASK32] if wide else [part, 0]
         for half in halves:
+            half = half.astype(word) if hasattr(half, "dtype") else word(half)
             left = _mix(((left ^ half) + golden) & mask, constants)
             right = (_mix(((right + half) & mask) ^ left, constants) * golden) & mask
     keys = []
@@ -161,20 +162,9 @@ def round_keys(n: int, seed: Any, epoch: Any, stream: Any = 0, *, xp: Any = np) 
     return tuple(keys)
 
 
-def _halves(part: Any, word: Any) -> tuple[Any, Any]:
-    """Return the low and high 32 bits."""
-    if isinstance(part, int | np.integer):
-        return word(int(part) & _MASK32), word(int(part) >> 32 & _MASK32)
-    if part.dtype.itemsize < 8:
-        return part.astype(word), word(0)
-    return (part & _MASK32).astype(word), (part >> 32).astype(word)
-
-
-def _mix(x: Any, constants: Any) -> Any:
+def _mix(x: Any, constants: tuple[Any, Any, Any]) -> Any:
     """Finish a 32-bit hash: the finaliser of MurmurHash3 (Appleby, public domain)."""
     first, second, mask = constants
-    x = x ^ (x >> 16)
-    x = (x * first) & mask
-    x = x ^ (x >> 13)
-    x = (x * second) & mask
+    x = ((x ^ (x >> 16)) * first) & mask
+    x = ((x ^ (x >> 13)) * second) & mask
     return x ^ (x >> 16)

@@ -65,22 +65,16 @@ class StreamPlan:
         if self.records_per_epoch < 1:
             raise DataError(f"stream {self.name!r} has no records; every stream needs at least 1")
         if self.batches_per_epoch < 1:
-            raise ConfigError(
-                [
-                    Problem(
-                        "batch_size",
-                        f"{self.batch_size} leaves no batch of the {self.records_per_epoch} "
-                        f"records of stream {self.name!r} while drop_remainder is true",
-                    )
-                ]
+            message = (
+                f"{self.batch_size} leaves no batch of the {self.records_per_epoch} records of "
+                f"stream {self.name!r} while drop_remainder is true"
             )
+            raise ConfigError([Problem("batch_size", message)])
 
     @property
     def batches_per_epoch(self) -> int:
         """Number of batches in one epoch."""
-        if self.drop_remainder:
-            return self.records_per_epoch // self.batch_size
-        return -(-self.records_per_epoch // self.batch_size)
+        return -(-self.samples_per_epoch // self.batch_size)
 
     @property
     def batches_per_pass(self) -> int | None:
@@ -90,17 +84,14 @@ class StreamPlan:
     @property
     def samples_per_epoch(self) -> int:
         """Number of records served in one epoch; fewer than all if the remainder is dropped."""
-        if self.drop_remainder:
-            return self.batches_per_epoch * self.batch_size
-        return self.records_per_epoch
+        records = self.records_per_epoch
+        return records - records % self.batch_size if self.drop_remainder else records
 
     def positions(self, batch: int) -> tuple[int, int]:
         """Return the absolute positions [start, stop) of batch `batch`, counted from 0."""
         epoch, within = divmod(batch, self.batches_per_epoch)
-        offset = within * self.batch_size
-        stop = min(offset + self.batch_size, self.records_per_epoch)
-        base = epoch * self.records_per_epoch
-        return base + offset, base + stop
+        base, offset = epoch * self.records_per_epoch, within * self.batch_size
+        return base + offset, base + min(offset + self.batch_size, self.records_per_epoch)
 
     def samples(self, batches: int) -> int:
         """Return the number of records in the first `batches` batches."""
@@ -129,11 +120,11 @@ class StreamPlan:
             stop = (first // self.batches_per_epoch + 1) * self.batches_per_epoch
             stop = min(stop, first + per_block, stop if last is None else last)
             base, end = self.positions(first)[0], self.positions(stop - 1)[1]
-            block, count = np.asarray(self.sampler.indices(base, end), dtype=np.int64), end - base
-            if block.shape[:1] != (count,):
+            block = np.asarray(self.sampler.indices(base, end), dtype=np.int64)
+            if block.shape[:1] != (end - base,):
                 raise DataError(
                     f"{type(self.sampler).__name__} of stream {self.name!r} gave indices of shape "
-                    f"{block.shape} for {count} positions; give one index for each"
+                    f"{block.shape} for {end - base} positions; give one index for each"
                 )
             for number in range(first, stop):
                 offset = (number - first) * self.batch_size
@@ -148,10 +139,9 @@ class StreamPlan:
         after: returns the scheduler's state after a number of updates.
         """
         per_epoch, sample = self.batches_per_epoch, self.samples(first)
-        epoch, within = divmod(first, per_epoch)
         for update, start, indices in self.batches(first, last):
+            epoch, within = divmod(update, per_epoch)
             sample += len(indices)
-            within += 1
             yield Step(
                 stream=self.name,
                 epoch=epoch,
@@ -159,12 +149,10 @@ class StreamPlan:
                 sample=sample,
                 indices=indices,
                 start=start,
-                first=within == 1,
-                last=within == per_epoch,
+                first=within == 0,
+                last=within == per_epoch - 1,
                 after=after(update + 1),
             )
-            if within == per_epoch:
-                epoch, within = epoch + 1, 0
 
 
 def plan_stream(name: str, sampler: Any, *, batch_size: int, drop_remainder: bool) -> StreamPlan:
@@ -188,9 +176,8 @@ def plan_stream(name: str, sampler: Any, *, batch_size: int, drop_remainder: boo
         fewer, more = length - length % per_epoch, length + -length % per_epoch
         raise DataError(
             f"the sampler of stream {name!r} has len {length} and records_per_epoch {per_epoch}, "
-            f"but a pass is whole epochs; make its len "
-            + (f"{fewer} or {more}" if fewer else f"{more}")
-            + f", or records_per_epoch {length}"
+            f"but a pass is whole epochs; make its len {f'{fewer} or ' if fewer else ''}{more}, or "
+            f"records_per_epoch {length}"
         )
     return StreamPlan(
         name=name,

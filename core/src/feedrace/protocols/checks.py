@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from feedrace.protocols.kinds import KINDS, Placed, RowWise, Stochastic
+from feedrace.protocols.kinds import KINDS, Grouping, Placed, RowWise, Stochastic
 
 
 def members(protocol: type) -> tuple[str, ...]:
@@ -13,16 +13,18 @@ def members(protocol: type) -> tuple[str, ...]:
     )
 
 
-def has(value: Any, name: str) -> bool:
-    """Return whether `value` has an attribute; a property of its class is not computed."""
+def has(value: Any, protocol: type, name: str) -> bool:
+    """Return whether `value` has a member of a protocol; no property of its class is computed."""
     if name == "__call__":  # which every class has
         return callable(value)
-    return hasattr(type(value), name) or hasattr(value, name)
+    if name in protocol.__annotations__:
+        return hasattr(type(value), name) or hasattr(value, name)
+    return callable(getattr(type(value), name, None)) or callable(getattr(value, name, None))
 
 
 def provides(value: Any, protocol: type) -> bool:
-    """Return whether `value` has all that an optional protocol asks for; None has nothing."""
-    return value is not None and all(has(value, name) for name in members(protocol))
+    """Return whether `value` has all that a protocol asks for; None has nothing."""
+    return value is not None and all(has(value, protocol, name) for name in members(protocol))
 
 
 def is_row_wise(batcher: Any) -> bool:
@@ -47,7 +49,7 @@ def check(kind: str, value: Any) -> str:
     """
     if isinstance(value, type):
         return f"is the class {value.__name__}; give an instance of it"
-    missing = [name for name in members(KINDS[kind]) if not has(value, name)]
-    if kind == "batcher" and has(value, "collate_window") and not has(value, "window_size"):
-        missing.append("window_size")
+    missing = [name for name in members(KINDS[kind]) if not has(value, KINDS[kind], name)]
+    if kind == "batcher" and has(value, Grouping, "collate_window"):
+        missing += [] if has(value, Grouping, "window_size") else ["window_size"]
     return f"lacks {', '.join(missing)}" if missing else ""

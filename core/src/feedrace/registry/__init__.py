@@ -1,6 +1,6 @@
 """Components by name: declared by plugins, found, looked up, made and described."""
 
-from feedrace.registry.catalog import available, broken_plugins, refresh, resolve, scan
+from feedrace.registry.catalog import refresh, resolve, scan
 from feedrace.registry.describing import (
     class_name,
     component_of,
@@ -9,6 +9,7 @@ from feedrace.registry.describing import (
     shortest_reference,
 )
 from feedrace.registry.in_code import adopt, register, registered, temporary, unregister
+from feedrace.registry.listing import available, broken_plugins
 from feedrace.registry.making import ComponentSpec, config_class_of, create, instantiate, parse
 
 __all__ = [

@@ -1,35 +1,19 @@
 """What a plugin declares for each thing it offers: plain strings; nothing is imported."""
 
-import importlib
+import pkgutil
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import attrs
 import pluggy
 
 from feedrace.errors import BrokenPluginError, ConfigError, Problem, in_words
+from feedrace.registry.kinds import CAPABILITIES, KINDS
 
 API_LEVEL = 1
 CODE = "code"  # the namespace of what `feedrace.register` offers
-KINDS = ("source", "sampler", "batcher", "scheduler", "stage")
-
 hookimpl = pluggy.HookimplMarker("feedrace")
-
-# What components of a kind can promise; the suites of `feedrace_testing` check the promises.
-CAPABILITIES: Mapping[str, Mapping[str, str]] = {
-    "source": {"on-device": "`get_batch_at` can be traced by JAX"},
-    "sampler": {
-        "exactly-once": "an epoch serves every record once",
-        "reshuffles": "the seed and the epoch choose the order",
-    },
-    "batcher": {
-        "every-record": "no record is left out or comes twice",
-        "windowed": "groups a window of records at a time, by what they hold",
-    },
-    "scheduler": {"callbacks": "runs streams besides the train stream"},
-    "stage": {"stochastic": "takes one PRNG key a record"},
-}
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
@@ -68,7 +52,7 @@ class Component:
     summary: str = ""
     aliases: Sequence[str] = attrs.field(default=(), converter=_as_tuple)
     deprecated: str = ""
-    capabilities: Iterable[str] = attrs.field(default=frozenset(), converter=_as_set)
+    capabilities: Iterable[str] = attrs.field(default=(), converter=_as_set)
     order_version: int = 1
     namespace: str = ""
     dist: str = ""
@@ -85,8 +69,7 @@ class Component:
         for field, names in (("name", (self.name,)), ("aliases", self.aliases)):
             for name in names:
                 if not isinstance(name, str) or not _NAME.fullmatch(name):
-                    message = f"{name!r} is not kebab-case, such as 'epoch-aware'"
-                    yield Problem(field, message)
+                    yield Problem(field, f"{name!r} is not kebab-case, such as 'epoch-aware'")
         known = CAPABILITIES.get(self.kind, {})
         for capability in sorted(set(self.capabilities) - known.keys()):
             message = f"{capability!r} is unknown; a {self.kind} has: {', '.join(known) or 'none'}"
@@ -95,8 +78,7 @@ class Component:
             yield Problem("order_version", f"{self.order_version!r} is not an int of 1 or more")
         for field, value in (("target", self.target), ("config", self.config)):
             if isinstance(value, str) and not _TARGET.fullmatch(value):
-                message = f"{value!r} is not of the form 'package.module:attribute'"
-                yield Problem(field, message)
+                yield Problem(field, f"{value!r} is not of the form 'package.module:attribute'")
 
     @property
     def reference(self) -> str:
@@ -120,33 +102,8 @@ class Component:
     def _load(self, role: str, where: Any) -> Any:
         if not isinstance(where, str):
             return where
-        module_name, _, attribute = where.partition(":")
         try:
-            value: Any = importlib.import_module(module_name)
-            for part in attribute.split("."):
-                value = getattr(value, part)
+            return pkgutil.resolve_name(where)
         except (Exception, SystemExit) as error:  # a plugin's module may fail in any way
-            raise BrokenPluginError(
-                f"{self.origin}: its {role} {where!r} does not load: {in_words(error)}"
-            ) from error
-        return value
-
-    def is_target(self, cls: type) -> bool:
-        """Return whether `cls` is what `target` names, without importing anything."""
-        if isinstance(self.target, str):
-            return self.target == f"{cls.__module__}:{cls.__qualname__}"
-        return self.target is cls
-
-
-@attrs.frozen
-class Health:
-    """One finding about this installation, as `feedrace doctor` shows it.
-
-    subject: what was looked at, such as "jax" or "records of feedrace_digits".
-    ok: whether it is as it should be. detail: what was seen. fix: what to do if it is not.
-    """
-
-    subject: str
-    ok: bool
-    detail: str
-    fix: str = ""
+            message = f"{self.origin}: its {role} {where!r} does not load: {in_words(error)}"
+            raise BrokenPluginError(message) from error

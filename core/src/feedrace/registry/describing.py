@@ -13,8 +13,8 @@ import attrs
 
 from feedrace.config.mapping import unstructure
 from feedrace.errors import UnknownComponentError
-from feedrace.registry.catalog import available
 from feedrace.registry.component import Component
+from feedrace.registry.listing import available
 from feedrace.registry.making import ComponentSpec, made_by, parse
 
 
@@ -31,29 +31,27 @@ def describe(
     """
     if isinstance(value, Mapping):
         value = parse(kind, value)
-    config = getattr(value, "config", None)
+    config: Any = getattr(value, "config", None)
     fields: dict[str, Any] = {}
     if attrs.has(type(config)):
-        fields = unstructure(
-            config,
-            name_component=functools.partial(
-                describe, identity_only=identity_only, defaults=defaults
-            ),
-            identity_only=identity_only,
-            defaults=defaults,
-        )
-        seed = getattr(config, "seed", None)
-        if seed is not None:  # left out, it would be the pipeline's
-            fields["seed"] = seed
+        options: dict[str, Any] = {"identity_only": identity_only, "defaults": defaults}
+        name_component = functools.partial(describe, **options)
+        fields = unstructure(config, name_component=name_component, **options)
+        if getattr(config, "seed", None) is not None:  # left out, it would be the pipeline's
+            fields["seed"] = config.seed
     try:
         component = component_of(kind, value)
     except UnknownComponentError:
         if not identity_only:
             raise
         return {"class": class_name(value), "code": code_digest(value), **fields}
-    if identity_only:
-        return {"use": component.reference, **_provenance(component), **fields}
-    return {"use": shortest_reference(component), **fields}
+    if not identity_only:
+        return {"use": shortest_reference(component), **fields}
+    origin = {"dist": component.dist} if component.dist else {}  # without its version
+    target = component.target
+    named = target if isinstance(target, str) else class_name(target)
+    identity = {"use": component.reference, **origin, "target": named}
+    return {**identity, "order": component.order_version, **fields}
 
 
 def filled(config: Any) -> dict[str, Any]:
@@ -72,7 +70,7 @@ def component_of(kind: str, value: Any) -> Component:
         return made_by[id(value)]
     # A function is nobody's instance: no need to look at all plugins.
     for component in () if isinstance(value, FunctionType) else available(kind):
-        if component.is_target(type(value)):
+        if component.target in (type(value), class_name(type(value))):
             return component
     raise UnknownComponentError(
         f"the {kind} {value!r} was not made from a component with a name; "
@@ -84,14 +82,6 @@ def shortest_reference(component: Component) -> str:
     """Return the component's name, qualified if another one offers it, too."""
     shared = [c for c in available(component.kind) if component.name in (c.name, *c.aliases)]
     return component.name if len(shared) == 1 else component.reference
-
-
-def _provenance(component: Component) -> dict[str, Any]:
-    """Return which code a component is, and the version of its order; releases may differ."""
-    target = component.target
-    origin = {"dist": component.dist} if component.dist else {}
-    named = target if isinstance(target, str) else class_name(target)
-    return {**origin, "target": named, "order": component.order_version}
 
 
 def class_name(value: Any) -> str:

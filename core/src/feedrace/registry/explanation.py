@@ -2,158 +2,142 @@
 
 import traceback
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import attrs
 
-from feedrace.errors import (
-    AmbiguousNameError,
-    BrokenPluginError,
-    ComponentError,
-    DisabledError,
-    NotInstalledError,
-    UnknownComponentError,
-    did_you_mean,
-    install_line,
-)
+from feedrace import errors
+from feedrace.config.mapping import default_of
+from feedrace.errors import ComponentError, UnknownComponentError, did_you_mean
 from feedrace.registry import catalog
-from feedrace.registry.component import CODE, KINDS, Component
+from feedrace.registry.component import CODE, Component
 from feedrace.registry.first_party import FIRST_PARTY
+from feedrace.registry.kinds import KINDS
+from feedrace.registry.listing import available, check_kind, references
 from feedrace.registry.making import config_class_of
-from feedrace.registry.schema import default_of, field_documents
+from feedrace.registry.schema import field_documents
 
 
 def offers(reference: str, kind: str | None = None) -> list[Component]:
     """Return all components that a reference could mean, the ones that it does mean first."""
     namespace, _, name = reference.rpartition("/")
-    found = []
-    for each in KINDS if kind is None else (kind,):
-        matching = [
-            c
-            for c in catalog.available(each)
-            if name in (c.name, *c.aliases) and namespace in ("", c.namespace)
-        ]
-        found += sorted(matching, key=lambda c: not _is_meant(c, reference))
-    return found
+    found = [c for c in available(kind) if namespace in ("", c.namespace)]
+    found = [c for c in found if name in (c.name, *c.aliases)]
+    return sorted(found, key=lambda c: (KINDS.index(c.kind), not _is_meant(c, reference)))
 
 
 def _is_meant(component: Component, reference: str) -> bool:
-    try:
+    with suppress(ComponentError):
         return catalog.resolve(component.kind, reference) == component
-    except ComponentError:
-        return False
+    return False
 
 
 def explain(reference: str, kind: str | None = None) -> dict[str, Any]:
     """Return `lines` that explain what a reference means, and the `kinds` that have it."""
-    rows = [(each, *_explained(each, reference)) for each in (KINDS if kind is None else (kind,))]
-    known = [(each, found, lines) for each, found, lines in rows if found or lines]
-    if not known:
-        known = [(kind or "", False, [str(missing(reference, kind))])]
-    return {
-        "reference": reference,
-        "found": any(found for _, found, _ in known),
-        "kinds": [each for each, found, _ in known if found],
-        "lines": [line for _, _, lines in known for line in lines],
-    }
+    kinds: list[str] = []
+    lines: list[str] = []
+    for each in KINDS if kind is None else (kind,):
+        try:
+            component = catalog.resolve(each, reference)
+        except UnknownComponentError:
+            continue
+        except ComponentError as error:
+            lines += [str(error), *_cause(error)]
+        else:
+            kinds.append(each)
+            lines += _meaning(component, reference)
+    lines = lines or [str(missing(reference, kind))]
+    return {"reference": reference, "found": bool(kinds), "kinds": kinds, "lines": lines}
 
 
-def _explained(kind: str, reference: str) -> tuple[bool, list[str]]:
-    """Return whether a kind has the reference, and why; no lines if the kind does not know it."""
-    others = offers(reference, kind)
-    try:
-        component = catalog.resolve(kind, reference)
-    except UnknownComponentError:
-        return False, []
-    except ComponentError as error:
-        return False, [str(error), *_cause(error)]
-    lines = [f"{kind} {reference!r} is {component.origin}", f"  target {component.target}"]
+def _meaning(component: Component, reference: str) -> Iterator[str]:
+    yield f"{component.kind} {reference!r} is {component.origin}"
+    yield f"  target {component.target}"
     if component.name != reference.rpartition("/")[2]:
-        lines.append(f"  {reference!r} is an alias of {component.name!r}")
+        yield f"  {reference!r} is an alias of {component.name!r}"
     if component.deprecated:
-        lines.append(f"  deprecated: {component.deprecated}")
-    for other in others:
+        yield f"  deprecated: {component.deprecated}"
+    precedence = {
+        CODE: "registered in code goes first",
+        catalog.BUILTIN: "a built-in cannot be replaced",
+    }.get(component.namespace, "FEEDRACE_PREFER says so, or the other only has it as an alias")
+    for other in offers(reference, component.kind):
         if other != component:
-            lines.append(f"  before {other.origin}: {_precedence(component)}")
-    return True, lines
-
-
-def _precedence(component: Component) -> str:
-    if component.namespace == CODE:
-        return "registered in code goes first"
-    if component.namespace == catalog.BUILTIN:
-        return "a built-in cannot be replaced"
-    return "FEEDRACE_PREFER says so, or the other only has it as an alias"
+            yield f"  before {other.origin}: {precedence}"
 
 
 def _cause(error: BaseException) -> Iterator[str]:
     """Yield the traceback of what a plugin raised."""
     while isinstance(error, ComponentError) and error.__cause__ is not None:
         error = error.__cause__
-    if not isinstance(error, ComponentError) or isinstance(error, BrokenPluginError):
+    if not isinstance(error, ComponentError) or isinstance(error, errors.BrokenPluginError):
         yield from "".join(traceback.format_exception(error)).rstrip().splitlines()
 
 
 def missing(reference: str, kind: str | None = None) -> ComponentError:
     """Return the error that explains why no kind, or not the given one, has the reference."""
-    errors = []
     for each in KINDS if kind is None else (kind,):
         try:
             catalog.resolve(each, reference)
         except ComponentError as error:
-            errors.append(error)
-    for found in errors:
-        if kind is not None or not isinstance(found, UnknownComponentError):
-            return found
-    names = {c.name for c in catalog.available()} | {c.reference for c in catalog.available()}
-    hint = did_you_mean(reference, sorted(names)) or "; `feedrace plugins list` shows all names"
+            if kind is not None or not isinstance(error, UnknownComponentError):
+                return error
+    hint = did_you_mean(reference, references()) or "; `feedrace plugins list` shows all names"
     return UnknownComponentError(f"no component of any kind is called {reference!r}{hint}")
 
 
-def not_found(kind: str, reference: str, offers: Sequence[Component]) -> ComponentError:
+def not_found(kind: str, reference: Any, offers: Sequence[Component]) -> ComponentError:
     """Return the error of a look-up that found no component or several, with its fix."""
+    check_kind(kind)
+    wanted = f"{kind} {reference!r}"
+    if not isinstance(reference, str):
+        return UnknownComponentError(f"a {kind} is named by a string, not by {reference!r}")
     if offers:
         owners = " and ".join(f"{c.dist} ({c.reference})" for c in offers)
         first = offers[0].namespace
-        return AmbiguousNameError(
-            f"{kind} {reference!r} is offered by {owners}",
+        return errors.AmbiguousNameError(
+            f"{wanted} is offered by {owners}",
             fix=f"write the qualified name to choose one, or set FEEDRACE_PREFER={first}",
         )
     found = catalog.scan()
     namespace, _, name = reference.rpartition("/")
-    extra = next((e for e, names in FIRST_PARTY.items() if f"{kind}/{name}" in names), None)
-    owner = namespace or extra or ""
-    if owner in found.broken:
-        cause = found.broken[owner]
-        error = type(cause)(f"{kind} {reference!r} does not load: {cause.message}", fix=cause.fix)
-        error.__cause__ = cause
+    extra = next((e for e, names in FIRST_PARTY.items() if f"{kind}/{name}" in names), "")
+    error = left_out(namespace or extra, wanted)
+    if error is not None:
         return error
-    if owner in found.disabled:
-        return DisabledError(
-            f"{kind} {reference!r} belongs to the plugin {owner!r}, which FEEDRACE_PLUGINS or "
-            f"FEEDRACE_PLUGINS_DISABLE switches off",
-            fix="change the variable to use it",
-        )
     installed = any(plugin.namespace == extra for plugin in found.plugins)
-    if extra is not None and namespace in ("", extra) and not installed:
-        return NotInstalledError(
-            f"{kind} {reference!r} comes with a plugin that is not installed",
-            fix=install_line(extra),
+    if extra and namespace in ("", extra) and not installed:
+        return errors.NotInstalledError(
+            f"{wanted} comes with a plugin that is not installed", fix=errors.install_line(extra)
         )
-    offered = catalog.available(kind)
-    known = {c.name for c in offered} | {c.reference for c in offered}
-    known |= {ref.partition("/")[2] for refs in FIRST_PARTY.values() for ref in refs
-              if ref.startswith(f"{kind}/")}  # fmt: skip
+    ours = [ref.split("/") for names in FIRST_PARTY.values() for ref in names]
+    known = references(kind) + [own for its_kind, own in ours if its_kind == kind]
     hint = did_you_mean(reference, sorted(known))
-    kinds = [c.kind for c in catalog.available() if reference in (c.name, c.reference)]
+    kinds = [c.kind for c in available() if reference in (c.name, c.reference)]
     if kinds and not hint:
         hint = f"; it is a {kinds[0]}"
-    names = ", ".join(sorted({c.name for c in offered})) or "none"
+    names = ", ".join(sorted({c.name for c in available(kind)})) or "none"
     message = f"no {kind} is called {reference!r}{hint or f'; available: {names}'}"
     for which, why in ((found.broken, "that do not load"), (found.disabled, "switched off")):
         if which:
             message += f" (plugins {why}: {', '.join(sorted(which))})"
     return UnknownComponentError(message)
+
+
+def left_out(namespace: str, wanted: str) -> ComponentError | None:
+    """Return the error for what a broken or disabled plugin offers; None if it is neither."""
+    found = catalog.scan()
+    if namespace in found.broken:
+        cause = found.broken[namespace]
+        error = type(cause)(f"{wanted} does not load: {cause.message}", fix=cause.fix)
+        error.__cause__ = cause
+        return error
+    if namespace in found.disabled:
+        variables = "FEEDRACE_PLUGINS or FEEDRACE_PLUGINS_DISABLE"
+        message = f"{wanted} belongs to the plugin {namespace!r}, switched off by {variables}"
+        return errors.DisabledError(message, fix="change the variable to use it")
+    return None
 
 
 def fields_of(component: Component) -> list[dict[str, Any]]:
@@ -162,12 +146,9 @@ def fields_of(component: Component) -> list[dict[str, Any]]:
     Raises `BrokenPluginError` if the config class does not load.
     """
     cls = config_class_of(component)
-    if cls is None:
-        return []
-    attrs.resolve_types(cls)
-    documents = field_documents(cls)
+    documents = {} if cls is None else field_documents(cls)
     rows = []
-    for field in attrs.fields(cls):
+    for field in () if cls is None else attrs.fields(cls):
         default = default_of(field)
         required = default is attrs.NOTHING
         rows.append(

@@ -5,16 +5,16 @@ import platform
 import sys
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 
 from packaging.requirements import InvalidRequirement, Requirement
 
 from feedrace.errors import PluginWarning, did_you_mean, in_words, pip_line
 from feedrace.registry import catalog
-from feedrace.registry.catalog import BUILTIN, VARIABLES, Found, listed, normal
-from feedrace.registry.component import Health
+from feedrace.registry.catalog import BUILTIN, VARIABLES, listed, normal
 from feedrace.registry.first_party import FIRST_PARTY
-
-_LIBRARIES = ("jax", "flax", "numpy")
+from feedrace.registry.listing import collect
+from feedrace.registry.records import Found, Health
 
 
 def findings() -> list[Health]:
@@ -22,20 +22,16 @@ def findings() -> list[Health]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PluginWarning)  # they are findings here
         found = catalog.scan()
-    made = [_python(), *_core(), *found.findings, *_plugins(found), *_variables(found)]
-    for namespace, item in catalog.collect("feedrace_health"):
-        if isinstance(item, Health):
-            made.append(item)
-            continue
-        fault = f"its health check gave {item!r}, which is not a Health record"
-        if isinstance(item, BaseException):
-            fault = f"its health check failed: {in_words(item)}"
-        made.append(Health(f"plugin {namespace}", False, fault, "report it to its authors"))
+    python = Health("python", True, f"{platform.python_version()} at {sys.executable}")
+    made = [python, *_core(), *found.findings, *_plugins(found), *_variables(found)]
+    for namespace, item in collect("feedrace_health"):
+        if not isinstance(item, Health):
+            fault = f"its health check gave {item!r}, which is not a Health record"
+            if isinstance(item, BaseException):
+                fault = f"its health check failed: {in_words(item)}"
+            item = Health(f"plugin {namespace}", False, fault, "report it to its authors")
+        made.append(item)
     return made
-
-
-def _python() -> Health:
-    return Health("python", True, f"{platform.python_version()} at {sys.executable}")
 
 
 def _core() -> Iterator[Health]:
@@ -47,7 +43,7 @@ def _core() -> Iterator[Health]:
     else:
         yield Health("feedrace", True, version)
     wanted = _requirements("feedrace")
-    for name in _LIBRARIES:
+    for name in ("jax", "flax", "numpy"):
         yield _fit(wanted.get(name) or Requirement(name), name)
 
 
@@ -57,18 +53,15 @@ def _plugins(found: Found) -> Iterator[Health]:
     for namespace, entry in found.disabled.items():
         detail = f"of {entry.dist} {entry.version}, switched off by FEEDRACE_PLUGINS"
         yield Health(f"plugin {namespace}", True, f"{detail} or FEEDRACE_PLUGINS_DISABLE")
-    for entry in found.plugins:
+    for entry, seconds in found.plugins.items():
         if entry.namespace == BUILTIN:
             continue
+        subject = f"plugin {entry.namespace}"
         offered = sum(c.namespace == entry.namespace for c in found.components)
-        took = found.seconds[entry.namespace] * 1e3
-        yield Health(
-            f"plugin {entry.namespace}",
-            True,
-            f"{entry.dist} {entry.version}, {offered} components, imported in {took:.0f} ms",
-        )
+        detail = f"{entry.dist} {entry.version}, {offered} components, imported in"
+        yield Health(subject, True, f"{detail} {seconds * 1e3:.0f} ms")
         for requirement in _requirements(entry.dist).values():
-            fit = _fit(requirement, f"{requirement.name} for plugin {entry.namespace}")
+            fit = _fit(requirement, f"{requirement.name} for {subject}")
             if not fit.ok:
                 yield fit
 
@@ -87,35 +80,28 @@ def _variables(found: Found) -> Iterator[Health]:
 
 def _requirements(dist: str) -> dict[str, Requirement]:
     """Return what a dist requires in this environment, extras left out."""
-    try:
-        texts = metadata.requires(dist) or []
-    except metadata.PackageNotFoundError:
-        return {}
     found: dict[str, Requirement] = {}
-    for text in texts:
-        try:
-            requirement = Requirement(text)
-        except InvalidRequirement:
-            continue  # pip refuses such a dist; nothing installed depends on it
-        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
-            found[normal(requirement.name)] = requirement
+    with suppress(metadata.PackageNotFoundError):
+        for text in metadata.requires(dist) or ():
+            with suppress(InvalidRequirement):  # pip refuses such a dist; nothing depends on it
+                requirement = Requirement(text)
+                if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                    found[normal(requirement.name)] = requirement
     return found
 
 
 def _fit(requirement: Requirement, subject: str) -> Health:
     """Return whether a requirement allows the installed version."""
     version = _version(requirement.name)
+    if version is not None and requirement.specifier.contains(version, prereleases=True):
+        fits = f", which fits {requirement.specifier}" if requirement.specifier else ""
+        return Health(subject, True, f"{version}{fits}")
+    fault = "not installed;" if version is None else f"{version}, but"
     fix = pip_line("install", f"{requirement.name}{requirement.specifier}")
-    if version is None:
-        return Health(subject, False, f"not installed; {requirement} is needed", fix)
-    if not requirement.specifier.contains(version, prereleases=True):
-        return Health(subject, False, f"{version}, but {requirement} is needed", fix)
-    fits = f", which fits {requirement.specifier}" if requirement.specifier else ""
-    return Health(subject, True, f"{version}{fits}")
+    return Health(subject, False, f"{fault} {requirement} is needed", fix)
 
 
 def _version(name: str) -> str | None:
-    try:
+    with suppress(metadata.PackageNotFoundError):
         return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
+    return None

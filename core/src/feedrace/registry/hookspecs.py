@@ -5,7 +5,8 @@ from typing import Any
 
 import pluggy
 
-from feedrace.registry.component import Component, Health
+from feedrace.registry.component import Component
+from feedrace.registry.records import Health
 
 hookspec = pluggy.HookspecMarker("feedrace")
 

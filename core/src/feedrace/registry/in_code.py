@@ -51,8 +51,7 @@ def registered() -> tuple[Component, ...]:
 
 def adopt(found: Iterable[Component]) -> None:
     """Register what `registered` returned in another process; an initializer of spawned workers."""
-    for component in found:
-        components[component.kind, component.name] = component
+    components.update({(component.kind, component.name): component for component in found})
 
 
 @contextmanager

@@ -5,22 +5,15 @@ import warnings
 import weakref
 from collections.abc import Mapping, Sequence, Set
 from datetime import date, time
+from functools import partial
 from numbers import Number
 from typing import Any
 
 import attrs
 
-from feedrace import protocols
+from feedrace import errors, protocols
 from feedrace.config.mapping import structure
-from feedrace.errors import (
-    BrokenPluginError,
-    ComponentError,
-    ConfigError,
-    DeprecatedWarning,
-    Problem,
-    in_words,
-    join,
-)
+from feedrace.errors import BrokenPluginError, ComponentError, ConfigError, Problem
 from feedrace.registry.catalog import resolve
 from feedrace.registry.component import Component
 
@@ -56,24 +49,19 @@ def parse(kind: str, value: Any, path: str = "", defaults: Mapping[str, Any] | N
         component = resolve(kind, value["use"])
         if component.deprecated:
             message = f"{kind} {component.reference!r} is deprecated: {component.deprecated}"
-            warnings.warn(message, DeprecatedWarning, stacklevel=2)
+            warnings.warn(message, errors.DeprecatedWarning, stacklevel=2)
         config_class = config_class_of(component)
     except ComponentError as error:
-        raise ConfigError([Problem(join(path, "use"), str(error))]) from error
+        raise ConfigError([Problem(errors.join(path, "use"), str(error))]) from error
     if config_class is None:
         message = f"unknown key; {kind} {component.name!r} takes none"
         if given:
-            raise ConfigError([Problem(join(path, str(key)), message) for key in given])
+            raise ConfigError([Problem(errors.join(path, str(key)), message) for key in given])
         return ComponentSpec(component, None)
     names = {field.name for field in attrs.fields(config_class)}
     filled = {k: v for k, v in (defaults or {}).items() if k in names and v is not None}
-
-    def parse_component(inner_kind: str, inner: Any, inner_path: str) -> Any:
-        return parse(inner_kind, inner, inner_path, defaults)
-
-    config = structure(
-        config_class, {**filled, **given}, path=path, parse_component=parse_component
-    )
+    inner = partial(parse, defaults=defaults)
+    config = structure(config_class, {**filled, **given}, path=path, parse_component=inner)
     return ComponentSpec(component, config)
 
 
@@ -86,22 +74,19 @@ def config_class_of(component: Component) -> Any:
     config_class = component.load_config()
     if config_class is None:
         return None
-    fault = ""
+    whose = f"{component.origin}: its config class {config_class!r}"
     if not isinstance(config_class, type) or not attrs.has(config_class):
-        fault = "is not an attrs class"
-    else:
-        try:
-            attrs.resolve_types(config_class)
-        except Exception as error:  # noqa: BLE001 (an annotation may be any code of a plugin's)
-            fault = f"has an annotation that does not resolve: {in_words(error)}"
-        for field in attrs.fields(config_class):
-            if isinstance(field.default, list | dict | set | bytearray):
-                fault = (
-                    f"has the mutable default {field.default!r} for {field.name}; write "
-                    f"attrs.field(factory={type(field.default).__name__}), or a tuple"
-                )
-    if fault:
-        raise BrokenPluginError(f"{component.origin}: its config class {config_class!r} {fault}")
+        raise BrokenPluginError(f"{whose} is not an attrs class")
+    try:
+        attrs.resolve_types(config_class)
+    except Exception as error:  # an annotation may be any code
+        fault = f"has an annotation that does not resolve: {errors.in_words(error)}"
+        raise BrokenPluginError(f"{whose} {fault}") from error
+    for field in attrs.fields(config_class):
+        if isinstance(field.default, list | dict | set | bytearray):
+            fix = f"write attrs.field(factory={type(field.default).__name__}), or a tuple"
+            fault = f"has the mutable default {field.default!r} for {field.name}"
+            raise BrokenPluginError(f"{whose} {fault}", fix=fix)
     return config_class
 
 
@@ -130,10 +115,8 @@ def instantiate(spec: Any, *, num_records: int | None = None, rngs: Any = None) 
         raise
     fault = protocols.check(component.kind, made)
     if fault:
-        raise BrokenPluginError(
-            f"{component.origin}: its target made {made!r}, which is not a "
-            f"{component.kind}: it {fault}"
-        )
+        message = f"its target made {made!r}, which is not a {component.kind}: it {fault}"
+        raise BrokenPluginError(f"{component.origin}: {message}")
     with contextlib.suppress(TypeError):  # not every object supports weak references
         weakref.finalize(made, made_by.pop, id(made), None)
         made_by[id(made)] = component

@@ -4,18 +4,21 @@ import inspect
 import re
 import typing
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import attrs
 
 from feedrace.config.fields import COMPONENT, MANY, REQUIRED, Rule
-from feedrace.config.mapping import has_nested, is_union
+from feedrace.config.mapping import default_of, has_nested, is_union
 from feedrace.errors import BrokenPluginError, ComponentError
 from feedrace.registry import catalog
-from feedrace.registry.component import KINDS, Component
+from feedrace.registry.component import Component
+from feedrace.registry.kinds import KINDS
+from feedrace.registry.listing import available
 from feedrace.registry.making import config_class_of
 
-_FIELD_DOC = re.compile(r"(?:^|(?<=[.;] ))([a-z_]\w*(?:, [a-z_]\w*)*): ")
+_FIELD_DOC = re.compile(r"(?:^|(?<=[.;] ))([a-z_]\w*(?:, [a-z_]\w*)*): ", re.MULTILINE)
 
 
 def schema(root: type) -> dict[str, Any]:
@@ -26,7 +29,7 @@ def schema(root: type) -> dict[str, Any]:
     """
     definitions: dict[str, Any] = {}
     for kind in KINDS:
-        offers = [c for c in catalog.available(kind) if _names(c)]
+        offers = [c for c in available(kind) if _names(c)]
         for component in offers:
             definitions[_key(component)] = _component_schema(component, definitions)
         choices = [_to(_key(component)) for component in offers]
@@ -49,11 +52,9 @@ def object_schema(cls: type, definitions: dict[str, Any]) -> dict[str, Any]:
     attrs.resolve_types(cls)
     documents = field_documents(cls)
     properties: dict[str, Any] = {}
-    required: list[str] = []
-    for field in attrs.fields(cls):
-        if not field.init:
-            continue
-        made = _field_schema(field, definitions)
+    required = []
+    for field in [field for field in attrs.fields(cls) if field.init]:
+        made = properties[field.name] = _field_schema(field, definitions)
         if field.name in documents:
             made["description"] = documents[field.name]
         default = default_of(field)
@@ -65,7 +66,6 @@ def object_schema(cls: type, definitions: dict[str, Any]) -> dict[str, Any]:
                 del made["anyOf"]
         elif isinstance(default, str | int | float | None):
             made["default"] = default
-        properties[field.name] = made
     return {
         "type": "object",
         "properties": properties,
@@ -74,50 +74,34 @@ def object_schema(cls: type, definitions: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def default_of(field: "attrs.Attribute[Any]") -> Any:
-    """Return a field's default, or what its factory makes; `attrs.NOTHING` if it has none."""
-    default: Any = field.default
-    if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
-        return attrs.NOTHING if default.takes_self else default.factory()
-    return default
-
-
 def field_documents(cls: type) -> dict[str, str]:
     """Return the lines `name: text` about fields in the docstrings of a class and its bases."""
     documents: dict[str, str] = {}
     for base in reversed(cls.__mro__):
-        names: list[str] = []
-        for line in inspect.cleandoc(base.__dict__.get("__doc__") or "").splitlines():
-            starts = list(_FIELD_DOC.finditer(line))
-            for start, after in zip(starts, [*starts[1:], None], strict=False):
-                names = start[1].split(", ")
-                text = line[start.end() : after.start() if after else None]
-                documents |= dict.fromkeys(names, text.strip())
-            if not starts and not line.strip():
-                names = []
-            elif not starts:
-                for name in names:
-                    documents[name] += " " + line.strip()
+        for paragraph in inspect.cleandoc(base.__dict__.get("__doc__") or "").split("\n\n"):
+            _, *parts = _FIELD_DOC.split(paragraph)
+            for names, text in zip(parts[::2], parts[1::2], strict=True):
+                documents |= dict.fromkeys(names.split(", "), " ".join(text.split()))
     return documents
 
 
 def _component_schema(component: Component, definitions: dict[str, Any]) -> dict[str, Any]:
-    use = {"enum": _names(component), "description": "The name of the component."}
     made: dict[str, Any] = {"title": component.reference, "description": component.summary}
     if component.deprecated:
         made |= {"deprecated": True, "description": f"Deprecated: {component.deprecated}"}
+    fields: dict[str, Any] = {"properties": {}, "required": []}
     try:
         config_class = config_class_of(component)
     except BrokenPluginError as error:
-        text = f"{component.summary} ({error})"
-        return {**made, "description": text, "properties": {"use": use}, "required": ["use"]}
-    empty: dict[str, Any] = {
-        "type": "object", "properties": {}, "required": [], "additionalProperties": False
-    }  # fmt: skip
-    made |= empty if config_class is None else object_schema(config_class, definitions)
-    made["properties"] = {"use": use, **made["properties"]}
-    made["required"] = ["use", *made["required"]]
-    return made
+        made["description"] = f"{component.summary} ({error})"
+    else:
+        if config_class is not None:
+            fields = object_schema(config_class, definitions)
+        fields |= {"type": "object", "additionalProperties": False}
+    use = {"enum": _names(component), "description": "The name of the component."}
+    fields["properties"] = {"use": use, **fields["properties"]}
+    fields["required"] = ["use", *fields["required"]]
+    return made | fields
 
 
 def _field_schema(field: "attrs.Attribute[Any]", definitions: dict[str, Any]) -> dict[str, Any]:
@@ -162,10 +146,8 @@ def _nested_schema(annotation: Any, definitions: dict[str, Any]) -> dict[str, An
 
 def _rules(validator: Any) -> dict[str, Any]:
     """Return the schema that the rules of a validator carry, which may be several."""
-    schemas: dict[str, Any] = {}
-    for part in getattr(validator, "_validators", (validator,)):
-        schemas |= part.schema if isinstance(part, Rule) else {}
-    return schemas
+    parts = getattr(validator, "_validators", (validator,))
+    return {k: v for part in parts if isinstance(part, Rule) for k, v in part.schema.items()}
 
 
 def _names(component: Component) -> list[str]:
@@ -173,11 +155,9 @@ def _names(component: Component) -> list[str]:
     found = []
     for name in (component.name, *component.aliases):
         for reference in (name, f"{component.namespace}/{name}"):
-            try:
+            with suppress(ComponentError):  # ambiguous
                 if catalog.resolve(component.kind, reference) is component:
                     found.append(reference)
-            except ComponentError:
-                continue  # ambiguous
     return found
 
 

@@ -1,14 +1,13 @@
 """The sampler that mixes several components in given shares."""
 
+import functools
 import math
 from collections.abc import Sequence
 
 import numpy as np
-from flax import nnx
 from numpy.typing import NDArray
 
 from feedrace.plugin import Order, SamplerModule
-from feedrace_samplers.config import MixtureSamplerConfig
 
 _PARTS = 2**16
 
@@ -21,18 +20,6 @@ class MixtureSamplerModule(SamplerModule):
     that any position is reached in O(1).
     """
 
-    def __init__(
-        self,
-        config: MixtureSamplerConfig,
-        *,
-        rngs: nnx.Rngs | None = None,
-        name: str | None = None,
-    ) -> None:
-        super().__init__(config, rngs=rngs, name=name)
-        counts = whole_weights(config.sizes if config.weights is None else config.weights)
-        self._counts = nnx.static(tuple(counts))
-        self._chosen = nnx.static(_Table(chairman_assignment(counts)))
-
     @property
     def records_per_epoch(self) -> int:
         """Number of draws in one epoch."""
@@ -42,7 +29,7 @@ class MixtureSamplerModule(SamplerModule):
 
     def indices(self, start: int, stop: int) -> NDArray[np.int64]:
         """Return the record numbers at absolute positions [start, stop)."""
-        chosen = self._chosen.values
+        counts, chosen = _period(self.config.sizes, self.config.weights)
         period = len(chosen)
         parts = chosen[np.arange(start, stop) % period]
         indices = np.empty(stop - start, np.int64)
@@ -53,18 +40,20 @@ class MixtureSamplerModule(SamplerModule):
                 # The draws of one component in a stretch are consecutive numbers.
                 periods, within = divmod(start, period)
                 before = int(np.count_nonzero(chosen[:within] == part))
-                first = periods * self._counts[part] + before
+                first = periods * counts[part] + before
                 order = Order(size, seed, stream=part + 1)
                 indices[mine] = base + order.indices(first, first + mine.size)
             base += size
         return indices
 
 
-class _Table:
-    """The component of each draw in a period; compared by identity, as a static attribute."""
-
-    def __init__(self, values: NDArray[np.int32]) -> None:
-        self.values = values
+@functools.lru_cache(maxsize=32)
+def _period(
+    sizes: tuple[int, ...], weights: tuple[float, ...] | None
+) -> tuple[list[int], NDArray[np.int32]]:
+    """Return the draws of each component in a period, and the component of each draw."""
+    counts = whole_weights(sizes if weights is None else weights)
+    return counts, chairman_assignment(counts)
 
 
 def whole_weights(weights: Sequence[float]) -> list[int]:

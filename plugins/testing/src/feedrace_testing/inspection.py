@@ -93,7 +93,7 @@ def _installing(dist: str, folder: str) -> str:
     return hint or f"check the name; installed plugins: {', '.join(dists) or 'none'}"
 
 
-def _plugin_findings(entry: catalog.EntryPoint) -> Iterator[Health]:
+def _plugin_findings(entry: registry.records.EntryPoint) -> Iterator[Health]:
     subject = f"plugin {entry.namespace}"
     found = registry.scan()
     if entry.namespace in found.disabled:

@@ -7,7 +7,7 @@ import numpy as np
 from flax import nnx
 from numpy.typing import ArrayLike, NDArray
 
-from feedrace.plugin import IdentityDict, Prefetched, is_wide, map_leaves, split_records, to_device
+from feedrace.plugin import IdentityDict, Prefetched, is_wide, split_records, to_device
 from feedrace_tfds.config import TFDSStreamingConfig
 from feedrace_tfds.reader import SplitReader
 from feedrace_tfds.split_source import SplitSource
@@ -78,10 +78,3 @@ class TFDSStreamingSource(SplitSource):
                 elements = to_device(list(split_records(block)))
                 for element, skipped in zip(elements, invalid.tolist(), strict=True):
                     yield None if skipped else element
-
-    def _arrived(self, indices: NDArray[np.int64]) -> dict[str, Any]:
-        arrived = super()._arrived(indices)
-        invalid = self.invalid_rows(indices)
-        if invalid.any():
-            arrived = map_leaves(lambda leaf: leaf[~invalid], arrived)
-        return arrived

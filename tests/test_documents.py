@@ -1,5 +1,6 @@
 """The documents hold: their Python runs, and they have every public name and option."""
 
+import importlib
 import json
 import re
 import subprocess
@@ -77,6 +78,17 @@ def test_the_api_page_has_every_public_name(module, names):
     assert names
     mentioned = {name for name in names if re.search(rf"[.`]{name}\b", page)}
     assert sorted(set(names) - mentioned) == []
+
+
+def test_a_module_on_the_api_page_defines_what_the_page_is_to_show():
+    """Sphinx leaves out what a module imports from another."""
+    modules = re.findall(
+        r"^.. automodule:: (\S+)", (ROOT / "docs/api.md").read_text(), re.MULTILINE
+    )
+    assert modules
+    for name in modules:
+        values = vars(importlib.import_module(name)).values()
+        assert any(getattr(value, "__module__", "") == name for value in values), name
 
 
 def test_the_table_of_options_matches_the_schema_of_configs():

@@ -1,10 +1,12 @@
 import json
 
+import numpy as np
 import pytest
 
+import feedrace
 from feedrace import build, load, registry
 from feedrace.errors import ConfigError, NotInstalledError, UnknownComponentError
-from feedrace.pipeline.options import parse_options
+from feedrace.pipeline.options import parse_options, read_options
 
 GOOD = """
 seed = 3
@@ -75,7 +77,7 @@ def test_all_problems_of_a_config_come_in_one_error():
     assert "did you mean 'num_epochs'" in problems["sampler.num_epoch"]
 
 
-def test_rules_across_fields_are_told_beside_unknown_keys():
+def test_rules_across_fields_are_reported_beside_unknown_keys():
     problems = found(
         {
             "batch_size": 1,
@@ -115,7 +117,7 @@ def test_a_component_that_is_not_installed_gives_the_pip_line(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("name", "text", "message"),
     [
         ("c.toml", "batch_size = \n", r"c\.toml: does not parse: .*line 1, column 14"),
         ("c.json", '{"batch_size": 1,}', r"c\.json: does not parse: .*line 1 column 1[78]"),
@@ -127,10 +129,10 @@ def test_a_component_that_is_not_installed_gives_the_pip_line(monkeypatch):
          r"c\.toml: batch_size: 0 is not an int of 1 or more"),
     ],
 )  # fmt: skip
-def test_a_file_that_is_wrong_is_named(tmp_path, name, text, said):
+def test_a_file_that_is_wrong_is_named(tmp_path, name, text, message):
     path = tmp_path / name
     path.write_text(text)
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=message):
         load(path)
 
 
@@ -150,3 +152,29 @@ def test_the_top_level_seed_is_that_of_components_that_give_none():
     config = parse_options({"batch_size": 1, "seed": 9, "source": own})
     assert config.source.config.seed == 4
     assert list(found({"batch_size": 1, "seed": "x", "source": own})) == ["seed"]
+
+
+def test_numbers_of_numpy_are_kept_as_those_of_python(tmp_path):
+    source = feedrace.create("source", "memory", data={"x": np.arange(1000)})
+    made = feedrace.Pipeline(
+        source=source, batch_size=np.int8(100), prefetch=np.int8(1), seed=np.int32(5),
+        stall_seconds=np.float32(30),
+    )  # fmt: skip
+    plain = feedrace.Pipeline(source=source, batch_size=100, prefetch=1, seed=5, stall_seconds=30.0)
+    assert [int(batch["x"][0]) for batch in made] == list(range(0, 1000, 100))
+    list(plain)
+    feedrace.save_state(tmp_path / "state.json", made.get_state())
+    assert feedrace.load_state(tmp_path / "state.json") == plain.get_state()
+    numbers = ("batch_size", "prefetch", "seed", "stall_seconds")
+    assert [type(made.config[name]) for name in numbers] == [int, int, int, float]
+
+
+@pytest.mark.parametrize("sharding", ["3", '"two words"', '""'])
+def test_what_cannot_be_a_mesh_axis_is_refused_before_a_pipeline_is_made(tmp_path, sharding):
+    path = tmp_path / "c.toml"
+    path.write_text(
+        f'sharding = {sharding}\nbatch_size = 1\n[source]\nuse = "memory"\ndata = {{x = [1]}}\n'
+    )
+    for read in (read_options, load):
+        with pytest.raises(ConfigError, match=r"sharding: .* the name of a mesh axis"):
+            read(path)

@@ -27,7 +27,7 @@ def test_a_column_is_one_field_of_all_records_in_stored_order():
     assert feedrace.plugin.column(Halves(), "half").tolist() == [i // 2 for i in range(2500)]
 
 
-def test_a_field_that_is_not_there_is_told_with_those_that_are():
+def test_a_field_that_is_not_there_is_named_with_those_that_are():
     made = feedrace.create("source", "memory", data={"x": [1.5], "y": {"z": [2]}})
     with pytest.raises(DataError, match="no field 'label'; they have x, y"):
         feedrace.plugin.column(made, "label")

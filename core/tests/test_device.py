@@ -24,7 +24,7 @@ def arrays(n=N):
 
 
 class OnHost:
-    """A memory source that does not tell that its records are on the device."""
+    """A memory source that does not report its records as being on the device."""
 
     def __init__(self, source):
         self._source = source
@@ -184,7 +184,7 @@ def test_a_scan_that_raises_leaves_everything_as_it_was():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "error", "said"),
+    ("arguments", "error", "message"),
     [
         ({"length": 0}, ConfigError, "length: 0 is"),
         ({"length": True}, ConfigError, "length: True is"),
@@ -192,8 +192,8 @@ def test_a_scan_that_raises_leaves_everything_as_it_was():
         ({"length": 1, "step_fn": None}, ConfigError, "step_fn: None is not a function"),
     ],
 )
-def test_wrong_arguments_of_scan_are_named(arguments, error, said):
-    with pytest.raises(error, match=said):
+def test_wrong_arguments_of_scan_are_named(arguments, error, message):
+    with pytest.raises(error, match=message):
         make().scan(**{"step_fn": lambda batch: 0, **arguments})
 
 
@@ -215,21 +215,21 @@ class Scaled:
 
 
 @pytest.mark.parametrize(
-    ("pipeline", "said"),
+    ("pipeline", "message"),
     [
         (lambda: make(False), "OnHost does not hold all fields there"),
         (lambda: make(stages=[host_stage]), "a stage runs on the host"),
         (lambda: make(batcher=Scaled()), "batcher Scaled does more than stack records"),
     ],
 )
-def test_what_cannot_be_made_on_the_device_is_told(pipeline, said):
-    with pytest.raises(FeedraceError, match=said):
+def test_what_cannot_be_made_on_the_device_is_named(pipeline, message):
+    with pytest.raises(FeedraceError, match=message):
         pipeline().scan(lambda batch: 0, length=1)
-    with pytest.raises(FeedraceError, match=said):
+    with pytest.raises(FeedraceError, match=message):
         nnx.jit(lambda p: p.step())(pipeline())
 
 
-def test_a_sampler_of_no_record_is_told_at_its_step():
+def test_a_sampler_of_no_record_is_reported_at_its_step():
     class Wrong:
         records_per_epoch = 8
 

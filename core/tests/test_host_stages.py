@@ -81,14 +81,14 @@ def test_keys_of_device_stages_do_not_depend_on_host_stages_without_keys():
 
 
 @pytest.mark.parametrize(
-    ("stages", "said"),
+    ("stages", "message"),
     [
         ([lambda b: b, Length()], r"stages\[1\]: .*Length is on the host, behind a stage on the"),
         ([type("Odd", (), {"on": "gpu", "__call__": lambda s, b: b})()], "is on 'gpu'; a stage is"),
     ],
 )
-def test_a_stage_at_a_wrong_place_is_refused(stages, said):
-    with pytest.raises(ConfigError, match=said):
+def test_a_stage_at_a_wrong_place_is_refused(stages, message):
+    with pytest.raises(ConfigError, match=message):
         make(stages)
 
 
@@ -99,14 +99,14 @@ def on_host(function):
 
 @pytest.mark.parametrize("prefetch", [0, 2])
 @pytest.mark.parametrize(
-    ("stage", "said"),
+    ("stage", "message"),
     [
         (on_host(lambda b: {**b, "x": b["x"] * 0.5}), r"returned name: object\[4\], .*x: float64"),
         (on_host(lambda b: {**b, "x": b["x"][:2]}), "every field needs the leading axis 4"),
         (on_host(lambda b: None), "returned NoneType"),
     ],
 )
-def test_a_host_stage_that_returns_something_else_is_named(stage, said, prefetch):
-    with pytest.raises(DataError, match=said) as caught:
+def test_a_host_stage_that_returns_something_else_is_named(stage, message, prefetch):
+    with pytest.raises(DataError, match=message) as caught:
         list(make([stage], prefetch=prefetch))
     assert "update 1, records [" in "".join(caught.value.__notes__)

@@ -184,7 +184,7 @@ def test_an_integer_that_does_not_fit_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         ({}, "no fields"),
         ({"x": np.zeros((0, 3))}, "no records"),
@@ -202,8 +202,8 @@ def test_an_integer_that_does_not_fit_is_refused():
         ({"x": np.array(["2020-01-01"], "M8[D]")}, "datetime64"),
     ],
 )
-def test_data_that_is_no_table_of_records_is_refused(data, said):
-    with pytest.raises(DataError, match=said):
+def test_data_that_is_no_table_of_records_is_refused(data, message):
+    with pytest.raises(DataError, match=message):
         create("source", "memory", data=data)
 
 

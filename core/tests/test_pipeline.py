@@ -35,7 +35,7 @@ def ids(steps):
 
 
 class Counting:
-    """An indexed source without a base class, that fails or falls short where it is told to."""
+    """An indexed source without a base class, that fails or falls short where it should."""
 
     def __init__(self, n, fail_at=None, short_at=None):
         self.n, self.fail_at, self.short_at = n, fail_at, short_at
@@ -352,17 +352,17 @@ def test_select_keeps_and_drops_strings_too():
 
 
 @pytest.mark.parametrize(
-    ("stage", "said"),
+    ("stage", "message"),
     [
         (lambda batch: None, "returned NoneType"),
         (lambda batch: {"x": batch["x"][:1]}, r"leading axis 4"),
         (create("stage", "rescale", field="z"), r"no field 'z'; the batch has valid_mask, x"),
     ],
 )
-def test_a_stage_that_returns_something_else_is_named(stage, said, prefetch):
+def test_a_stage_that_returns_something_else_is_named(stage, message, prefetch):
     source = create("source", "memory", data={"x": np.zeros(8)})
     pipeline = Pipeline(source=source, batch_size=4, stages=[stage], prefetch=prefetch)
-    with pytest.raises(DataError, match=said) as caught:
+    with pytest.raises(DataError, match=message) as caught:
         list(pipeline)
     assert "update 1, records [0, 1, 2, 3]" in "".join(caught.value.__notes__)
 
@@ -410,7 +410,7 @@ def test_what_cannot_be_a_source_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"stages": 5}, "stages: is one int"),
         ({"stages": {"use": "rescale", "field": "x"}}, "stages: is one dict"),
@@ -426,8 +426,8 @@ def test_what_cannot_be_a_source_is_refused():
         ({"batch_size": 0}, "batch_size: 0 is not an int of 1 or more"),
     ],
 )
-def test_a_wrong_part_is_named_with_its_path(changes, said):
-    with pytest.raises(ConfigError, match=said):
+def test_a_wrong_part_is_named_with_its_path(changes, message):
+    with pytest.raises(ConfigError, match=message):
         Pipeline(**{"source": Counting(5), "batch_size": 2, **changes})
 
 
@@ -499,23 +499,23 @@ def test_a_sampler_of_more_records_than_the_source_has_is_refused():
         build(config(sampler={"use": "sequential", "num_records": 11}))
 
 
-def test_a_sampler_is_told_of_each_epoch_once():
+def test_a_sampler_hears_of_each_epoch_once():
     from feedrace.plugin import SamplerConfig, SamplerModule
 
-    told = []
+    heard = []
 
-    class Telling(SamplerModule):
+    class Listening(SamplerModule):
         def indices(self, start, stop):
             return np.arange(start, stop) % self.records_per_epoch
 
         def epoch_completed(self, epoch):
-            told.append(epoch)
+            heard.append(epoch)
 
-    sampler = Telling(SamplerConfig(num_records=5))
+    sampler = Listening(SamplerConfig(num_records=5))
     pipeline = Pipeline(source=Counting(5), sampler=sampler, batch_size=2, drop_remainder=True)
     list(pipeline)
     list(pipeline)
-    assert told == [0, 1]
+    assert heard == [0, 1]
 
 
 def test_a_sampler_that_gives_too_few_indices_is_named():
@@ -530,7 +530,7 @@ def test_a_sampler_that_gives_too_few_indices_is_named():
         Pipeline(source=Counting(8), sampler=Few(), batch_size=4)
 
 
-def test_a_sampler_without_indices_is_told_when_the_pipeline_is_made():
+def test_a_sampler_without_indices_is_refused_when_the_pipeline_is_made():
     from feedrace.plugin import SamplerConfig, SamplerModule
 
     class Unfinished(SamplerModule):

@@ -19,7 +19,7 @@ def prefetch_threads():
 
 
 def no_thread_is_left():
-    """Wait for threads whose iterators were collected; they are told to end, not waited for."""
+    """Wait for threads whose iterators were collected; they are asked to end, not waited for."""
     gc.collect()
     deadline = time.monotonic() + 5
     while prefetch_threads() and time.monotonic() < deadline:
@@ -126,7 +126,7 @@ def test_a_program_that_leaves_an_iterator_open_ends_at_once():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    assert time.monotonic() - began < 9  # it would wait 10 s for a thread that was not told
+    assert time.monotonic() - began < 9  # it would wait 10 s for a thread that was not asked
 
 
 @pytest.mark.parametrize("size", [0, -1, 1.5, True])

@@ -1,4 +1,4 @@
-"""Where the time goes, and what is told where no batch comes."""
+"""Where the time goes, and what is reported if no batch comes."""
 
 import threading
 import time
@@ -94,7 +94,7 @@ def test_a_thread_that_dies_is_noticed(monkeypatch):
         next(Prefetched([1, 2], 1))
 
 
-def test_a_source_that_ends_its_thread_is_told_at_its_step():
+def test_a_source_that_ends_its_thread_is_reported_at_its_step():
     class Exits(Slow):
         def fetch(self, indices):
             raise SystemExit(3)

@@ -66,18 +66,18 @@ def test_a_source_that_forgets_is_found_out(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("config", "said"),
+    ("config", "message"),
     [
         ({**CONFIG, "batch_size": 100, "stages": []}, "a run of 1 steps cannot be stopped"),
         (
             {**CONFIG, "stages": [], "sampler": {"use": "sequential", "num_epochs": -1}},
-            "its pass never ends; say how many steps",
+            "its pass never ends; give the number of steps",
         ),
         ({**CONFIG, "stages": [{"use": "rescale", "field": "y"}]}, "no field 'y'"),
     ],
 )
-def test_what_cannot_be_verified_is_told(tmp_path, config, said):
+def test_what_cannot_be_verified_is_named(tmp_path, config, message):
     (tmp_path / "p.json").write_text(json.dumps(config))
     done = CliRunner().invoke(main, ["verify-resume", str(tmp_path / "p.json")])
     assert done.exit_code == 1
-    assert said in done.output
+    assert message in done.output

@@ -149,7 +149,7 @@ def test_a_place_in_a_window_that_is_none_is_refused():
 class Pieces(BySize):
     """Rows of two entries of a record each, the pieces of one record in as many rows."""
 
-    told = False
+    gives_keys = False
 
     def collate_window(self, records, *, batch_size):
         pieces = [
@@ -164,14 +164,14 @@ class Pieces(BySize):
             batch = pad_batch({"id": ids}, batch_size=batch_size)
             keys = [row + piece * len(records["x"]) for row, piece in part]
             keys += [0] * (batch_size - len(part))
-            yield (batch, rows, np.array(keys)) if self.told else (batch, rows)
+            yield (batch, rows, np.array(keys)) if self.gives_keys else (batch, rows)
 
 
-class ToldPieces(Pieces):
-    told = True
+class KeyedPieces(Pieces):
+    gives_keys = True
 
 
-@pytest.mark.parametrize("batcher", [Pieces(), ToldPieces(), BySize()])
+@pytest.mark.parametrize("batcher", [Pieces(), KeyedPieces(), BySize()])
 def test_all_rows_of_an_epoch_have_keys_of_their_own(batcher):
     import jax
     from flax import nnx

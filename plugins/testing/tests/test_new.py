@@ -73,7 +73,7 @@ def test_a_new_plugin_of_each_kind_is_found_and_well(here, monkeypatch, kind):
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("My-Sampler", "kebab-case"),
         ("my_sampler", "kebab-case"),
@@ -84,10 +84,10 @@ def test_a_new_plugin_of_each_kind_is_found_and_well(here, monkeypatch, kind):
         ("json", "is taken"),
     ],
 )
-def test_a_name_that_cannot_be_used_is_refused(here, name, said):
+def test_a_name_that_cannot_be_used_is_refused(here, name, message):
     done = call(name)
     assert done.exit_code == 1
-    assert said in done.output
+    assert message in done.output
     assert list(here.iterdir()) == []
 
 

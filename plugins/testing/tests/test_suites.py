@@ -1,5 +1,6 @@
 """The suites find faults: each fault makes the test that is meant for it fail."""
 
+import pickle
 import sys
 import types
 
@@ -325,6 +326,41 @@ def test_a_source_whose_spec_is_not_what_arrives_is_found():
         ):
             with pytest.raises(FAILURES):
                 getattr(Suite(), name)()
+
+
+class Reversed:
+    """A reader that can be pickled, of a source that it does not agree with."""
+
+    def fetch(self, indices):
+        return {"x": np.array([3.5, 2.5, 1.5], np.float32)[indices]}
+
+
+class Unpicklable(Reversed):
+    def __init__(self):
+        self.kept = lambda: None
+
+
+class OfJax(Reversed):
+    def fetch(self, indices):
+        return {"x": jnp.array([1.5, 2.5, 3.5])[indices]}
+
+
+@pytest.mark.parametrize("reader", [Reversed, Unpicklable, OfJax])
+def test_a_reader_that_workers_cannot_use_is_found(reader):
+    memory = registry.resolve("source", "memory")
+
+    class Readable(memory.load_target()):
+        def reader(self):
+            return reader()
+
+    class Suite(SourceSuite):
+        component = "mine"
+        config = {"data": {"x": [1.5, 2.5, 3.5]}}
+
+    with feedrace.temporary():
+        feedrace.register("source", "mine", Readable, config=memory.load_config(), summary="Mine.")
+        with pytest.raises((*FAILURES, AttributeError, pickle.PicklingError)):
+            Suite().test_its_reader_can_be_pickled_and_reads_the_same_records_as_numpy_arrays()
 
 
 def test_an_isolated_registry_has_the_built_in_names_alone(isolated_registry):

@@ -22,9 +22,9 @@ def test_what_is_small_is_eager_and_what_is_large_streams(data_dir, monkeypatch,
     small = from_tfds("feedrace_digits", "train", data_dir=data_dir, shuffle=True)
     assert isinstance(small, TFDSEagerSource)
     assert small.config.shuffle
-    told = capsys.readouterr().err
-    assert "feedrace_digits:train by tfds-eager, since 112.3 KiB decoded are at most 10%" in told
-    assert small.details()[0] in told
+    printed = capsys.readouterr().err
+    assert "feedrace_digits:train by tfds-eager, since 112.3 KiB decoded are at most 10%" in printed
+    assert small.details()[0] in printed
     monkeypatch.setattr(factory, "device_memory", lambda: 1_000_000)
     large = from_tfds("feedrace_digits", "train", data_dir=data_dir)
     assert isinstance(large, TFDSStreamingSource)

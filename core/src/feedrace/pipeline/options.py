@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import attrs
+import numpy as np
 
 from feedrace import registry
 from feedrace.config.fields import MAX_SEED, Rule, boolean, component_field, integer, number
@@ -21,7 +22,11 @@ _MORE_THAN_0 = Rule(
     {"exclusiveMinimum": 0},
 )
 # From Python other values may stand here, too: `feedrace.device.placement` checks those.
-_AXIS = Rule(lambda value: value != "", "the name of a mesh axis", {"type": ["string", "null"]})
+_AXIS = Rule(
+    lambda value: not isinstance(value, str) or (value.isascii() and value.isidentifier()),
+    "the name of a mesh axis: letters, digits and _ in ASCII",
+    {"type": ["string", "null"], "pattern": "^[A-Za-z_][A-Za-z0-9_]*$"},
+)
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -60,12 +65,18 @@ class PipelineOptions:
 
 def options_of(fields: Mapping[str, Any]) -> PipelineOptions:
     """Return the options that are given in Python; raise `ConfigError` with every problem."""
+    fields = {name: _python_number(value) for name, value in fields.items()}
     try:
         if isinstance(fields.get("stages", ()), list | tuple):
             return PipelineOptions(**fields)
     except (ConfigError, TypeError):  # a wrong value, a missing or an unknown option
         pass
     return parse_options(fields)  # which reports all that is wrong
+
+
+def _python_number(value: Any) -> Any:
+    """Return numpy's numbers as Python's, which do not overflow and which JSON can hold."""
+    return value.item() if isinstance(value, np.integer | np.floating) else value
 
 
 def parse_options(mapping: Mapping[str, Any], origin: str = "") -> PipelineOptions:
@@ -97,7 +108,9 @@ def parse_options(mapping: Mapping[str, Any], origin: str = "") -> PipelineOptio
 
 
 def _contradictions(options: PipelineOptions) -> Iterator[Problem]:
-    """Yield what making the named components would refuse, as far as their declarations show."""
+    """Yield what making the pipeline would refuse, as far as the options and declarations show."""
+    if not isinstance(options.sharding, str | Mapping | None):
+        yield Problem("sharding", f"{options.sharding!r} is not the name of a mesh axis")
     for path, spec in _specs(options, ""):
         name, promises = spec.component.name, spec.component.capabilities
         by_config = getattr(spec.config, "stochastic", False)

@@ -103,7 +103,7 @@ def _run(asked: dict[str, Any]) -> None:
     scheduler: Any = pipeline.scheduler
     is_counted = wanted is None and provides(scheduler, Counted)
     if is_counted and scheduler.steps_per_pass(pipeline.plans) is None:
-        raise FeedraceError("its pass never ends; say how many steps to run (--steps)")
+        raise FeedraceError("its pass never ends; give the number of steps to run (--steps)")
     served: list[Any] = []
     while wanted is None or len(served) < wanted:
         with pipeline.steps() as steps:

@@ -10,7 +10,12 @@ not written here.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import jax
+    import numpy as np
+    from numpy.typing import NDArray
 
 Arrays = dict[str, Any]  # field name to array, or to such a dict
 
@@ -29,7 +34,7 @@ class IndexedSource(Protocol):
         """Return the number of records, 1 or more."""
         return 0
 
-    def fetch(self, indices: Any) -> Arrays:
+    def fetch(self, indices: "NDArray[np.int64]") -> Arrays:
         """Return the records of these numbers: arrays with leading axis `len(indices)`.
 
         Called from the thread that makes batches. The source must not write to these arrays again:
@@ -42,11 +47,12 @@ class IndexedSource(Protocol):
 class Sampler(Protocol):
     """A sampler: says which record stands at each position, as a pure function."""
 
-    def indices(self, start: int, stop: int) -> Any:
-        """Return the record numbers at positions [start, stop): int64, one row each.
+    def indices(self, start: int, stop: int) -> "NDArray[np.int64]":
+        """Return the record numbers at positions [start, stop): one row each.
 
         Any thread may call it.
         """
+        raise NotImplementedError
 
     def __len__(self) -> int:
         """Return the number of positions in a pass; raise `TypeError` if it never ends."""
@@ -149,8 +155,9 @@ class Detailed(Protocol):
 class Ordered(Protocol):
     """A source with an order of its own, used if there is no sampler."""
 
-    def indices(self, start: int, stop: int) -> Any:
+    def indices(self, start: int, stop: int) -> "NDArray[np.int64]":
         """Return record numbers, as `Sampler.indices` does."""
+        raise NotImplementedError
 
 
 class OnDevice(Protocol):
@@ -175,7 +182,7 @@ class Readable(Protocol):
 class Reader(Protocol):
     """The part of a source that worker processes hold; several threads may call it at a time."""
 
-    def fetch(self, indices: Any) -> Arrays:
+    def fetch(self, indices: "NDArray[np.int64]") -> Arrays:
         """Return numpy arrays, as `IndexedSource.fetch` does."""
         return {}
 
@@ -183,8 +190,9 @@ class Reader(Protocol):
 class Skipping(Protocol):
     """A source, or its reader, that leaves out records it cannot read, giving blank rows."""
 
-    def invalid_rows(self, indices: Any) -> Any:
-        """Return bools (len(indices),): which of the records fetched last are blank."""
+    def invalid_rows(self, indices: "NDArray[np.int64]") -> "NDArray[np.bool_]":
+        """Return (len(indices),): which of the records fetched last are blank."""
+        raise NotImplementedError
 
 
 class Timed(Protocol):
@@ -199,8 +207,9 @@ class Timed(Protocol):
 class Columnar(Protocol):
     """A source that gives one field of all records without reading the others."""
 
-    def column(self, field: str) -> Any:
-        """Return a numpy array with leading axis `len(self)`."""
+    def column(self, field: str) -> "NDArray[Any]":
+        """Return an array with leading axis `len(self)`."""
+        raise NotImplementedError
 
 
 # Optional, for samplers
@@ -225,8 +234,9 @@ class Windowed(Protocol):
 class Traceable(Protocol):
     """An order that JAX can compute, in a sampler or a source."""
 
-    def indices_at(self, epoch: Any, positions: Any) -> Any:
+    def indices_at(self, epoch: "jax.Array", positions: "jax.Array") -> "jax.Array":
         """Return record numbers for int32 positions within a uint32 epoch, traceably."""
+        raise NotImplementedError
 
 
 class Attached(Protocol):

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import pickle
 from typing import Any
 
 import jax
@@ -72,6 +73,16 @@ class SourceSuite(ComponentSuite):
         for wrong in (-1, len(made)):
             with pytest.raises((DataError, IndexError)):
                 made.fetch(np.array([0, wrong]))
+
+    def test_its_reader_can_be_pickled_and_reads_the_same_records_as_numpy_arrays(self) -> None:
+        made = self.make()
+        if not protocols.provides(made, protocols.Readable):
+            pytest.skip("it has no reader")
+        numbers = np.array([len(made) - 1, 0])
+        reader = pickle.loads(pickle.dumps(made.reader()))
+        records = reader.fetch(numbers)
+        assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(records))
+        assert same_values(records, _plain(made.fetch(numbers)))
 
     def test_an_epoch_yields_every_record_once(self) -> None:
         made = self.make()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedrace.plugin import VALID_MASK, FeedraceError
+from feedrace.plugin import VALID_MASK, FeedraceError, protocols
 from feedrace_testing.component import ComponentSuite
 from feedrace_testing.strategies import batches
 from feedrace_testing.trees import close_values, rows, same_structure, same_values
@@ -44,7 +44,7 @@ class StageSuite(ComponentSuite):
         return batches(dict(self.fields))
 
     def test_it_says_whether_it_is_stochastic(self) -> None:
-        assert _is_stochastic(self.make()) == self.can("stochastic")
+        assert protocols.is_stochastic(self.make()) == self.can("stochastic")
 
     def test_a_batch_stays_a_batch(self) -> None:
         made = self.make()
@@ -95,13 +95,9 @@ class StageSuite(ComponentSuite):
 def apply(made: Any, batch: dict[str, Any], keys: jax.Array | None = None) -> Any:
     """Return the batch after a stage, which gets keys if it is stochastic."""
     batch = jax.tree.map(jax.numpy.asarray, batch)
-    if not _is_stochastic(made):
+    if not protocols.is_stochastic(made):
         return made(batch)
     return made(batch, _keys(len(batch[VALID_MASK])) if keys is None else keys)
-
-
-def _is_stochastic(made: Any) -> bool:
-    return bool(getattr(made, "stochastic", False))
 
 
 def _keys(count: int, seed: int = 0) -> jax.Array:

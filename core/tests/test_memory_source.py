@@ -196,7 +196,7 @@ def test_an_integer_that_does_not_fit_is_refused():
             {"x": [[1], [2**40, 1]]},
             r"^field 'x\[1\]' holds 1099511627776, which does not fit int32",
         ),
-        ({"x": [[1], [[1], [1, 2]]]}, r"\(entry 1\), which is no array"),
+        ({"x": [[1], [[1], [1, 2]]]}, r"\(entry 1\), which is not an array"),
         ({"x": {"y": 1}}, "'x.y' is a single value"),
         ({"x": [2**70]}, r"neither a number that fits nor a string"),
         ({"x": np.array(["2020-01-01"], "M8[D]")}, "datetime64"),

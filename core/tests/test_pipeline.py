@@ -347,7 +347,7 @@ def test_select_keeps_and_drops_strings_too():
         )
         [first, _] = list(pipeline)
         assert sorted(first) == sorted(pipeline.batch_spec()) == sorted([*fields, "valid_mask"])
-    with pytest.raises(DataError, match="field 'name' is no array on the device"):
+    with pytest.raises(DataError, match="field 'name' is not an array on the device"):
         list(build({**pipeline.config, "stages": [{"use": "rescale", "field": "name"}]}))
 
 

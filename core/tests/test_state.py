@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from feedrace.errors import StateError
@@ -146,3 +147,25 @@ def test_whoever_could_read_the_old_file_can_read_the_new(tmp_path):
     (tmp_path / "state.json").chmod(0o640)
     save(tmp_path / "state.json", {"format": 1})
     assert (tmp_path / "state.json").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_part_made_by_name_and_its_equal_made_by_class_have_one_identity():
+    from feedrace import registry
+    from feedrace.builtin.config import SequentialSamplerConfig
+    from feedrace.builtin.sequential import SequentialSamplerModule
+
+    named = registry.create("sampler", "sequential", num_records=np.int32(5))
+    live = SequentialSamplerModule(SequentialSamplerConfig(num_records=5))
+    identities = [registry.describe("sampler", s, identity_only=True) for s in (named, live)]
+    assert identities[0] == identities[1]
+    assert json.loads(json.dumps(identities[0])) == identities[0]
+
+
+def test_values_in_messages_are_clipped():
+    from feedrace.errors import ConfigError
+    from feedrace.pipeline.options import parse_options
+
+    with pytest.raises(ConfigError) as caught:
+        parse_options({"source": "s" * 9999, "batch_size": "x" * 9999, "prefetch": ["y"] * 9999})
+    assert len(caught.value.problems) == 3
+    assert len(str(caught.value)) < 1500

@@ -1,5 +1,6 @@
 """Where the time goes, and what is reported if no batch comes."""
 
+import signal
 import threading
 import time
 import warnings
@@ -104,9 +105,12 @@ def test_a_source_that_ends_its_thread_is_reported_at_its_step():
     assert not [t for t in threading.enumerate() if t.name == "feedrace-prefetch"]
 
 
-def test_ctrl_c_while_waiting_ends_the_loop_and_the_thread():
+def test_ctrl_c_while_waiting_ends_the_loop_and_the_thread(request):
     import _thread
 
+    # A program that is started in the background ignores SIGINT.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     pipeline = Pipeline(source=Slow(0.3), batch_size=2)
     timer = threading.Timer(0.1, _thread.interrupt_main)
     timer.start()

@@ -173,6 +173,12 @@ def _installed_from() -> list[Path]:
     return [Path(url2pathname(url.path))] if url.scheme == "file" else []
 
 
+def clipped(value: object, most: int = 200) -> str:
+    """Return `repr(value)`, cut to about `most` characters, for messages."""
+    text = repr(value)
+    return text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 4 :]}"
+
+
 def join(path: str, key: str) -> str:
     """Return the dotted path of `key` below `path`."""
     return f"{path}.{key}" if path and key else path or key

@@ -124,7 +124,7 @@ def test_an_eager_source_knows_whether_it_is_on_the_device_before_it_loads(every
     numbers = eager(name="feedrace_digits", data_dir=data_dir)
     for source, expected in ((strings, False), (numbers, True)):
         assert source.on_device is expected
-        assert not source._host.loaded
+        assert source._fields.device is None
     assert numbers.device_data.keys() == {"image", "index", "label"}
     assert strings.device_data == {}
 

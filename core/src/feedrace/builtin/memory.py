@@ -181,7 +181,7 @@ def _as_ragged(name: str, entries: Any) -> Any:
         try:
             array = np.asarray(entry)
         except ValueError as error:
-            raise _bad(name, entry, number, f"which is no array: {error}") from error
+            raise _bad(name, entry, number, f"which is not an array: {error}") from error
         arrays.append(specs.canonical(f"{name}[{number}]", array))
         numeric = array.dtype.kind == "b" or jnp.issubdtype(array.dtype, np.number)
         if not numeric or array.ndim != arrays[0].ndim or array.ndim == 0:

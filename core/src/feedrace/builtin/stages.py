@@ -82,7 +82,8 @@ def _field(stage: Any, batch: dict[str, Any]) -> Any:
     if name not in batch:
         raise _no_field(stage, name, batch)
     if not hasattr(batch[name], "dtype"):
-        raise DataError(f"stage {type(stage).__name__}: field {name!r} is no array on the device")
+        message = f"field {name!r} is not an array on the device"
+        raise DataError(f"stage {type(stage).__name__}: {message}")
     return batch[name]
 
 

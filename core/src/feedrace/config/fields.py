@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from feedrace.errors import ConfigError, Problem, did_you_mean
+from feedrace.errors import ConfigError, Problem, clipped, did_you_mean
 
 MAX_SEED = 2**63 - 1
 
@@ -43,7 +43,7 @@ class Rule:
         """Raise `ConfigError` at the path `name` if the value breaks the rule."""
         if not (self.optional and value is None) and not self.holds(value):
             rule = self.rule
-            message = f"{value!r} is not {rule}" if isinstance(rule, str) else rule(value)
+            message = f"{clipped(value)} is not {rule}" if isinstance(rule, str) else rule(value)
             raise ConfigError([Problem(name, message)])
 
 
@@ -107,20 +107,23 @@ def one_of(*choices: str) -> Rule:
         return isinstance(value, str) and value in choices
 
     def message(value: Any) -> str:
-        return f"{value!r} is none of {', '.join(choices)}{did_you_mean(str(value), choices)}"
+        return (
+            f"{clipped(value)} is none of {', '.join(choices)}{did_you_mean(str(value), choices)}"
+        )
 
     return Rule(holds, message, {"enum": list(choices)})
 
 
 #: A rule: True or False, and nothing that merely counts as one.
 boolean = Rule(
-    lambda value: isinstance(value, bool), lambda value: f"{value!r} is neither true nor false"
+    lambda value: isinstance(value, bool),
+    lambda value: f"{clipped(value)} is neither true nor false",
 )
 
 #: A rule: a number of epochs, 1 or more, or -1 for an endless pass.
 epochs = Rule(
     lambda value: _is(Integral, value) and (value == -1 or value >= 1),
-    lambda value: f"{value!r} is neither 1 or more nor -1 (endless)",
+    lambda value: f"{clipped(value)} is neither 1 or more nor -1 (endless)",
     {"minimum": -1, "not": {"const": 0}},
 )
 

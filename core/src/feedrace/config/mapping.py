@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 
 from feedrace.config.fields import COMPONENT, EXPAND, IDENTITY, MANY, REQUIRED
-from feedrace.errors import ConfigError, Problem, did_you_mean, join
+from feedrace.errors import ConfigError, Problem, clipped, did_you_mean, join
 
 ParseComponent = Callable[[str, Any, str], Any]
 NameComponent = Callable[[str, Any], Any]
@@ -30,7 +30,7 @@ def structure(
     every unknown key, missing key, wrong type and broken rule, each with its path.
     """
     if not isinstance(mapping, Mapping):
-        raise ConfigError([Problem(path, f"{mapping!r} is not a table of keys and values")])
+        raise ConfigError([Problem(path, f"{clipped(mapping)} is not a table of keys and values")])
     attrs.resolve_types(cls)
     fields = {field.name: field for field in attrs.fields(cls) if field.init}
     problems: list[Problem] = []
@@ -140,7 +140,8 @@ def _typed(value: Any, path: str, annotation: Any, parse_component: ParseCompone
     inner = partial(_typed, annotation=inside, parse_component=parse_component)
     if issubclass(origin, Mapping):
         if not isinstance(value, Mapping):
-            raise ConfigError([Problem(path, f"{value!r} is not a table of keys and values")])
+            message = f"{clipped(value)} is not a table of keys and values"
+            raise ConfigError([Problem(path, message)])
         made = _each([(join(path, str(key)), item) for key, item in value.items()], inner)
         return dict(zip(value, made, strict=True))
     made = _each(_items(value, path), inner)
@@ -188,7 +189,7 @@ def _converted(value: Any, path: str, annotation: Any) -> Any:
     except msgspec.ValidationError as error:
         reason, _, at = str(error).partition(" - at `$")
         reason = reason.replace("Expected", "expected").replace("`", "'").replace("null", "none")
-        problem = Problem(path + at.rstrip("`"), f"{reason} ({value!r})")
+        problem = Problem(path + at.rstrip("`"), f"{reason} ({clipped(value)})")
         raise ConfigError([problem]) from None
 
 

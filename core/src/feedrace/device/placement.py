@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from feedrace.config.fields import check_integer
 from feedrace.device.specs import canonical
-from feedrace.errors import ConfigError, DataError, Problem
+from feedrace.errors import ConfigError, DataError, Problem, clipped
 from feedrace.host.prefetch import Prefetched
 from feedrace.host.records import VALID_MASK, is_host_dtype
 
@@ -179,7 +179,7 @@ def placement_of(sharding: Any) -> Placement:
 
 
 def _sharding_of(given: Any) -> Any:
-    message = f"{given!r} is neither a jax.sharding.Sharding nor the name of a mesh axis"
+    message = f"{clipped(given)} is neither a jax.sharding.Sharding nor the name of a mesh axis"
     if isinstance(given, str):
         if given.isascii() and given.isidentifier():
             mesh = jax.sharding.get_mesh()

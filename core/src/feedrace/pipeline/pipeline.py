@@ -13,7 +13,7 @@ from flax import nnx
 
 from feedrace.config.fields import MAX_SEED
 from feedrace.device.processes import same_on_all_processes
-from feedrace.errors import ConfigError, FeedraceError, Problem, StateError
+from feedrace.errors import ConfigError, FeedraceError, Problem, StateError, clipped
 from feedrace.pipeline import description
 from feedrace.pipeline.executors import INSIDE, execute, made_ahead, split_counters
 from feedrace.pipeline.iteration import PipelineIterator, Progress
@@ -326,7 +326,8 @@ def _key_of(rngs: Any) -> Any:
     if rngs is None:
         return None
     if not isinstance(rngs, nnx.Rngs) or "default" not in rngs:
-        raise _problem("rngs", f"{rngs!r} is not an nnx.Rngs with a default stream; nnx.Rngs(0) is")
+        message = f"{clipped(rngs)} is not an nnx.Rngs with a default stream; nnx.Rngs(0) is"
+        raise _problem("rngs", message)
     return rngs["default"].key.get_value()
 
 

@@ -13,7 +13,7 @@ from feedrace.device.loader import DeviceLoader, holds_records
 from feedrace.device.placement import Placement, placement_of
 from feedrace.device.specs import batch_spec, window_spec
 from feedrace.device.stages import Stages
-from feedrace.errors import ConfigError, DataError, FeedraceError, Problem
+from feedrace.errors import ConfigError, DataError, FeedraceError, Problem, clipped
 from feedrace.host.loader import HostLoader
 from feedrace.host.records import check_no_mask
 from feedrace.pipeline.executors import Executor, device_batches, host_batches
@@ -127,7 +127,7 @@ def build_parts(options: PipelineOptions, *, key: jax.Array | None, rngs: nnx.Rn
             spec = registry.parse(kind, value, defaults={"seed": options.seed})
             value = registry.instantiate(spec, num_records=num_records, rngs=rngs)
             if wrong := protocols.check(kind, value):
-                raise ConfigError([Problem("", f"{value!r} is not a {kind}: it {wrong}")])
+                raise ConfigError([Problem("", f"{clipped(value)} is not a {kind}: it {wrong}")])
         return None if protocols.check(kind, value) else value
 
     def stages_of(values: Sequence[Any], path: str) -> list[Any]:

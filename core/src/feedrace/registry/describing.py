@@ -5,17 +5,24 @@ import dataclasses
 import enum
 import functools
 import hashlib
-from collections.abc import Iterator, Mapping, Set
+import pkgutil
+from collections.abc import Iterable, Iterator, Mapping, Set
 from types import CellType, CodeType, FunctionType, MethodType
 from typing import Any
 
 import attrs
 
 from feedrace.config.mapping import unstructure
-from feedrace.errors import UnknownComponentError
+from feedrace.errors import UnknownComponentError, clipped
+from feedrace.protocols import Unnameable, provides
+from feedrace.registry.catalog import BUILTIN, installed
 from feedrace.registry.component import Component
+from feedrace.registry.in_code import registered
 from feedrace.registry.listing import available
 from feedrace.registry.making import ComponentSpec, made_by, parse
+from feedrace.registry.records import EntryPoint
+
+_OWN = EntryPoint(BUILTIN, "feedrace", "", "feedrace.builtin.plugin")
 
 
 def describe(
@@ -38,9 +45,9 @@ def describe(
         name_component = functools.partial(describe, **options)
         fields = unstructure(config, name_component=name_component, **options)
         if getattr(config, "seed", None) is not None:  # left out, it would be the pipeline's
-            fields["seed"] = config.seed
+            fields["seed"] = int(config.seed)
     try:
-        component = component_of(kind, value)
+        component = _maker_of(kind, value) if identity_only else component_of(kind, value)
     except UnknownComponentError:
         if not identity_only:
             raise
@@ -62,20 +69,40 @@ def filled(config: Any) -> dict[str, Any]:
 
 def component_of(kind: str, value: Any) -> Component:
     """Return the component whose target made `value`; raises `UnknownComponentError` if none."""
+    # A function is nobody's instance: no need to look at all plugins.
+    return _maker_of(kind, value, () if isinstance(value, FunctionType) else available(kind))
+
+
+def _maker_of(kind: str, value: Any, offers: Iterable[Component] | None = None) -> Component:
+    """Return the one of `offers` that made `value`; without any, import its own package's alone."""
     if isinstance(value, ComponentSpec):
         return value.component
-    if getattr(value, "unnamed", ""):  # it has something that no config can hold
+    if provides(value, Unnameable) and value.unnamed:
         raise UnknownComponentError(f"the {kind} {class_name(value)} {value.unnamed}")
     if id(value) in made_by:
         return made_by[id(value)]
-    # A function is nobody's instance: no need to look at all plugins.
-    for component in () if isinstance(value, FunctionType) else available(kind):
-        if component.target in (type(value), class_name(type(value))):
+    if offers is None:
+        offers = [*registered(), *_declared_in(type(value).__module__.partition(".")[0])]
+    for component in offers:
+        if component.kind == kind and component.target in (type(value), class_name(type(value))):
             return component
     raise UnknownComponentError(
-        f"the {kind} {value!r} was not made from a component with a name; "
+        f"the {kind} {clipped(value)} was not made from a component with a name; "
         f"feedrace.register({kind!r}, name, ...) gives its class one"
     )
+
+
+@functools.cache
+def _declared_in(package: str) -> tuple[Component, ...]:
+    """Return what plugins declare in a package that is imported already."""
+    found: list[Component] = []
+    for entry in (_OWN, *installed()[0]):
+        if entry.value.partition(".")[0].partition(":")[0] == package:
+            with contextlib.suppress(Exception):  # a broken plugin names nothing
+                module = pkgutil.resolve_name(entry.value)
+                names = {"namespace": entry.namespace, "dist": entry.dist, "version": entry.version}
+                found += [attrs.evolve(c, **names) for c in module.feedrace_components()]
+    return tuple(found)
 
 
 def shortest_reference(component: Component) -> str:

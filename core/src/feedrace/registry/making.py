@@ -13,7 +13,7 @@ import attrs
 
 from feedrace import errors, protocols
 from feedrace.config.mapping import structure
-from feedrace.errors import BrokenPluginError, ComponentError, ConfigError, Problem
+from feedrace.errors import BrokenPluginError, ComponentError, ConfigError, Problem, clipped
 from feedrace.registry.catalog import resolve
 from feedrace.registry.component import Component
 
@@ -36,9 +36,11 @@ def parse(kind: str, value: Any, path: str = "", defaults: Mapping[str, Any] | N
     `ConfigError` with every problem and its path; a failed look-up is its `__cause__`.
     """
     if isinstance(value, str):
-        raise ConfigError([Problem(path, f'{value!r} is not a table; write use = "{value}"')])
+        raise ConfigError(
+            [Problem(path, f'{clipped(value)} is not a table; write use = "{str(value)[:80]}"')]
+        )
     if value is None or isinstance(value, Number | Sequence | Set | date | time):
-        message = f'{value!r} is not a {kind}; write a table with use = "name"'
+        message = f'{clipped(value)} is not a {kind}; write a table with use = "name"'
         raise ConfigError([Problem(path, message)])
     if not isinstance(value, Mapping):
         return value
@@ -115,7 +117,7 @@ def instantiate(spec: Any, *, num_records: int | None = None, rngs: Any = None) 
         raise
     fault = protocols.check(component.kind, made)
     if fault:
-        message = f"its target made {made!r}, which is not a {component.kind}: it {fault}"
+        message = f"its target made {clipped(made)}, which is not a {component.kind}: it {fault}"
         raise BrokenPluginError(f"{component.origin}: {message}")
     with contextlib.suppress(TypeError):  # not every object supports weak references
         weakref.finalize(made, made_by.pop, id(made), None)

@@ -514,3 +514,11 @@ def test_a_file_that_nests_without_end_does_not_parse(tmp_path, name):
     (tmp_path / name).write_text("[" * 50_000)
     with pytest.raises(ConfigError, match="does not parse"):
         read_mapping(tmp_path / name)
+
+
+@pytest.mark.parametrize("text", ["batch_size: &a [*a]", "a: &x {b: *x}", "- &a [1, [*a]]"])
+def test_yaml_that_holds_itself_is_refused_with_the_line(tmp_path, text):
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match="an alias stands within what it names .line 1"):
+        read_mapping(path)

@@ -79,7 +79,7 @@ def test_the_host_half_imports_no_jax():
         "class Source:\n"
         "    def fetch(self, indices): return {'x': indices * 10}\n"
         "loader = HostLoader(source=Source(), batcher=None, batch_size=4, records_per_epoch=9,\n"
-        "                    mine=None)\n"
+        "                    mine=None, specs=tuple)\n"
         "(made,) = loader.load(np.array([7, 3]), 2, Clock())\n"
         "print(made.batch['x'].tolist(), made.batch['valid_mask'].tolist())\n"
         "print([m for m in ('jax', 'flax', 'tensorflow') if m in sys.modules])\n"

@@ -70,13 +70,28 @@ def test_the_rows_of_the_others_stay_where_they_are():
     assert np.asarray(batches[0]["x"])[5] == 105
 
 
-def test_a_window_without_a_valid_record_makes_no_batch_and_stops_nothing():
+def test_a_window_without_a_valid_record_makes_one_batch_of_padding():
     class Gone(Leaky):
         def invalid_rows(self, indices):
-            return np.asarray(indices) < 6
+            return np.asarray(indices) // 4 != 1
 
     pipeline = feedrace.Pipeline(source=Gone(), batch_size=2, batcher=Windowed())
-    window = Windowed().window_size(2)
-    assert window <= 6
-    served = [number for step in pipeline.steps() for number in step.indices.tolist()]
-    assert sorted(served) == list(range(6, 12))
+    assert Windowed().window_size(2) == 4
+    for _ in range(2):
+        steps = list(pipeline.steps())
+        assert [step.indices.tolist() for step in steps] == [[], [7, 6], [5, 4], []]
+        assert [step.batch["valid_mask"].tolist() for step in steps] == [
+            [False] * 2, [True] * 2, [True] * 2, [False] * 2
+        ]  # fmt: skip
+        assert [step.first for step in steps] == [True, False, False, False]
+        assert [step.last for step in steps] == [False, False, False, True]
+
+
+def test_a_batcher_that_makes_no_batch_of_good_records_is_refused():
+    class Nothing(Windowed):
+        def collate_window(self, records, *, batch_size):
+            return iter(())
+
+    pipeline = feedrace.Pipeline(source=Leaky(), batch_size=2, batcher=Nothing())
+    with pytest.raises(feedrace.errors.DataError, match="Nothing made no batch of 3 records"):
+        list(pipeline)

@@ -415,6 +415,7 @@ def test_what_cannot_be_a_source_is_refused():
         ({"stages": 5}, "stages: is one int"),
         ({"stages": {"use": "rescale", "field": "x"}}, "stages: is one dict"),
         ({"stages": [5]}, r"stages\[0\]: 5 is not a stage"),
+        ({"stages": [None]}, r"stages\[0\]: None is not a stage"),
         ({"sampler": object()}, "sampler: .* is not a sampler: it lacks indices, __len__"),
         ({"batcher": dict}, "batcher: .* is not a batcher: it is the class dict"),
         ({"scheduler": object()}, "scheduler: .* is not a scheduler: it lacks steps"),
@@ -710,3 +711,17 @@ def test_a_step_that_was_made_before_another_thread_set_a_state_is_not_handed_ou
     thread.join()
     assert caught and "out of date" in caught[0]
     assert pipeline.get_state() == start
+
+
+def test_a_sampler_whose_records_per_epoch_is_none_has_one_epoch():
+    class Plain:
+        records_per_epoch = None
+
+        def __len__(self):
+            return 6
+
+        def indices(self, start, stop):
+            return np.arange(start, stop) % 6
+
+    pipeline = Pipeline(source=Counting(6), sampler=Plain(), batch_size=4)
+    assert ids(pipeline.steps()) == [[0, 1, 2, 3], [4, 5]]

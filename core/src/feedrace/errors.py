@@ -175,7 +175,10 @@ def _installed_from() -> list[Path]:
 
 def clipped(value: object, most: int = 200) -> str:
     """Return `repr(value)`, cut to about `most` characters, for messages."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 (an object of the user's may fail at this, too)
+        text = f"a {type(value).__name__}"
     return text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 4 :]}"
 
 

@@ -170,7 +170,14 @@ def _parsed_yaml(text: str) -> Any:
     import yaml
 
     class Loader(yaml.SafeLoader):
-        """YAML itself would let the last of equal keys win."""
+        """YAML itself would let the last of equal keys win, and a list hold itself."""
+
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            node = super().compose_node(parent, index)
+            if node is not None and node.end_mark is None:  # an alias of what is being read
+                message = "does not parse: an alias stands within what it names"
+                raise ConfigError([Problem("", message, node.start_mark.line + 1)])
+            return node
 
         def compose_mapping_node(self, anchor: Any) -> Any:
             node = super().compose_mapping_node(anchor)

@@ -7,7 +7,6 @@ import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping, Set
 from functools import partial
-from numbers import Integral, Real
 from typing import Any
 
 import attrs
@@ -197,10 +196,8 @@ def _builtin(value: Any) -> Any:
     """Return numpy's scalars as Python's, and a set as a list, also inside lists."""
     if isinstance(value, bool | int | float | str):
         return value
-    if isinstance(value, Integral):
-        return int(value)
-    if isinstance(value, Real):
-        return float(value)
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):  # numpy's
+        return value.item()
     if isinstance(value, Set):
         return [_builtin(item) for item in _ordered(value)]
     if isinstance(value, list | tuple):

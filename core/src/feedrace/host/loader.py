@@ -1,6 +1,6 @@
 """From the records of a step to batches of numpy arrays: fetch, then the batcher."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -41,6 +41,7 @@ class HostLoader:
 
     mine: int64, the rows of each batch that this process holds; None for all. If row i of a batch
         is record i, only their records are read.
+    specs: returns the specs of the batches that the batcher makes.
     """
 
     source: Any
@@ -48,6 +49,7 @@ class HostLoader:
     batch_size: int
     records_per_epoch: int
     mine: NDArray[np.int64] | None
+    specs: Callable[[], Sequence[Any]]
 
     def load(self, indices: NDArray[np.int64], start: int, clock: Clock) -> Iterator[Made]:
         """Yield the batches of one step: a single one, or those of a window of records.
@@ -63,10 +65,15 @@ class HostLoader:
         records = self._fetch(indices, clock)
         invalid = self._invalid(indices)
         kept = every if invalid is None else np.flatnonzero(~invalid)
-        if not len(kept):
+        if not len(kept):  # a batch of padding, so that the step is there
+            batch = map_leaves(
+                lambda leaf: blank(np.empty(leaf.shape, leaf.dtype)), self.specs()[0]
+            )
+            yield Made(self._rows_of(batch), kept, np.uint32(position))
             return
         if invalid is not None:
             records = map_leaves(lambda leaf: leaf[kept], records)
+        none = True
         with _naming(indices, kept):
             for batch, rows, keys in batches(self.batcher, records, self.batch_size):
                 positions: Any = np.uint32(position)
@@ -75,10 +82,19 @@ class HostLoader:
                     again, within = np.divmod(keys, len(kept))
                     positions = position + kept[within] + again * self.records_per_epoch
                     positions = positions.astype(np.uint32)
-                if self.mine is not None:
-                    batch = map_leaves(lambda leaf: leaf[self.mine], batch)
-                yield Made(batch, kept[rows], positions)
+                yield Made(self._rows_of(batch), kept[rows], positions)
                 clock.enter("batch")
+                none = False
+        if none:
+            name = type(self.batcher).__name__
+            raise DataError(
+                f"batcher {name} made no batch of {len(kept)} records; each goes in one"
+            )
+
+    def _rows_of(self, batch: dict[str, Any]) -> dict[str, Any]:
+        if self.mine is None:
+            return batch
+        return map_leaves(lambda leaf: leaf[self.mine], batch)  # type: ignore[no-any-return]
 
     def own(self, positions: Any) -> Any:
         """Return the positions of this process's rows of a batch, from `Made.positions`."""

@@ -1,5 +1,6 @@
 """From the options of a pipeline to its streams: parts made, checked and joined."""
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -64,7 +65,7 @@ class Stream:
 
     def batch_specs(self) -> tuple[dict[str, Any], ...]:
         """Return the specs of all shapes of its batches, after all stages, the largest last."""
-        return tuple(map(self.stages.spec, _batcher_specs(self)))
+        return tuple(map(self.stages.spec, self.host.specs()))
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -121,7 +122,7 @@ def build_parts(options: PipelineOptions, *, key: jax.Array | None, rngs: nnx.Rn
     place = Placement() if options.sharding is None else placement_of(options.sharding)
 
     def make(kind: str, value: Any, path: str, num_records: int | None = None) -> Any:
-        if value is None or not protocols.check(kind, value):
+        if (value is None and kind != "stage") or not protocols.check(kind, value):
             return value
         with problems.of(path):  # a mapping, a spec, or nothing that can serve
             spec = registry.parse(kind, value, defaults={"seed": options.seed})
@@ -155,7 +156,7 @@ def build_parts(options: PipelineOptions, *, key: jax.Array | None, rngs: nnx.Rn
                 streams[name] = _stream(plan, size, source, sampler, batcher, staged, place)
         if batcher is not None and streams[name] is not None:
             with problems.of(f"{path}batcher"), suppress(NotImplementedError):
-                _batcher_specs(streams[name])  # what the source has may not be what it takes
+                streams[name].host.specs()  # what the source has may not be what it takes
 
     scheduler: Any = make("scheduler", options.scheduler, "scheduler")
     problems.report()  # the rest depends on it
@@ -240,6 +241,7 @@ def _stream(
         batch_size=size,
         records_per_epoch=plan.records_per_epoch,
         mine=None if local else place.rows(size),
+        specs=functools.partial(_batcher_specs, source, sampler, batcher, size),
     )
     return Stream(
         plan=plan,
@@ -273,13 +275,15 @@ class StoredOrder:
         return positions
 
 
-def _batcher_specs(stream: Stream) -> tuple[dict[str, Any], ...]:
+def _batcher_specs(
+    source: Any, sampler: Any, batcher: Any, size: int
+) -> tuple[dict[str, Any], ...]:
     """Return the specs of what the batcher makes; raise `DataError` if it cannot."""
-    element, size = stream.source.element_spec(), stream.batch_size
-    if provides(stream.sampler, protocols.Windowed):
-        element = window_spec(element, stream.sampler.index_spec().shape)
-    if stream.batcher is None:
+    element = source.element_spec()
+    if provides(sampler, protocols.Windowed):
+        element = window_spec(element, sampler.index_spec().shape)
+    if batcher is None:
         return (batch_spec(element, batch_size=size),)
-    if provides(stream.batcher, protocols.ManyShapes):
-        return tuple(stream.batcher.batch_specs(element, batch_size=size))
-    return (stream.batcher.batch_spec(element, batch_size=size),)
+    if provides(batcher, protocols.ManyShapes):
+        return tuple(batcher.batch_specs(element, batch_size=size))
+    return (batcher.batch_spec(element, batch_size=size),)

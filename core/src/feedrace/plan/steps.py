@@ -166,7 +166,8 @@ def plan_stream(name: str, sampler: Any, *, batch_size: int, drop_remainder: boo
         length: int | None = len(sampler)
     except TypeError:  # raised by an endless sampler
         length = None
-    per_epoch = sampler.records_per_epoch if provides(sampler, Epochal) else length
+    per_epoch = sampler.records_per_epoch if provides(sampler, Epochal) else None
+    per_epoch = length if per_epoch is None else per_epoch
     if per_epoch is None:
         raise DataError(
             f"the sampler of stream {name!r} has neither a length nor records_per_epoch; "

@@ -520,5 +520,5 @@ def test_a_file_that_nests_without_end_does_not_parse(tmp_path, name):
 def test_yaml_that_holds_itself_is_refused_with_the_line(tmp_path, text):
     path = tmp_path / "c.yaml"
     path.write_text(text)
-    with pytest.raises(ConfigError, match="an alias stands within what it names .line 1"):
+    with pytest.raises(ConfigError, match=r"an alias stands within what it names .line 1"):
         read_mapping(path)

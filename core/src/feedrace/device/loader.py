@@ -35,10 +35,16 @@ class DeviceLoader:
     """
 
     def __init__(
-        self, *, source: Any, plan: StreamPlan, batch_size: int, stages: Stages, place: Placement
+        self,
+        *,
+        source: Any,
+        plan: StreamPlan,
+        batch_size: int,
+        stages: Stages,
+        placement: Placement,
     ) -> None:
         self._source, self._plan, self._batch_size = source, plan, batch_size
-        self._stages, self._place = stages, place
+        self._stages, self._placement = stages, placement
         self._replica: tuple[Any, Any] | None = None
         self._jitted = jax.jit(self._several, static_argnums=0)
         self._scanned = jax.jit(self._scan, static_argnums=(0, 1, 2))
@@ -55,9 +61,9 @@ class DeviceLoader:
         definition, parameters = self._stages.split()
         made: list[dict[str, Any]]
         made = self._jitted(definition, parameters, self._data(), self._table(steps))
-        if self._place.sharding is None:
+        if self._placement.sharding is None:
             return made
-        return [self._place.relabelled(batch) for batch in made]
+        return [self._placement.relabelled(batch) for batch in made]
 
     def scan(
         self, step_fn: Callable[..., Any], modules: Any, init_carry: Any, steps: Sequence[Step]
@@ -89,11 +95,11 @@ class DeviceLoader:
     def _data(self) -> dict[str, Any]:
         """Return the records, on all devices of the sharding if there is one."""
         data: dict[str, Any] = self._source.device_data
-        if self._place.sharding is None:
+        if self._placement.sharding is None:
             return data
         first = jax.tree.leaves(data)[0]
         if self._replica is None or self._replica[0] is not first:
-            self._replica = first, self._place.replicate(data)
+            self._replica = first, self._placement.replicate(data)
         replica: dict[str, Any] = self._replica[1]
         return replica
 
@@ -132,8 +138,8 @@ class DeviceLoader:
             return jnp.where(keep, picked, jnp.zeros_like(picked))
 
         batch = {**jax.tree.map(gather, data), VALID_MASK: valid}
-        if self._place.sharding is not None:
-            batch = self._place.constrain(batch)
+        if self._placement.sharding is not None:
+            batch = self._placement.constrain(batch)
         return self._stages.apply(modules, batch, (epoch, position))
 
     def _scan(

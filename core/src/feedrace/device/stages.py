@@ -68,9 +68,9 @@ class Stages:
         """Return the batch after the stages on the host; `positions` as for a call."""
 
         def keys(number: int, rows: int) -> np.ndarray[Any, np.dtype[np.uint32]]:
-            place = np.uint32(epoch), np.asarray(positions, np.uint32)
+            at = np.uint32(epoch), np.asarray(positions, np.uint32)
             with jax.default_device(jax.local_devices(backend="cpu")[0]):
-                return np.asarray(jax.random.key_data(self._host_keys(number, place, rows)))
+                return np.asarray(jax.random.key_data(self._host_keys(number, at, rows)))
 
         return self.host(batch, keys)
 
@@ -84,8 +84,8 @@ class Stages:
         device, host = _split(batch)
         definition, parameters = self.split()
         names = tuple(sorted(host))
-        place = np.uint32(epoch), positions
-        result: dict[str, Any] = self._jitted((definition, names), parameters, device, place)
+        at = np.uint32(epoch), positions
+        result: dict[str, Any] = self._jitted((definition, names), parameters, device, at)
         return {**result, **{new: host[old] for new, old in self._kept[names].items()}}
 
     def spec(self, batch_spec: dict[str, Any]) -> dict[str, Any]:
@@ -95,23 +95,23 @@ class Stages:
             return batch_spec
         device, host = _split(batch_spec)
         definition, parameters = self.split()
-        place = (jax.ShapeDtypeStruct((), np.uint32),) * 2
+        at = (jax.ShapeDtypeStruct((), np.uint32),) * 2
         names = tuple(sorted(host))
         out = jax.eval_shape(
-            lambda *arrays: self._staged((definition, names), *arrays), parameters, device, place
+            lambda *arrays: self._staged((definition, names), *arrays), parameters, device, at
         )
         return {**out, **{new: host[old] for new, old in self._kept[names].items()}}
 
-    def _staged(self, fixed: Any, parameters: Any, batch: dict[str, Any], place: Any) -> Any:
+    def _staged(self, fixed: Any, parameters: Any, batch: dict[str, Any], at: Any) -> Any:
         definition, host_names = fixed
-        return self.apply(nnx.merge(definition, parameters), batch, place, host_names)
+        return self.apply(nnx.merge(definition, parameters), batch, at, host_names)
 
     def apply(
-        self, modules: Any, batch: dict[str, Any], place: Any, host_names: tuple[str, ...] = ()
+        self, modules: Any, batch: dict[str, Any], at: Any, host_names: tuple[str, ...] = ()
     ) -> dict[str, Any]:
         """Return the batch after the stages on the device, traceably.
 
-        modules: the stages that are modules, in order. place: the epoch and the positions.
+        modules: the stages that are modules, in order. at: the epoch and the positions.
         """
         arrays = jax.tree.leaves(batch)
         if not arrays:
@@ -124,7 +124,7 @@ class Stages:
             function = next(following) if isinstance(stage, nnx.Module) else stage
             before = _variables(function)
             if is_stochastic(stage):
-                batch, drawn = function(batch, self._keys(drawn, place, rows)), drawn + 1
+                batch, drawn = function(batch, self._keys(drawn, at, rows)), drawn + 1
             else:
                 batch = function(batch)
             on_device = batch
@@ -137,9 +137,9 @@ class Stages:
         self._kept[host_names] = kept
         return {name: value for name, value in batch.items() if name not in kept}
 
-    def _keys(self, number: int, place: Any, rows: int) -> jax.Array:
+    def _keys(self, number: int, at: Any, rows: int) -> jax.Array:
         """Return one key for each row, for the stochastic stage of that number."""
-        epoch, positions = place
+        epoch, positions = at
         key = jax.random.fold_in(jax.random.fold_in(self._key, np.uint32(number)), epoch)  # type: ignore[arg-type]
         if positions.ndim == 0:
             positions = positions + jnp.arange(rows, dtype=jnp.uint32)

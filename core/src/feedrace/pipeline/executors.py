@@ -45,7 +45,7 @@ def host_batches(stream: "Stream", planned: Planned, clock: Clock, alone: bool) 
                     clock.enter("host stages")
                     batch = stream.stages.on_host(batch, epoch, stream.host.own(one.positions))
                 clock.enter("transfer")
-                batch = stream.place.place(batch, stream.host.mine, stream.batch_size)
+                batch = stream.placement.place(batch, stream.host.mine, stream.batch_size)
                 yield part, functools.partial(stream.stages, batch, epoch, one.positions)
         clock.enter("plan")
 

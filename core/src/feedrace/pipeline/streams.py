@@ -42,7 +42,7 @@ class Stream:
     sampler: Any
     batcher: Any
     stages: Stages
-    place: Placement
+    placement: Placement
     host: HostLoader
     device: DeviceLoader | None
     execute: Executor
@@ -119,7 +119,7 @@ def build_parts(options: PipelineOptions, *, key: jax.Array | None, rngs: nnx.Rn
     Every mapping and component spec becomes an object. Raises `ConfigError` with all problems.
     """
     problems = Problems()
-    place = Placement() if options.sharding is None else placement_of(options.sharding)
+    placement = Placement() if options.sharding is None else placement_of(options.sharding)
 
     def make(kind: str, value: Any, path: str, num_records: int | None = None) -> Any:
         if (value is None and kind != "stage") or not protocols.check(kind, value):
@@ -149,11 +149,11 @@ def build_parts(options: PipelineOptions, *, key: jax.Array | None, rngs: nnx.Rn
         sampler = make("sampler", parts.sampler, f"{path}sampler", num_records=len(source))
         drop = options.drop_remainder and name == TRAIN
         with problems.of(path.removesuffix(".")):
-            if place.sharding is not None:
-                place.check(size, "batch_size")
+            if placement.sharding is not None:
+                placement.check(size, "batch_size")
             plan = _plan(name, source, sampler, batcher, size, drop, problems, path)
             if staged is not None:
-                streams[name] = _stream(plan, size, source, sampler, batcher, staged, place)
+                streams[name] = _stream(plan, size, source, sampler, batcher, staged, placement)
         if batcher is not None and streams[name] is not None:
             with problems.of(f"{path}batcher"), suppress(NotImplementedError):
                 streams[name].host.specs()  # what the source has may not be what it takes
@@ -177,7 +177,7 @@ def build_parts(options: PipelineOptions, *, key: jax.Array | None, rngs: nnx.Rn
         own_batcher = make("batcher", callback.batcher, f"{path}batcher") or batcher
         add(callback.stream, callback, own, own_batcher, callback.batch_size or options.batch_size)
     problems.report()
-    is_global = place.sharding is not None and place.is_global
+    is_global = placement.sharding is not None and placement.is_global
     return Parts(
         options=options,
         key=key,
@@ -229,18 +229,20 @@ def _stream(
     sampler: Any,
     batcher: Any,
     stages: Stages,
-    place: Placement,
+    placement: Placement,
 ) -> Stream:
-    local = place.sharding is None or not place.is_global
+    local = placement.sharding is None or not placement.is_global
     device = None
     if holds_records(source) and is_row_wise(batcher) and not stages.host.stages:
-        device = DeviceLoader(source=source, plan=plan, batch_size=size, stages=stages, place=place)
+        device = DeviceLoader(
+            source=source, plan=plan, batch_size=size, stages=stages, placement=placement
+        )
     host = HostLoader(
         source=source,
         batcher=batcher,
         batch_size=size,
         records_per_epoch=plan.records_per_epoch,
-        mine=None if local else place.rows(size),
+        mine=None if local else placement.rows(size),
         specs=functools.partial(_batcher_specs, source, sampler, batcher, size),
     )
     return Stream(
@@ -250,7 +252,7 @@ def _stream(
         sampler=sampler,
         batcher=batcher,
         stages=stages,
-        place=place,
+        placement=placement,
         host=host,
         device=device,
         execute=device_batches if device is not None and local else host_batches,

@@ -179,7 +179,7 @@ def test_it_works_by_name_and_says_what_it_chose():
         ({"boundaries": (3,), "too_long": "cut"}, "too_long: 'cut' is none of"),
         ({"boundaries": (3,), "window": 0}, "window: 0 is not"),
         ({"boundaries": (3,), "pad_value": float("nan")}, "pad_value: nan"),
-        ({"boundaries": (3,), "pad_value": 10**400}, "pad_value: 10+ is not a finite number"),
+        ({"boundaries": (3,), "pad_value": 10**400}, r"pad_value: 10+ ... 0+ is not a finite"),
     ],
 )
 def test_a_wrong_config_is_named(options, message):

@@ -725,3 +725,29 @@ def test_a_sampler_whose_records_per_epoch_is_none_has_one_epoch():
 
     pipeline = Pipeline(source=Counting(6), sampler=Plain(), batch_size=4)
     assert ids(pipeline.steps()) == [[0, 1, 2, 3], [4, 5]]
+
+
+def test_what_a_sampler_of_a_callback_refuses_is_reported_at_its_own_path():
+    class Picky:
+        def __len__(self):
+            return 8
+
+        def indices(self, start, stop):
+            return np.arange(start, stop) % 8
+
+        def attach(self, source):
+            raise DataError("it has no labels")
+
+    class Callback:
+        stream, source, sampler = "test", Counting(8), Picky()
+        batcher = stages = batch_size = None
+
+    class Two:
+        callbacks = (Callback(),)
+
+        def steps(self, state, plans):
+            return iter(())
+
+    with pytest.raises(ConfigError) as caught:
+        Pipeline(source=Counting(8), batch_size=4, scheduler=Two())
+    assert [p.path for p in caught.value.problems] == ["scheduler.callbacks[0].sampler"]

@@ -12,8 +12,9 @@ from flax import nnx
 
 from feedrace.errors import ConfigError, DataError, Problem
 from feedrace.host.records import is_host_dtype
-from feedrace.host.stages import HostStages, check_batch, stage_name
+from feedrace.host.stages import HostStages, check_batch
 from feedrace.protocols import Placed, is_on_host, is_stochastic, provides
+from feedrace.registry.describing import class_name
 
 
 @attrs.frozen
@@ -150,13 +151,14 @@ def _wrong(stage: Any, before: tuple[Any, ...], key: Any) -> str:
     """Return what is wrong with a stage behind those `before` it, or an empty string."""
     if not callable(stage) or isinstance(stage, type):
         return f"{stage!r} is not a function of a batch"
-    name = stage_name(stage)
     if is_stochastic(stage) and key is None:
-        return f"{name} is stochastic, but the pipeline has no seed; give `seed`, or rngs in Python"
+        lacking = "the pipeline has no seed; give `seed`, or rngs in Python"
+        return f"{class_name(stage)} is stochastic, but {lacking}"
     if provides(stage, Placed) and stage.on not in ("host", "device"):
-        return f"{name} is on {stage.on!r}; a stage is on 'host' or 'device'"
+        return f"{class_name(stage)} is on {stage.on!r}; a stage is on 'host' or 'device'"
     if is_on_host(stage) and not all(map(is_on_host, before)):
-        return f"{name} is on the host, behind a stage on the device; host stages come first"
+        wrong = "is on the host, behind a stage on the device; host stages come first"
+        return f"{class_name(stage)} {wrong}"
     return ""
 
 
@@ -164,7 +166,7 @@ def _check_unchanged(stage: Any, before: dict[str, Any], after: dict[str, Any]) 
     changed = [path for path, value in after.items() if before.get(path) is not value]
     if changed:
         raise DataError(
-            f"stage {stage_name(stage)} changed its Variable {changed[0]}; a batch must not depend "
+            f"stage {class_name(stage)} changed its Variable {changed[0]}; a batch must not depend "
             f"on what came before: take keys (`stochastic = True`)"
         )
 

@@ -9,6 +9,7 @@ import numpy as np
 from feedrace.errors import DataError
 from feedrace.host.records import count_records, leaves, map_leaves
 from feedrace.protocols import Specified, is_stochastic, provides
+from feedrace.registry.describing import class_name
 
 Keys = Callable[[int, int], Any]  # (number of the stochastic stage, rows) -> uint32 (rows, 2)
 
@@ -62,28 +63,22 @@ class HostStages:
         if _text(after) != self._promised[place]:
             fix = "correct its spec method" if provides(stage, Specified) else "give it one"
             raise DataError(
-                f"host stage {stage_name(stage)} returned {_text(after)}; its `spec(batch_spec)`, "
+                f"host stage {class_name(stage)} returned {_text(after)}; its `spec(batch_spec)`, "
                 f"or what came in if it has none, says {self._promised[place]}; {fix}"
             )
 
 
-def stage_name(stage: Any) -> str:
-    """Return `module:name` of a function, or of an object's class."""
-    named = stage if hasattr(stage, "__qualname__") else type(stage)
-    return f"{named.__module__}:{named.__qualname__}"
-
-
 def check_batch(stage: Any, batch: Any, rows: int) -> None:
     """Raise `DataError` unless `batch` is a dict of arrays with leading axis `rows`."""
-    name = stage_name(stage)
     if not isinstance(batch, dict):
-        raise DataError(f"stage {name} returned {type(batch).__name__}; a stage returns a dict")
+        returned = type(batch).__name__
+        raise DataError(f"stage {class_name(stage)} returned {returned}; a stage returns a dict")
     for field, leaf in leaves(batch):
         shape = np.shape(leaf)
         if not shape or shape[0] != rows:
             raise DataError(
-                f"stage {name} returned {field!r} of shape {shape}; every field needs the leading "
-                f"axis {rows} of the batch"
+                f"stage {class_name(stage)} returned {field!r} of shape {shape}; every field needs "
+                f"the leading axis {rows} of the batch"
             )
 
 

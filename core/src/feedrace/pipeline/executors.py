@@ -38,8 +38,8 @@ def host_batches(stream: "Stream", planned: Planned, clock: Clock, alone: bool) 
         clock.step, epoch = step, step.start // stream.plan.records_per_epoch
         with noted(step):
             made = stream.host.load(step.indices, step.start, clock)
-            parts = parts_of(step, before, made) if stream.is_windowed else _whole(step, made)
-            for part, one in parts:
+            whole = ((step, one) for one in made)
+            for part, one in parts_of(step, before, made) if stream.is_windowed else whole:
                 batch = one.batch
                 if stream.stages.host.stages:
                     clock.enter("host stages")
@@ -160,11 +160,6 @@ def _finished(items: Items, clock: Clock) -> Generator[Step]:
                 step.batch = make()
             clock.enter("room")
             yield step
-
-
-def _whole(step: Step, made: Iterable[Made]) -> Iterator[tuple[Step, Made]]:
-    for one in made:
-        yield step, one
 
 
 def _single(loader: Any, step: Step) -> Callable[[], dict[str, Any]]:

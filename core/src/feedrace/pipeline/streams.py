@@ -200,7 +200,7 @@ def _plan(
     problems: Problems,
     path: str,
 ) -> StreamPlan:
-    with problems.of("sampler"):
+    with problems.of(f"{path}sampler"):
         if provides(sampler, protocols.Attached):
             sampler.attach(source)
     order = sampler

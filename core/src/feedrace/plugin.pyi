@@ -47,6 +47,7 @@ from feedrace.errors import (
     Problem as Problem,
     RecordError as RecordError,
     StateError as StateError,
+    clipped as clipped,
     did_you_mean as did_you_mean,
     install_line as install_line,
     pip_line as pip_line,

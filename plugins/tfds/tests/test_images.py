@@ -75,13 +75,13 @@ def test_an_inverted_jpeg_comes_within_one(photo):
 def test_images_are_decoded_into_their_place(photo, kind):
     data, channels = kinds(photo)[kind], 1 if "grey" in kind else 3
     images = np.zeros((3, 85, 117, channels), np.uint8)
-    image_decoder(images)(data, 1)
+    image_decoder(images)(1, data)
     assert (images[1] == decode_image(data, channels, np.uint8)).all()
     assert not images[[0, 2]].any()
     with pytest.raises(ValueError, match=r"is of shape|buffer"):
-        image_decoder(np.zeros((1, 85, 118, channels), np.uint8))(data, 0)
+        image_decoder(np.zeros((1, 85, 118, channels), np.uint8))(0, data)
     with pytest.raises(ValueError, match=r"is of shape|buffer"):
-        image_decoder(np.zeros((1, 20, 20, channels), np.uint8))(data, 0)
+        image_decoder(np.zeros((1, 20, 20, channels), np.uint8))(0, data)
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg 95 2"])

@@ -9,11 +9,14 @@ import threading
 import jax
 import numpy as np
 import pytest
+from google.protobuf.message import DecodeError
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tensorflow_datasets.proto import tf_example_pb2
 
 from feedrace import create
 from feedrace.errors import DataError
-from feedrace_tfds.example_proto import Example
+from feedrace_tfds.example_proto import cut, parse
 
 NUMBERS = np.array([5, 0, 3, 3, 11])
 PADDED = {"tokens": 8, "objects": 4, "ragged": [5, 5]}
@@ -129,13 +132,67 @@ def test_an_eager_source_knows_whether_it_is_on_the_device_before_it_loads(every
     assert strings.device_data == {}
 
 
-def test_records_are_parsed_as_tfds_stores_them():
+def example_of(**lists):
+    """A serialized `tf.train.Example` of lists of bytes, floats and ints by key."""
     made = tf_example_pb2.Example()
-    made.features.feature["a"].int64_list.value.extend([1, -(2**63)])
-    made.features.feature["b"].float_list.value.extend([0.5])
-    made.features.feature["c"].bytes_list.value.extend([b"x", b""])
-    features = Example.FromString(made.SerializeToString()).features.feature
+    for key, values in lists.items():
+        kind = {bytes: "bytes_list", float: "float_list", int: "int64_list"}[type(values[0])]
+        getattr(made.features.feature[key], kind).value.extend(values)
+    return made.SerializeToString()
+
+
+def test_records_are_parsed_as_tfds_stores_them():
+    found, rest = cut(example_of(a=[1, -(2**63)], b=[0.5], c=[b"x", b""]), {})
+    assert found == {}
+    features = parse(rest)
     assert list(features["a"].int64_list.value) == [1, -(2**63)]
     assert list(features["b"].float_list.value) == [0.5]
     assert list(features["c"].bytes_list.value) == [b"x", b""]
     assert set(features) == {"a", "b", "c"}
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    sizes=st.dictionaries(
+        st.text(min_size=1, max_size=30), st.integers(0, 40_000), min_size=1, max_size=6
+    ),
+    data=st.data(),
+)
+def test_values_cut_out_and_parsed_are_all_that_was_stored(sizes, data):
+    stored = {key: [bytes([i]) * size] for i, (key, size) in enumerate(sizes.items())}
+    chosen = data.draw(st.sets(st.sampled_from(sorted(sizes))))
+    found, rest = cut(example_of(**stored), {key.encode() for key in chosen})
+    assert found == {key.encode(): stored[key][0] for key in chosen}
+    left = {key: list(feature.bytes_list.value) for key, feature in parse(rest).items()}
+    assert left.items() >= {k: v for k, v in stored.items() if k not in chosen}.items()
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_what_is_no_example_is_an_error_and_nothing_else(data):
+    whole = bytearray(example_of(image=[b"x" * 300], label=[7], name=[b"y"]))
+    for _ in range(data.draw(st.integers(1, 3))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    cut_off = bytes(whole[: data.draw(st.integers(0, len(whole)))])
+    try:
+        found, rest = cut(cut_off, {b"image"})
+        parse(rest)
+    except (ValueError, DecodeError):
+        return
+    assert found.keys() == {b"image"}
+
+
+@pytest.mark.parametrize(
+    ("example", "message"),
+    [
+        (b"", "no feature 'image'"),
+        (example_of(label=[1]), "no feature 'image'"),
+        (example_of(image=[b"x", b"y"]), "not one bytes value"),
+        (example_of(image=[1]), "not one bytes value"),
+        (b"\x12\x03abc", "no serialized tf.train.Example"),
+        (example_of(image=[b"x"]) + b"more", "no serialized tf.train.Example"),
+    ],
+)
+def test_a_record_without_its_image_says_what_is_wrong(example, message):
+    with pytest.raises(ValueError, match=message):
+        cut(example, {b"image"})

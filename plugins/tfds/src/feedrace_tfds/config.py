@@ -14,6 +14,7 @@ from feedrace.plugin import (
     Rule,
     StructuralConfig,
     boolean,
+    clipped,
     integer,
     one_of,
     path_field,
@@ -67,6 +68,17 @@ _LENGTHS = Rule(
 )
 
 
+_DECODE = Rule(
+    lambda value: value is False,
+    lambda value: f"{clipped(value)} is not false; what is to be decoded needs no entry",
+)
+
+
+def _decode(instance: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+    for key, decoded in (value or {}).items():
+        _DECODE.check(f"{attribute.name}.{key}", decoded)
+
+
 def _pad_to(instance: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
     for key, lengths in (value or {}).items():
         _LENGTHS.check(f"{attribute.name}.{key}", lengths)
@@ -93,9 +105,13 @@ class TFDSConfig(StructuralConfig):
     pad_to: pad features whose shape varies from record to record with zeros to this length, or
         list of lengths, one for each varying axis: `{"objects.bbox": 20}`. A name stands for all
         features below it. The true length of a padded feature `x` is in a field `x_length`.
+    decode: images to leave encoded, as bytes for a record stage: `{"image": False}`; the name of a
+        nested one is dotted.
     decoder: "numpy", without TensorFlow; "tensorflow"; or "auto", the former if the features allow
         it.
-    num_threads: threads that read and decode; None for the number of CPUs, at most 16.
+    num_threads: threads that load `tfds-eager`, and that read ahead if `tfds-streaming` itself is
+        iterated; a pipeline has `workers`. With TensorFlow, also how many records it decodes at a
+        time. None for the number of CPUs, at most 16.
     on_error: what to do with a record that cannot be read or decoded: "raise" an error; "skip" it;
         "substitute" the next good record of the split.
     error_budget: how many different bad records to tolerate: a count, or a share of the split.
@@ -127,6 +143,7 @@ class TFDSConfig(StructuralConfig):
     pad_to: dict[str, int | list[int]] | None = attrs.field(
         default=None, converter=_as_lists, validator=_pad_to, hash=False
     )
+    decode: dict[str, bool] | None = attrs.field(default=None, validator=_decode, hash=False)
     decoder: str = attrs.field(
         default="auto",
         validator=one_of("auto", "tensorflow", "numpy"),

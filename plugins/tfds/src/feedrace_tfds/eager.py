@@ -7,11 +7,14 @@ import numpy as np
 from flax import nnx
 
 from feedrace.plugin import ArraySource, DataError, is_host_dtype, is_wide, map_leaves
+from feedrace_tfds.ahead import ahead
+from feedrace_tfds.bad_records import BadRecord
 from feedrace_tfds.config import TFDSEagerConfig
+from feedrace_tfds.layout import Arrays
 from feedrace_tfds.memory import device_memory, in_words
 from feedrace_tfds.split_source import SplitSource
 
-_BLOCK = 1024
+_BLOCK = 256  # records that a thread loads at a time
 
 
 class TFDSEagerSource(SplitSource, ArraySource):
@@ -54,8 +57,16 @@ class TFDSEagerSource(SplitSource, ArraySource):
         """Return all good records, read and decoded."""
         split, count = self._split, len(self._split)
         arrays = self._layout.allocate(count)
-        for start in range(0, count, _BLOCK):
-            split.fill(np.arange(start, min(start + _BLOCK, count)), arrays, start)
+
+        def load(start: int) -> tuple[int, Arrays, list[BadRecord]]:
+            part = arrays.part(start, min(start + _BLOCK, count))
+            split.fill(np.arange(start, min(start + _BLOCK, count)), part)
+            return start, part, split.noted()
+
+        blocks = range(0, count, _BLOCK)
+        for start, part, bad in ahead(load, blocks, threads=self._threads, most=2 * self._threads):
+            arrays.put(start, part)
+            self.note(bad)
         loaded = self._layout.pack(arrays, wide=is_wide())
         good = ~split.invalid_rows(np.arange(count))
         if not good.all():

@@ -24,7 +24,7 @@ _VERSION = 1
 _WINDOW = 32 << 20  # bytes of the file that are looked at together
 # Magic, version, CRC of the table; size, mtime and inode of the file; number of records.
 _HEAD = struct.Struct("<16sII4Q")
-_MASK_DELTA = 0xA282EAD8
+MASK_DELTA = 0xA282EAD8
 
 
 @attrs.frozen(eq=False)
@@ -193,5 +193,5 @@ def _headers_are_good(view: mmap.mmap, starts: NDArray[np.int64]) -> NDArray[np.
 def masked(crc: Any) -> Any:
     """Return the CRC as TFRecord stores it: turned right by 15 bits, plus a constant."""
     if isinstance(crc, int):
-        return ((crc >> 15 | crc << 17) + _MASK_DELTA) & 0xFFFFFFFF
-    return (crc >> np.uint32(15) | crc << np.uint32(17)) + np.uint32(_MASK_DELTA)
+        return ((crc >> 15 | crc << 17) + MASK_DELTA) & 0xFFFFFFFF
+    return (crc >> np.uint32(15) | crc << np.uint32(17)) + np.uint32(MASK_DELTA)

@@ -1,5 +1,6 @@
 """The source that reads records from disk as they are asked for."""
 
+import contextlib
 from collections.abc import Generator, Iterator
 from typing import Any
 
@@ -7,7 +8,9 @@ import numpy as np
 from flax import nnx
 from numpy.typing import ArrayLike, NDArray
 
-from feedrace.plugin import IdentityDict, Prefetched, is_wide, split_records, to_device
+from feedrace.plugin import IdentityDict, is_wide, split_records, to_device
+from feedrace_tfds.ahead import ahead
+from feedrace_tfds.bad_records import BadRecord
 from feedrace_tfds.config import TFDSStreamingConfig
 from feedrace_tfds.reader import SplitReader
 from feedrace_tfds.split_source import SplitSource
@@ -44,7 +47,10 @@ class TFDSStreamingSource(SplitSource):
         threads may fetch at a time. Raises `DataError` for a number out of range, for a value that
         does not fit, and for bad records as `on_error` and `error_budget` have it.
         """
-        return self.reader().fetch(indices)
+        reader = self.reader()
+        records = reader.fetch(indices)
+        self.note(reader.noted())
+        return records
 
     def invalid_rows(self, indices: ArrayLike) -> NDArray[np.bool_]:
         """Return which of these fetched records were skipped."""
@@ -66,14 +72,18 @@ class TFDSStreamingSource(SplitSource):
 
     def _read_ahead(self) -> Generator[dict[str, Any] | None, None, None]:
         """Yield the records of this epoch that are left, None for those that were skipped."""
+        reader = self.reader()
 
-        def blocks() -> Iterator[tuple[dict[str, Any], NDArray[np.bool_]]]:
-            for start, stop in self._blocks(_BLOCK):
-                numbers = self.indices(start, stop)
-                yield self.fetch(numbers), self.invalid_rows(numbers)
+        def read(block: tuple[int, int]) -> tuple[Any, NDArray[np.bool_], list[BadRecord]]:
+            numbers = self.indices(*block)
+            return reader.fetch(numbers), reader.invalid_rows(numbers), reader.noted()
 
-        with Prefetched(blocks(), self.config.prefetch_buffer) as ahead:
-            for block, invalid in ahead:
+        blocks = ahead(
+            read, self._blocks(_BLOCK), threads=self._threads, most=self.config.prefetch_buffer
+        )
+        with contextlib.closing(blocks):
+            for block, invalid, bad in blocks:
+                self.note(bad)
                 # Split before they are moved: JAX would compile a program for each size of block.
                 elements = to_device(list(split_records(block)))
                 for element, skipped in zip(elements, invalid.tolist(), strict=True):

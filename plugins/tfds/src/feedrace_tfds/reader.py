@@ -50,7 +50,7 @@ class SplitReader:
     @property
     def decode_seconds(self) -> float:
         """Seconds spent on decoding so far; threads at work together count once."""
-        return self.split.decode_seconds
+        return self.split.clock.seconds
 
     def _kept(self, kept: dict[int, tuple[Arrays, int]], numbers: NDArray[np.int64]) -> Arrays:
         """Return the records of these numbers, reading those that were not read before."""

@@ -1,9 +1,7 @@
 """One split of a prepared dataset, read and decoded by record number, without JAX or TFDS."""
 
 import threading
-import time
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterable
 from operator import itemgetter
 from typing import Any, Protocol
 
@@ -16,8 +14,7 @@ from feedrace_tfds.layout import Arrays, Layout
 from feedrace_tfds.numpy_decoder import Failure
 from feedrace_tfds.records import Records
 from feedrace_tfds.shards import Raw
-
-_READ = 8  # records that are in memory before they are decoded
+from feedrace_tfds.timing import DecodeClock, TimedReads
 
 
 class Decoder(Protocol):
@@ -43,7 +40,7 @@ class Split:
     name: dataset and split, for messages.
     on_error: "raise", "skip" or "substitute" a bad record.
     budget: how many bad records in a row end the search for a good one.
-    decode_seconds: the time spent on decoding so far; threads at work together count once.
+    clock: knows how long it has decoded.
 
     Several threads may fetch at a time, and each decodes what it fetches. A pickled split opens its
     files anew.
@@ -54,9 +51,7 @@ class Split:
     ) -> None:
         self.name, self.records, self.decoder = name, records, decoder
         self.on_error, self.budget = on_error, budget
-        self.decode_seconds = 0.0
-        self._decoding = 0  # threads
-        self._lock = threading.Lock()
+        self.clock = DecodeClock()
         # What is wrong with a record, and what was met on the way to what stands in its place. Both
         # depend on the files alone, so that any thread may write them, in any order.
         self._bad: dict[int, BadRecord] = {}
@@ -112,19 +107,12 @@ class Split:
 
     def _decode(self, numbers: NDArray[np.int64], arrays: Arrays) -> list[Failure]:
         """Read and decode records into slots; return which failed, in the order of the slots."""
-        reading = [0.0]
-        with self._lock:
-            self._decoding += 1
-        began = time.perf_counter()
+        records = TimedReads(self.records.reader.read(numbers))
+        began = self.clock.begin()
         try:
-            failures = self.decoder.decode(
-                _timed(self.records.reader.read(numbers), reading), arrays
-            )
+            failures = self.decoder.decode(records, arrays)
         finally:
-            seconds = time.perf_counter() - began - reading[0]
-            with self._lock:
-                self.decode_seconds += seconds / self._decoding
-                self._decoding -= 1
+            self.clock.end(began, records.seconds)
         return sorted(failures, key=itemgetter(0))
 
     def _replace(self, number: int, arrays: Arrays, slot: int, cause: Exception) -> None:
@@ -165,14 +153,3 @@ class Split:
         path, record = self.records.locate(number)
         bad = self._bad[number] = BadRecord(number, path, record, reason.splitlines()[0])
         return bad
-
-
-def _timed(records: Iterator[tuple[int, Raw]], seconds: list[float]) -> Iterator[tuple[int, Raw]]:
-    """Yield the records, adding the seconds that reading them takes; a few are read at a time."""
-    while True:
-        began = time.perf_counter()
-        read = list(islice(records, _READ))
-        seconds[0] += time.perf_counter() - began
-        if not read:
-            return
-        yield from read

@@ -59,7 +59,7 @@ class TFDSStreamingSource(SplitSource):
     @property
     def decode_seconds(self) -> float:
         """Seconds spent on decoding so far; threads at work together count once."""
-        return float(self._split.decode_seconds)
+        return float(self._split.clock.seconds)
 
     def reset_cache(self) -> None:
         """Forget the records that `cacheable` keeps."""

@@ -90,6 +90,15 @@ def test_a_remote_dataset_resumes_exactly(remote):
     assert len(reads(opened)) == 2
 
 
+def test_files_that_are_read_in_order_are_read_in_one_thread(remote):
+    address, opened = remote
+    made = source(address, shuffle=True, shuffle_buffer_size=10)
+    assert made.reader() is None
+    for _ in feedrace.Pipeline(source=made, batch_size=32, workers=8):
+        pass
+    assert len(reads(opened)) == 1
+
+
 def test_a_remote_file_that_is_damaged_or_missing_is_named(digits, remote):
     from etils import epath
 
@@ -170,6 +179,14 @@ def test_records_that_a_file_lacks_are_unreadable():
     got = list(reader.read(np.array([17, 18, 19])))
     assert names(got) == ["c3", "-", "-"]
     assert isinstance(got[1][1], Unreadable)
+
+
+def test_a_file_with_more_records_than_told_is_an_error_each_time():
+    reader, _ = buffered(window=8, parts=(("a", 0, 8, 8), ("b", 0, 7, 7)))
+    assert names(reader.read(np.arange(6))) == ["a0", "a1", "a2", "a3", "a4", "a5"]
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"a holds 10 records, and the shardLengths .* say 8"):
+            list(reader.read(np.array([7])))
 
 
 def test_array_record_files_at_an_address_are_refused():

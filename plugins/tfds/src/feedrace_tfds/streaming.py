@@ -31,12 +31,16 @@ class TFDSStreamingSource(SplitSource):
         super().__init__(config, rngs=rngs, name=name)
         self._kept: IdentityDict = nnx.static(IdentityDict())
 
-    def reader(self) -> SplitReader:
+    def reader(self) -> SplitReader | None:
         """Return the part that reads: it needs neither JAX nor TFDS, and can be pickled.
 
         TFDS and TensorFlow are imported where it is unpickled if TensorFlow decodes. 64-bit numbers
-        are converted as JAX's x64 mode is now.
+        are converted as JAX's x64 mode is now. None for files that are read in the stored order:
+        readers at work together would read the same files again and again.
         """
+        return self._reader() if self._split.records.reader.concurrent else None
+
+    def _reader(self) -> SplitReader:
         return SplitReader(self._split, is_wide(), self._kept if self.config.cacheable else None)
 
     def fetch(self, indices: ArrayLike) -> dict[str, Any]:
@@ -47,14 +51,14 @@ class TFDSStreamingSource(SplitSource):
         threads may fetch at a time. Raises `DataError` for a number out of range, for a value that
         does not fit, and for bad records as `on_error` and `error_budget` have it.
         """
-        reader = self.reader()
+        reader = self._reader()
         records = reader.fetch(indices)
         self.note(reader.noted())
         return records
 
     def invalid_rows(self, indices: ArrayLike) -> NDArray[np.bool_]:
         """Return which of these fetched records were skipped."""
-        return self.reader().invalid_rows(indices)
+        return self._reader().invalid_rows(indices)
 
     @property
     def decode_seconds(self) -> float:
@@ -72,7 +76,7 @@ class TFDSStreamingSource(SplitSource):
 
     def _read_ahead(self) -> Generator[dict[str, Any] | None, None, None]:
         """Yield the records of this epoch that are left, None for those that were skipped."""
-        reader = self.reader()
+        reader = self._reader()
 
         def read(block: tuple[int, int]) -> tuple[Any, NDArray[np.bool_], list[BadRecord]]:
             numbers = self.indices(*block)

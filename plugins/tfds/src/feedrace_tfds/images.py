@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from feedrace_tfds.png import decode_png
+
 _JPEG = b"\xff\xd8\xff"
 _PNG = b"\x89PNG\r\n\x1a\n"
 _COLOUR_TYPES = {1: 0, 3: 2, 4: 6}  # channels to what a PNG header calls it
@@ -73,7 +75,7 @@ def decode_image(encoded: bytes, channels: int, dtype: Any) -> Any:
     if plain and dtype == np.uint8:
         image = imagecodecs.spng_decode(encoded)
     else:
-        image = _with_channels(imagecodecs.png_decode(encoded), channels)
+        image = _with_channels(decode_png(encoded), channels)
     image = image if image.ndim == 3 else image[..., None]
     if image.dtype == dtype:
         return image
@@ -97,7 +99,6 @@ def _jpeg(encoded: bytes, colorspace: str, out: Any = None) -> Any:
 
 def _with_channels(image: Any, channels: int) -> Any:
     """Return a grey or colour image, with or without alpha, with this number of channels."""
-    image = image if image.ndim == 3 else image[..., None]
     if image.shape[-1] == channels:
         return image
     most = np.iinfo(image.dtype).max
@@ -119,6 +120,9 @@ def _pillow(encoded: bytes, channels: int, dtype: Any) -> Any:
 
     if dtype != np.uint8:
         raise ValueError(f"the image is not a PNG; images of {dtype} must be")
-    with Image.open(io.BytesIO(encoded)) as image:
-        array = np.asarray(image.convert(_MODES[channels]))
+    try:
+        with Image.open(io.BytesIO(encoded)) as image:
+            array = np.asarray(image.convert(_MODES[channels]))
+    except Image.DecompressionBombError as error:
+        raise ValueError(str(error)) from error
     return array if array.ndim == 3 else array[..., None]

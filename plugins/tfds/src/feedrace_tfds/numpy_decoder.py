@@ -3,6 +3,7 @@
 import functools
 import itertools
 import operator
+import struct
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -21,8 +22,9 @@ from feedrace_tfds.shards import Raw
 _LISTS = {"f": "float_list", "i": "int64_list", "u": "int64_list", "b": "int64_list",
           "O": "bytes_list"}  # fmt: skip
 # What the parsers and decoders raise for a record that is not what its features promise.
-UNDECODABLE = (DecodeError, AttributeError, LookupError, OSError, OverflowError, RuntimeError,
-               TypeError, ValueError, zlib.error, DataError)  # fmt: skip
+UNDECODABLE = (DecodeError, AttributeError, EOFError, LookupError, MemoryError, OSError,
+               OverflowError, RuntimeError, SyntaxError, TypeError, ValueError, struct.error,
+               zlib.error, DataError)  # fmt: skip
 
 Failure = tuple[int, Exception]  # the slot of a record, and why it could not be decoded
 Features = Any  # of one stored record, by key

@@ -6,7 +6,16 @@ import jax
 import numpy as np
 from flax import nnx
 
-from feedrace.plugin import ArraySource, DataError, is_host_dtype, is_wide, map_leaves
+from feedrace.plugin import (
+    ArraySource,
+    DataError,
+    clipped,
+    did_you_mean,
+    is_host_dtype,
+    is_wide,
+    leaves,
+    map_leaves,
+)
 from feedrace_tfds.ahead import ahead
 from feedrace_tfds.bad_records import BadRecord
 from feedrace_tfds.config import TFDSEagerConfig
@@ -75,6 +84,26 @@ class TFDSEagerSource(SplitSource, ArraySource):
             loaded = map_leaves(lambda leaf: leaf[good], loaded)
         moved: dict[str, Any] = map_leaves(_moved, loaded)
         return moved
+
+    def collect_to_array(self, key: str = "image", device: jax.Device | None = None) -> jax.Array:
+        """Return one field of all records as a single array on a device, for staged training.
+
+        key: the field; the name of a nested one is dotted. device: None for where the records are.
+
+        The order is the stored one. Raises `DataError` for a field that there is not, and for one
+        that holds strings.
+        """
+        fields = dict(leaves(self.data))
+        if key not in fields:
+            known = list(fields)
+            raise DataError(
+                f"no field {clipped(key)}{did_you_mean(str(key), known)}; there are "
+                f"{', '.join(known)}"
+            )
+        if is_host_dtype(fields[key].dtype):
+            raise DataError(f"field {key!r} holds strings, which stay on the host; use `data`")
+        array: jax.Array = jax.device_put(fields[key], device)
+        return array
 
     def identity(self) -> str:
         """Return the dataset's name and version, a digest of its files, and what was left out."""

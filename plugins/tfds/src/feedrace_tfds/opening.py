@@ -6,7 +6,7 @@ from typing import Any
 
 import attrs
 
-from feedrace.plugin import DataError
+from feedrace.plugin import DataError, clipped
 from feedrace_tfds.bad_records import budget_count
 from feedrace_tfds.config import TFDSConfig
 from feedrace_tfds.decode import make_decoder
@@ -57,7 +57,7 @@ def open_split(config: TFDSConfig) -> OpenSplit:
     )
     full_name = builder.info.full_name
     split = Split(
-        f"split {name!r} of {full_name}",
+        f"split {clipped(name)} of {full_name}",
         records,
         make_decoder(builder.info, config, threads),
         config.on_error,
@@ -74,7 +74,7 @@ def _split_name(builder: Any, split: Any) -> str:
         parts = split.to_absolute(builder.info.splits)
     except (KeyError, ValueError) as error:
         raise DataError(
-            f"dataset {builder.info.full_name} has no split {split!r} ({error}); "
+            f"dataset {builder.info.full_name} has no split {clipped(split)} ({error}); "
             f"it has {', '.join(sorted(builder.info.splits))}"
         ) from error
     whole = builder.info.splits

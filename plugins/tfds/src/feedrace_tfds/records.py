@@ -10,7 +10,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from feedrace.plugin import DataError, check_numbers
+from feedrace.plugin import DataError, check_numbers, clipped
 from feedrace_tfds.in_order import InOrder, format_reader, remote_tfrecord
 from feedrace_tfds.offsets import OffsetCache
 from feedrace_tfds.paths import is_remote
@@ -176,7 +176,7 @@ def open_records(
         instructions = splits[split].file_instructions
     except (KeyError, ValueError, AssertionError, NotImplementedError) as error:
         raise DataError(
-            f"dataset {builder.info.full_name} has no split {split!r} ({error}); "
+            f"dataset {builder.info.full_name} has no split {clipped(split)} ({error}); "
             f"it has {', '.join(sorted(splits))}"
         ) from error
     parts = [
@@ -185,7 +185,7 @@ def open_records(
         if i.take > 0
     ]
     if not parts:
-        raise DataError(f"split {split!r} of {builder.info.full_name} has no records")
+        raise DataError(f"split {clipped(split)} of {builder.info.full_name} has no records")
     file_format = builder.info.file_format.value
     return Records(parts, make_reader(parts, file_format, cache, window, whole))
 

@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 from numpy.typing import ArrayLike, NDArray
 
-from feedrace.plugin import IdentityDict, is_wide, split_records, to_device
+from feedrace.plugin import IdentityDict, check_batch_size, is_wide, split_records, to_device
 from feedrace_tfds.ahead import ahead
 from feedrace_tfds.bad_records import BadRecord
 from feedrace_tfds.config import TFDSStreamingConfig
@@ -59,6 +59,19 @@ class TFDSStreamingSource(SplitSource):
     def invalid_rows(self, indices: ArrayLike) -> NDArray[np.bool_]:
         """Return which of these fetched records were skipped."""
         return self._reader().invalid_rows(indices)
+
+    def get_batch(self, batch_size: int, key: Any = None) -> dict[str, Any]:
+        """Return up to `batch_size` records: those that are left of the epoch, if they are fewer.
+
+        The batch after the last one of an epoch begins the next epoch. With a PRNG `key`, see
+        `SourceModule.get_batch`.
+        """
+        check_batch_size(batch_size)
+        if key is None:
+            left = self.length - int(self.index.get_value())
+            batch_size = min(batch_size, left or self.length)
+        batch: dict[str, Any] = super().get_batch(batch_size, key)
+        return batch
 
     @property
     def decode_seconds(self) -> float:

@@ -3,6 +3,7 @@
 import gc
 import hashlib
 import itertools
+import json
 import os
 import signal
 import subprocess
@@ -324,3 +325,21 @@ def test_stats_show_what_each_worker_does(parts):
     assert sum(stats["workers"][f"thread {i}"]["steps"] for i in range(2)) == 21
     for worker in stats["workers"].values():
         assert worker["work"] + worker["input"] + worker["room"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("workers", [2, PROCESSES])
+def test_a_trace_shows_what_each_worker_did_for_each_step(parts, workers, tmp_path):
+    pipeline = make(parts, workers, [parts.slow_with_pid], length=40)
+    with pipeline.traced(tmp_path / "trace.json"):
+        list(pipeline)
+    events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    names = {e["tid"]: e["args"]["name"] for e in events if e["ph"] == "M"}
+    kind = "thread" if workers == 2 else "process"
+    assert set(names.values()) == {"loop", "batches", f"{kind} 0", f"{kind} 1"}
+    worked = [e for e in events if e["name"] == "record stages"]
+    assert {e["args"]["update"] for e in worked} == {1, 2, 3, 4}
+    assert all(names[e["tid"]].startswith(kind) and e["dur"] > 0 for e in worked)
+    loop = [e for e in events if names[e["tid"]] == "loop" and e["ph"] == "X"]
+    assert {e["name"] for e in loop} >= {"waiting", "training"}
+    with pytest.raises(OSError), pipeline.traced(tmp_path / "nowhere" / "trace.json"):
+        raise AssertionError

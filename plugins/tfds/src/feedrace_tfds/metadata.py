@@ -38,7 +38,7 @@ def described_builder(folder: str, trusted: Collection[str]) -> Any:
         if any(count < 0 for count in counts):
             raise _damaged(info, f"split {name!r} has shardLengths {clipped(counts)}")
     for path, tensor in _tensors(builder.info.features.get_tensor_info()):
-        if any(size is not None and size < 0 for size in tensor.shape) or _size(tensor) > _LARGEST:
+        if _size(tensor) > _LARGEST:
             raise _damaged(features, f"feature {path!r} has shape {clipped(tensor.shape)}")
     return builder
 

@@ -7,6 +7,7 @@ import shutil
 import google_crc32c
 import numpy as np
 import pytest
+from tensorflow_datasets.proto import tf_example_pb2
 
 import feedrace
 from feedrace import create
@@ -183,6 +184,26 @@ def rewritten(shard, changes):
         at, number = at + 16 + length, number + 1
     shard.write_bytes(out)
     return number
+
+
+def replace_index(value):
+    """Return a function that gives a stored record of the digits another `index`."""
+
+    def change(data):
+        made = tf_example_pb2.Example.FromString(data)
+        made.features.feature["index"].int64_list.value[:] = [value]
+        return made.SerializeToString()
+
+    return change
+
+
+@pytest.mark.parametrize("kind", ["tfds-streaming", "tfds-eager"])
+def test_a_number_that_does_not_fit_is_an_error_that_names_the_record(digits, tmp_path, kind):
+    folder, shard = copy(digits["tfrecord"], tmp_path)
+    rewritten(shard, {7: replace_index(2**40)})
+    message = rf"record 7 \(record 7 of .*{shard.name}\): field 'index' holds 1099511627776"
+    with pytest.raises(DataError, match=message):
+        source(folder, kind).fetch([3, 7, 9])
 
 
 def test_a_split_without_any_good_record_is_an_error(digits, tmp_path):

@@ -76,7 +76,7 @@ class TFDSEagerSource(SplitSource, ArraySource):
         for start, part, bad in ahead(load, blocks, threads=self._threads, most=2 * self._threads):
             arrays.put(start, part)
             self.note(bad)
-        loaded = self._layout.pack(arrays, wide=is_wide())
+        loaded = split.packed(np.arange(count), arrays, wide=is_wide())
         good = ~split.invalid_rows(np.arange(count))
         if not good.all():
             if not good.any():

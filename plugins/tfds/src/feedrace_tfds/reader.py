@@ -37,7 +37,7 @@ class SplitReader:
         """
         numbers = np.asarray(indices, np.int64)
         arrays = self.split.fetch(numbers) if self.kept is None else self._kept(self.kept, numbers)
-        return self.split.decoder.layout.pack(arrays, wide=self.wide)
+        return self.split.packed(numbers, arrays, wide=self.wide)
 
     def invalid_rows(self, indices: ArrayLike) -> NDArray[np.bool_]:
         """Return which of these fetched records were skipped."""

@@ -84,6 +84,23 @@ class Split:
         if failures:
             self.note(numbers[[slot for slot, _ in failures]])
 
+    def packed(self, numbers: NDArray[np.int64], arrays: Arrays, *, wide: bool) -> dict[str, Any]:
+        """Return the arrays of these records as a batch, as `Layout.pack` does.
+
+        Raises `DataError`, which names the record, for a number that does not fit.
+        """
+        pack = self.decoder.layout.pack
+        try:
+            return pack(arrays, wide=wide)
+        except DataError:
+            for slot, number in enumerate(numbers.tolist()):
+                try:
+                    pack(arrays.part(slot, slot + 1), wide=wide)
+                except DataError as error:
+                    path, record = self.records.locate(number)
+                    raise DataError(str(BadRecord(number, path, record, str(error)))) from None
+            raise
+
     def note(self, numbers: NDArray[np.int64]) -> None:
         """Note the bad records among these fetched ones for `noted`."""
         bad = vars(self._of_thread).setdefault("bad", [])

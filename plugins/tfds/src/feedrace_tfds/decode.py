@@ -59,12 +59,12 @@ def make_decoder(info: Any, config: TFDSConfig, threads: int) -> Decoder:
 
 def make_numpy_decoder(kept: Kept, layout: Layout) -> NumpyDecoder:
     """Return a decoder of these features, none of which may need TensorFlow."""
-    images: list[tuple[int, bytes, Any]] = []
+    images: list[tuple[int, str, Any]] = []
     reads: list[tuple[int, Read]] = []
     for i, leaf in enumerate(layout.leaves):
         feature, rank = feature_at(kept.features, leaf.source)
         if is_image(feature) and not rank:
-            images.append((i, "/".join(leaf.source).encode(), _unpack(leaf)))
+            images.append((i, "/".join(leaf.source), _unpack(leaf)))
         else:
             reads.append((i, _read(leaf, feature, rank)))
     return NumpyDecoder(layout, images, reads)

@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from feedrace.plugin import DataError
-from feedrace_tfds.example_proto import cut, parse
+from feedrace_tfds.example_proto import Example
 from feedrace_tfds.images import image_decoder
 from feedrace_tfds.layout import Arrays, Layout, Shape
 from feedrace_tfds.shards import Raw
@@ -43,27 +43,29 @@ class NumpyDecoder:
     """
 
     layout: Layout
-    images: Sequence[tuple[int, bytes, Unpack | None]]
+    images: Sequence[tuple[int, str, Unpack | None]]
     reads: Sequence[tuple[int, Read]]
 
     way = "without TensorFlow"
 
     def decode(self, records: Iterable[tuple[int, Raw]], arrays: Arrays) -> list[Failure]:
         """Put raw records into their slots; return which slots failed, and why."""
-        images = {key: self._image(arrays, leaf, unpack) for leaf, key, unpack in self.images}
+        parse = Example.FromString
+        images = [(key, self._image(arrays, leaf, unpack)) for leaf, key, unpack in self.images]
         puts = [(read, self._put(arrays, leaf)) for leaf, read in self.reads]
         failures: list[Failure] = []
         for slot, record in records:
             try:
                 if not isinstance(record, bytes):
                     raise DataError(record.reason)
-                encoded, rest = cut(record, images)
-                for key, put_image in images.items():
-                    put_image(slot, encoded[key])
-                if puts:
-                    features = parse(rest)
-                    for read, put in puts:
-                        put(slot, read(features))
+                # Nothing of it is kept, so that the next record is parsed into the same memory.
+                features = parse(record).features.feature
+                for key, put_image in images:
+                    put_image(slot, features[key].bytes_list.value[0])
+                for read, put in puts:
+                    put(slot, read(features))
+            except IndexError:
+                failures.append((slot, DataError("it lacks one of its features")))
             except UNDECODABLE as error:
                 failures.append((slot, error.with_traceback(None)))
         return failures

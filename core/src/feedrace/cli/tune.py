@@ -1,0 +1,285 @@
+"""`feedrace tune`: try workers, prefetch and block sizes, and show which serve most records."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+import click
+
+from feedrace.cli.output import config_argument, json_option, report_errors
+from feedrace.cli.run import await_batch
+from feedrace.errors import FeedraceError, in_words
+from feedrace.protocols import OnDevice, Readable, is_on_record, provides
+
+Changes = dict[str, Any]  # other values for `workers`, `prefetch` and the sampler's `block_size`
+
+MARGIN = 1.03  # a smaller gain counts as none: machines are noisier than that
+_ROUNDS = 2  # slices of time of a trial, each after a slice of the config as it is
+
+
+@attrs.frozen
+class Trial:
+    """What trying some changes showed.
+
+    gain: the records/s over those of the config as it is, timed in turns with it.
+    reason: why it cannot be, in which case it has neither rate nor gain; else empty.
+    """
+
+    changes: Changes
+    records_per_s: float = 0.0
+    gain: float = 0.0
+    reason: str = ""
+
+
+@click.command()
+@config_argument
+@click.option(
+    "--seconds", type=click.FloatRange(min=1), default=60.0, show_default=True,
+    help="Try for about so long.",
+)  # fmt: skip
+@json_option
+@report_errors
+def tune(config: str, seconds: float, as_json: bool) -> None:
+    """Try workers, prefetch and block sizes, and show which serve the most records.
+
+    Each trial is timed in turns with the config as it is. The best is shown as lines for the
+    config, which is not changed.
+    """
+    from feedrace.config.files import problems_located, read_mapping
+
+    deadline = time.monotonic() + seconds
+    with problems_located(config):
+        mapping = endless(read_mapping(config))
+        base = Running(mapping, config)
+    with closing(base):
+        tried: list[Trial] = []
+
+        def note(trial: Trial) -> Trial:
+            tried.append(trial)
+            if not as_json:
+                click.echo(_row(trial, base.current))
+            return trial
+
+        if not as_json:
+            click.echo(_header(base.current))
+        note(Trial({}, base.rate(seconds / 20), 1.0))
+        values, impossible = values_to_try(base)
+        for trial in impossible:
+            note(trial)
+        left = sum(map(len, values.values())) + 1
+
+        def measure(changes: Changes) -> Trial:
+            nonlocal left
+            share, left = (deadline - time.monotonic()) / left, left - 1
+            return note(measured(base, mapping, changes, max(0.1, share)))
+
+        best = search(values, measure)
+        if best.changes:  # once more: the best of many may owe it to chance
+            best = measure(best.changes)
+    if best.gain < MARGIN:
+        best = Trial({}, gain=1.0)
+    if as_json:
+        rows = [attrs.asdict(trial) for trial in tried]
+        document = {"config": config, "current": base.current, "tried": rows}
+        click.echo(json.dumps({**document, "best": best.changes, "gain": round(best.gain, 3)}))
+    elif best.changes:
+        click.echo(f"\n{best.gain:.2f}x the records/s of the config as it is, with:\n")
+        click.echo("\n".join(lines(best.changes, Path(config).suffix.lower())))
+    else:
+        click.echo("\nThe config is the best already: nothing here is clearly faster.")
+
+
+def search(values: Mapping[str, Sequence[Any]], measure: Callable[[Changes], Trial]) -> Trial:
+    """Return the best trial, found for one key after another with the best of those before.
+
+    values: for each key those to try, without the one that the config has.
+    """
+    best = Trial({}, gain=1.0)
+    for key, some in values.items():
+        kept = best.changes
+        for value in some:
+            trial = measure({**kept, key: value})
+            if trial.gain > best.gain * MARGIN:
+                best = trial
+    return best
+
+
+def endless(mapping: dict[str, Any]) -> dict[str, Any]:
+    """Return a config whose pass does not end, if its sampler can give one; else as it is."""
+    from feedrace.pipeline.options import parse_options
+
+    sampler = getattr(parse_options(mapping).sampler, "config", None)
+    if mapping.get("scheduler") is None and hasattr(sampler, "num_epochs"):
+        return {**mapping, "sampler": {**mapping["sampler"], "num_epochs": -1}}
+    return mapping
+
+
+def applied(mapping: Mapping[str, Any], changes: Changes) -> dict[str, Any]:
+    """Return a config with some changes."""
+    changed = {**mapping, **changes}
+    if "block_size" in changes:
+        changed["sampler"] = {**mapping["sampler"], "block_size": changed.pop("block_size")}
+    return changed
+
+
+class Running:
+    """A pipeline that is iterated now and then, for a slice of time.
+
+    current: its values, given or by default, of what can be changed.
+    """
+
+    def __init__(self, mapping: Mapping[str, Any], origin: str = "") -> None:
+        from feedrace.pipeline.assemble import build
+        from feedrace.pipeline.options import parse_options, worker_count
+
+        self.pipeline = build(mapping, origin=origin)
+        options = parse_options(mapping)
+        self._workers = worker_count(options.workers)
+        self.current = {
+            "workers": _workers(self._workers.kind, self._workers.count),
+            "prefetch": options.prefetch,
+        }
+        block_size = getattr(getattr(options.sampler, "config", None), "block_size", None)
+        if block_size is not None:
+            self.current["block_size"] = block_size
+        # What may be ready from before a slice, and would count in it.
+        self._ahead = options.prefetch + 2 * self._workers.count + 1
+        self._steps: Any = iter(())
+
+    def rate(self, seconds: float) -> float:
+        """Return the records/s in the next `seconds`, or a little longer.
+
+        A quarter of the time goes before it, for what was ready already and for compilation.
+        """
+        began, skipped = time.perf_counter(), 0
+        while skipped < self._ahead or time.perf_counter() - began < seconds / 4:
+            self._next()
+            skipped += 1
+            if time.perf_counter() - began > seconds:  # batches are slow
+                break
+        began, records = time.perf_counter(), 0
+        while records == 0 or time.perf_counter() - began < seconds * 3 / 4:
+            records += self._next()
+        return records / (time.perf_counter() - began)
+
+    def _next(self) -> int:
+        """Return the number of records of the next step, of the next pass at the end of one."""
+        step = next(self._steps, None)
+        if step is None:
+            self._steps = self.pipeline.steps()
+            step = next(self._steps, None)
+        if step is None:
+            raise FeedraceError("a pass of the config has no steps")
+        await_batch(step)
+        return len(step.indices)
+
+    def close(self) -> None:
+        """End the iteration, and with it its workers."""
+        if hasattr(self._steps, "close"):
+            self._steps.close()
+
+
+def values_to_try(base: Running) -> tuple[dict[str, list[Any]], list[Trial]]:
+    """Return for each key the values to try besides the current one, and trials that cannot be."""
+    from feedrace.host.workers import usable_cpus
+
+    cpus = usable_cpus()
+    counts = sorted({1, 2, cpus // 2, cpus} - {0})
+    some = [_workers(kind, count) for kind in ("thread", "process") for count in counts]
+    values = {"workers": [0, *some], "prefetch": [1, 2, 4, 8]}
+    source = base.pipeline.components()["source"][1]
+    if "block_size" in base.current:
+        size = base.current["block_size"]
+        values["block_size"] = [n for n in (size // 4, size * 4, size * 16) if 0 < n <= len(source)]
+    impossible = []
+    reason = _why_no_workers(base.pipeline)
+    if reason:
+        impossible = [Trial({"workers": n}, reason=reason) for n in values.pop("workers")[1:]]
+    others = {key: [n for n in some if n != base.current[key]] for key, some in values.items()}
+    return others, impossible
+
+
+def _why_no_workers(pipeline: Any) -> str:
+    """Return why workers would have nothing to do; an empty string if they have."""
+    source = pipeline.components()["source"][1]
+    if provides(source, OnDevice) and source.on_device:
+        return "the records are on the device already"
+    stages = [part for kind, part in pipeline.components().values() if kind == "stage"]
+    if not provides(source, Readable) and not any(map(is_on_record, stages)):
+        return "the source has no reader(), so one thread reads, and no stage works on records"
+    return ""
+
+
+def measured(base: Running, mapping: Mapping[str, Any], changes: Changes, seconds: float) -> Trial:
+    """Return what some changes bring, timed for about so many seconds in turns with `base`."""
+    began, reasons = time.monotonic(), list[str]()
+    theirs = ours = 0.0
+    with ExitStack() as stack:
+        with _noting(reasons):
+            running = stack.enter_context(closing(Running(applied(mapping, changes))))
+            running.rate(seconds / 20)  # starts its workers
+        left = began + seconds - time.monotonic()
+        slice_ = max(0.02, left / (2 * _ROUNDS))
+        for _ in range(_ROUNDS):
+            if not reasons:
+                theirs += base.rate(slice_)
+                with _noting(reasons):
+                    ours += running.rate(slice_)
+    if reasons:
+        return Trial(changes, reason=reasons[0])
+    return Trial(changes, round(ours / _ROUNDS, 1), round(ours / theirs, 3))
+
+
+@contextmanager
+def _noting(reasons: list[str]) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 (components may refuse in any way)
+        reasons.append(in_words(error))
+
+
+def lines(changes: Changes, suffix: str) -> list[str]:
+    """Return changes as lines for a config in the format that goes with the extension."""
+    from feedrace.config.files import toml_value
+
+    def line(key: str, value: Any) -> str:
+        if suffix == ".toml":
+            return f"{key} = {toml_value(value)}"
+        return (
+            f'"{key}": {json.dumps(value)},' if suffix == ".json" else f"{key}: {json.dumps(value)}"
+        )
+
+    shown = [line(key, value) for key, value in changes.items() if key != "block_size"]
+    if "block_size" in changes:
+        shown += [
+            "",
+            "and in its sampler, which changes the order of the records (saved states do not fit then):",
+            "",
+            line("block_size", changes["block_size"]),
+        ]
+    return shown
+
+
+def _workers(kind: str, count: int) -> Any:
+    """Return a value of the option `workers`, as short as it can be written."""
+    return {"kind": kind, "count": count} if kind == "process" and count else count
+
+
+def _header(current: Changes) -> str:
+    return "  ".join(["records/s".rjust(12), "gain".rjust(6), *(f"{key:<12}" for key in current)])
+
+
+def _row(trial: Trial, current: Changes) -> str:
+    figures = [f"{trial.records_per_s:12,.0f}", f"{trial.gain:5.2f}x"]
+    figures = ["-".rjust(12), "-".rjust(6)] if trial.reason else figures
+    values = [f"{_short(value):<12}" for value in {**current, **trial.changes}.values()]
+    remark = trial.reason or ("" if trial.changes else "the config as it is")
+    return "  ".join([*figures, *values, remark]).rstrip()
+
+
+def _short(value: Any) -> str:
+    return f"{value['count']} processes" if isinstance(value, dict) else str(value)

@@ -185,6 +185,14 @@ def test_a_file_that_holds_no_tokenizer_is_refused_before_the_first_record(tmp_p
         make(path).spec({"text": TEXT})
 
 
+def test_a_pipeline_names_the_field_of_the_config_that_is_wrong(tokenizer_json):
+    stage = {"use": "tokenize", "field": "text", "tokenizer": str(tokenizer_json), "max_length": 1}
+    source = {"use": "memory", "data": {"text": ["a", "b"]}}
+    with pytest.raises(ConfigError) as caught:
+        feedrace.build({"batch_size": 2, "source": source, "stages": [stage]})
+    assert [problem.path for problem in caught.value.problems] == ["stages[0].max_length"]
+
+
 def test_a_length_without_room_for_text_is_refused_before_the_first_record(tokenizer_json):
     """The library does not truncate at all then."""
     with pytest.raises(ConfigError, match=r"max_length: 2 has no room .* 2 special .* 3 or more"):

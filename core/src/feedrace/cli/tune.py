@@ -3,8 +3,9 @@
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import attrs
@@ -12,13 +13,15 @@ import click
 
 from feedrace.cli.output import config_argument, json_option, report_errors
 from feedrace.cli.run import await_batch
-from feedrace.errors import FeedraceError, in_words
-from feedrace.protocols import OnDevice, Readable, is_on_record, provides
+from feedrace.errors import ConfigError, FeedraceError, in_words
+from feedrace.protocols import OnDevice, Readable, place_of, provides
 
 Changes = dict[str, Any]  # other values for `workers`, `prefetch` and the sampler's `block_size`
 
 MARGIN = 1.03  # a smaller gain counts as none: machines are noisier than that
-_ROUNDS = 2  # slices of time of a trial, each after a slice of the config as it is
+_TURNS = 5  # of a trial, each after one of the config as it is
+_AGAIN = 3  # how much longer the best is tried again
+_SHORTEST = 0.02  # seconds of a turn
 
 
 @attrs.frozen
@@ -53,44 +56,55 @@ def tune(config: str, seconds: float, as_json: bool) -> None:
 
     deadline = time.monotonic() + seconds
     with problems_located(config):
-        mapping = endless(read_mapping(config))
+        mapping = endless(read_mapping(config), config)
         base = Running(mapping, config)
-    with closing(base):
-        tried: list[Trial] = []
+    tried: list[Trial] = []
 
-        def note(trial: Trial) -> Trial:
-            tried.append(trial)
-            if not as_json:
-                click.echo(_row(trial, base.current))
-            return trial
-
+    def note(trial: Trial) -> Trial:
+        tried.append(trial)
         if not as_json:
-            click.echo(_header(base.current))
-        note(Trial({}, base.rate(seconds / 20), 1.0))
-        values, impossible = values_to_try(base)
-        for trial in impossible:
-            note(trial)
-        left = sum(map(len, values.values())) + 1
+            click.echo(_row(trial, base.current))
+        return trial
 
-        def measure(changes: Changes) -> Trial:
-            nonlocal left
-            share, left = (deadline - time.monotonic()) / left, left - 1
-            return note(measured(base, mapping, changes, max(0.1, share)))
-
-        best = search(values, measure)
-        if best.changes:  # once more: the best of many may owe it to chance
-            best = measure(best.changes)
-    if best.gain < MARGIN:
-        best = Trial({}, gain=1.0)
+    if not as_json:
+        click.echo(_header(base.current))
+    with closing(base):
+        note(Trial({}, round(base.rate(seconds / 20), 1), 1.0))
+        best = explore(base, mapping, deadline, note)
     if as_json:
         rows = [attrs.asdict(trial) for trial in tried]
         document = {"config": config, "current": base.current, "tried": rows}
-        click.echo(json.dumps({**document, "best": best.changes, "gain": round(best.gain, 3)}))
+        click.echo(json.dumps({**document, "best": best.changes, "gain": best.gain}))
     elif best.changes:
         click.echo(f"\n{best.gain:.2f}x the records/s of the config as it is, with:\n")
         click.echo("\n".join(lines(best.changes, Path(config).suffix.lower())))
     else:
         click.echo("\nThe config is the best already: nothing here is clearly faster.")
+
+
+def explore(
+    base: "Running", mapping: Mapping[str, Any], deadline: float, note: Callable[[Trial], Trial]
+) -> Trial:
+    """Return the best trial, or one without changes if none is clearly faster than `base`.
+
+    deadline: on the clock of `time.monotonic`, more or less. note: called with each trial.
+    """
+    values, impossible = values_to_try(base)
+    for trial in impossible:
+        note(trial)
+    left = sum(map(len, values.values())) + _AGAIN
+
+    def measure(changes: Changes, weight: int = 1) -> Trial:
+        nonlocal left
+        share, left = (deadline - time.monotonic()) / left, left - weight
+        if share <= 0 and weight == 1:
+            return note(Trial(changes, reason="no time was left; give more --seconds"))
+        return note(measured(base, mapping, changes, share * weight))
+
+    best = search(values, measure)
+    if best.changes:  # once more: the best of many may owe it to chance
+        best = measure(best.changes, _AGAIN)
+    return best if best.gain >= MARGIN else Trial({}, gain=1.0)
 
 
 def search(values: Mapping[str, Sequence[Any]], measure: Callable[[Changes], Trial]) -> Trial:
@@ -108,13 +122,16 @@ def search(values: Mapping[str, Sequence[Any]], measure: Callable[[Changes], Tri
     return best
 
 
-def endless(mapping: dict[str, Any]) -> dict[str, Any]:
+def endless(mapping: dict[str, Any], origin: str = "") -> dict[str, Any]:
     """Return a config whose pass does not end, if its sampler can give one; else as it is."""
     from feedrace.pipeline.options import parse_options
 
-    sampler = getattr(parse_options(mapping).sampler, "config", None)
+    sampler = getattr(parse_options(mapping, origin).sampler, "config", None)
     if mapping.get("scheduler") is None and hasattr(sampler, "num_epochs"):
-        return {**mapping, "sampler": {**mapping["sampler"], "num_epochs": -1}}
+        changed = {**mapping, "sampler": {**mapping["sampler"], "num_epochs": -1}}
+        with suppress(ConfigError):  # another sampler's epochs may have other rules
+            parse_options(changed)
+            return changed
     return mapping
 
 
@@ -156,11 +173,12 @@ class Running:
         A quarter of the time goes before it, for what was ready already and for compilation.
         """
         began, skipped = time.perf_counter(), 0
-        while skipped < self._ahead or time.perf_counter() - began < seconds / 4:
+        while skipped == 0 or time.perf_counter() - began < seconds / 4:
             self._next()
             skipped += 1
-            if time.perf_counter() - began > seconds:  # batches are slow
-                break
+        while skipped < self._ahead and time.perf_counter() - began < seconds:
+            self._next()
+            skipped += 1
         began, records = time.perf_counter(), 0
         while records == 0 or time.perf_counter() - began < seconds * 3 / 4:
             records += self._next()
@@ -208,30 +226,32 @@ def _why_no_workers(pipeline: Any) -> str:
     source = pipeline.components()["source"][1]
     if provides(source, OnDevice) and source.on_device:
         return "the records are on the device already"
-    stages = [part for kind, part in pipeline.components().values() if kind == "stage"]
-    if not provides(source, Readable) and not any(map(is_on_record, stages)):
+    places = {place_of(part) for kind, part in pipeline.components().values() if kind == "stage"}
+    if not provides(source, Readable) and "record" not in places:
         return "the source has no reader(), so one thread reads, and no stage works on records"
     return ""
 
 
 def measured(base: Running, mapping: Mapping[str, Any], changes: Changes, seconds: float) -> Trial:
-    """Return what some changes bring, timed for about so many seconds in turns with `base`."""
+    """Return what some changes bring, timed for about so many seconds in turns with `base`.
+
+    The median of several turns counts, since the machine may be busy with other work meanwhile.
+    """
     began, reasons = time.monotonic(), list[str]()
-    theirs = ours = 0.0
+    rates: list[tuple[float, float]] = []
     with ExitStack() as stack:
         with _noting(reasons):
             running = stack.enter_context(closing(Running(applied(mapping, changes))))
-            running.rate(seconds / 20)  # starts its workers
-        left = began + seconds - time.monotonic()
-        slice_ = max(0.02, left / (2 * _ROUNDS))
-        for _ in range(_ROUNDS):
-            if not reasons:
-                theirs += base.rate(slice_)
-                with _noting(reasons):
-                    ours += running.rate(slice_)
+            running.rate(0)  # starts its workers
+        turn = max(_SHORTEST, (began + seconds - time.monotonic()) / (2 * _TURNS))
+        while not reasons and len(rates) < _TURNS:
+            theirs = base.rate(turn)
+            with _noting(reasons):
+                rates.append((running.rate(turn), theirs))
     if reasons:
         return Trial(changes, reason=reasons[0])
-    return Trial(changes, round(ours / _ROUNDS, 1), round(ours / theirs, 3))
+    rate, gain = median(rate for rate, _ in rates), median(ours / theirs for ours, theirs in rates)
+    return Trial(changes, round(rate, 1), round(gain, 3))
 
 
 @contextmanager
@@ -239,7 +259,7 @@ def _noting(reasons: list[str]) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # noqa: BLE001 (components may refuse in any way)
-        reasons.append(in_words(error))
+        reasons.append(str(error) if isinstance(error, FeedraceError) else in_words(error))
 
 
 def lines(changes: Changes, suffix: str) -> list[str]:
@@ -257,7 +277,7 @@ def lines(changes: Changes, suffix: str) -> list[str]:
     if "block_size" in changes:
         shown += [
             "",
-            "and in its sampler, which changes the order of the records (saved states do not fit then):",
+            "and in the sampler, for another order of records, which refuses states of this one:",
             "",
             line("block_size", changes["block_size"]),
         ]
@@ -282,4 +302,6 @@ def _row(trial: Trial, current: Changes) -> str:
 
 
 def _short(value: Any) -> str:
-    return f"{value['count']} processes" if isinstance(value, dict) else str(value)
+    if not isinstance(value, dict):
+        return str(value)
+    return f"{value['count']} process{'es' * (value['count'] > 1)}"

@@ -1,0 +1,283 @@
+"""`feedrace tune`: what it tries, what it concludes from rates, what it prints."""
+
+import json
+import tomllib
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import yaml
+from click.testing import CliRunner
+
+import feedrace
+from feedrace.cli import main, tune
+from feedrace.cli.tune import Running, Trial, applied, endless, lines, measured, search
+
+PROCESS = {"kind": "process", "count": 2}
+CHANGES = {"workers": PROCESS, "prefetch": 4, "block_size": 4096}
+CONFIG = """
+batch_size = 2
+[source]
+use = "{source}"
+[sampler]
+use = "sequential"
+"""
+
+
+class NoReader:
+    def element_spec(self):
+        return {"x": SimpleNamespace(shape=(), dtype=np.dtype(np.int32))}
+
+    def __len__(self):
+        return 20
+
+    def fetch(self, indices):
+        return {"x": np.asarray(indices, np.int32)}
+
+
+class Reading(NoReader):
+    def reader(self):
+        return self
+
+
+def passing_on(record):
+    return record
+
+
+@pytest.fixture
+def config(tmp_path, request):
+    path = tmp_path / "c.toml"
+    with feedrace.temporary():
+        feedrace.register("source", "no-reader", NoReader)
+        feedrace.register("source", "reading", Reading)
+        path.write_text(CONFIG.format(source=getattr(request, "param", "no-reader")))
+        yield path
+
+
+def call(*arguments):
+    return CliRunner().invoke(main, ["tune", *map(str, arguments)])
+
+
+def test_each_key_is_tried_with_the_best_of_those_before():
+    gains = {"workers": {0: 0.5, 1: 1.5, 2: 1.2}, "prefetch": {1: 0.9, 4: 1.1, 8: 1.1}}
+    tried = []
+
+    def measure(changes):
+        tried.append(changes)
+        gain = float(np.prod([gains[key][value] for key, value in changes.items()]))
+        return Trial(changes, gain=gain)
+
+    best = search({key: list(some) for key, some in gains.items()}, measure)
+    assert best.changes == {"workers": 1, "prefetch": 4}  # 8 is no faster
+    assert tried == [
+        {"workers": 0},
+        {"workers": 1},
+        {"workers": 2},
+        {"workers": 1, "prefetch": 1},
+        {"workers": 1, "prefetch": 4},
+        {"workers": 1, "prefetch": 8},
+    ]
+
+
+def test_a_gain_within_the_noise_is_none():
+    assert search({"prefetch": [4]}, lambda changes: Trial(changes, gain=1.02)).changes == {}
+
+
+def test_changes_leave_the_config_alone():
+    mapping = {"batch_size": 2, "sampler": {"use": "block-shuffle", "seed": 1}}
+    changed = applied(mapping, CHANGES)
+    assert changed == {
+        "batch_size": 2,
+        "workers": PROCESS,
+        "prefetch": 4,
+        "sampler": {"use": "block-shuffle", "seed": 1, "block_size": 4096},
+    }
+    assert mapping == {"batch_size": 2, "sampler": {"use": "block-shuffle", "seed": 1}}
+
+
+def test_the_pass_is_endless_if_the_sampler_can(config):
+    mapping = {"batch_size": 2, "source": {"use": "no-reader"}}
+    assert endless(mapping) == mapping
+    sampled = {**mapping, "sampler": {"use": "sequential", "num_epochs": 3}}
+    assert endless(sampled)["sampler"] == {"use": "sequential", "num_epochs": -1}
+    scheduled = {**sampled, "scheduler": {"use": "single"}}
+    assert endless(scheduled) == scheduled
+
+
+@pytest.mark.parametrize(
+    ("suffix", "parse"),
+    [
+        (".toml", tomllib.loads),
+        (".yaml", yaml.safe_load),
+        (".json", lambda text: json.loads(f"{{{text[:-1]}}}")),
+    ],
+)
+def test_the_lines_say_the_changes_in_the_format_of_the_config(suffix, parse):
+    *most, remark, _, block = [*lines(CHANGES, suffix)[:-4], *lines(CHANGES, suffix)[-3:]]
+    assert parse("\n".join(most)) == {"workers": PROCESS, "prefetch": 4}
+    assert "another order" in remark
+    assert parse(block) == {"block_size": 4096}
+
+
+@pytest.mark.parametrize(("cpus", "counts"), [(1, [1, 2]), (2, [1, 2]), (16, [1, 2, 8, 16])])
+def test_threads_processes_and_none_are_tried_up_to_the_cpus(monkeypatch, config, cpus, counts):
+    monkeypatch.setattr("feedrace.host.workers.usable_cpus", lambda: cpus)
+    mapping = {"batch_size": 2, "source": {"use": "reading"}, "workers": 2, "prefetch": 4}
+    values, impossible = tune.values_to_try(Running(mapping))
+    processes = [{"kind": "process", "count": n} for n in counts]
+    assert values == {
+        "workers": [0, *(n for n in counts if n != 2), *processes],  # it has 2 threads
+        "prefetch": [1, 2, 8],
+    }
+    assert impossible == []
+
+
+def test_blocks_are_not_larger_than_the_data(config):
+    base = Running({"batch_size": 2, "source": {"use": "reading"}})
+    for size, tried in ((1, [4, 16]), (5, [1, 20]), (20, [5])):
+        base.current["block_size"] = size
+        assert tune.values_to_try(base)[0]["block_size"] == tried
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ({"use": "memory", "data": {"x": [1, 2]}}, "the records are on the device already"),
+        ({"use": "no-reader"}, "no reader(), so one thread reads, and no stage works on records"),
+    ],
+)
+def test_workers_that_would_have_nothing_to_do_are_not_tried(config, source, reason):
+    values, impossible = tune.values_to_try(Running({"batch_size": 2, "source": source}))
+    assert "workers" not in values
+    assert len(impossible) >= 4
+    assert all(reason in trial.reason for trial in impossible)
+
+
+def test_stages_on_records_are_work_for_workers_without_a_reader(config):
+    stages = [feedrace.record(passing_on)]
+    mapping = {"batch_size": 2, "source": {"use": "no-reader"}, "stages": stages}
+    assert tune.values_to_try(Running(mapping))[1] == []
+    trial = measured(Running(mapping), mapping, {"workers": PROCESS}, 0)
+    assert "has no reader() that processes could hold" in trial.reason
+
+
+class Scripted:
+    """Rates that are known beforehand, in place of a pipeline's; and what was asked."""
+
+    asked: list = []
+
+    def __init__(self, rates):
+        self.rates, self.closed = iter(rates), False
+
+    def rate(self, seconds):
+        self.asked.append(self)
+        rate = next(self.rates)
+        if isinstance(rate, Exception):
+            raise rate
+        return rate
+
+    def close(self):
+        self.closed = True
+
+
+def test_a_trial_takes_turns_with_the_config_and_counts_the_median(monkeypatch):
+    """The machine was busy in two turns, of all that ran then."""
+    base = Scripted([100, 10, 100, 100, 20])
+    trial = Scripted([0, 200, 20, 200, 2000, 40])
+    monkeypatch.setattr(tune, "Running", lambda mapping: trial)
+    monkeypatch.setattr(Scripted, "asked", asked := [])
+    made = measured(base, {}, {"prefetch": 4}, 0)
+    assert (made.records_per_s, made.gain, made.reason) == (200, 2.0, "")
+    assert asked == [trial, *[base, trial] * 5]
+    assert trial.closed
+
+
+@pytest.mark.parametrize("at", [0, 1, 3])
+def test_a_trial_that_fails_is_listed_with_its_reason(monkeypatch, at):
+    trial = Scripted([*[1.0] * at, MemoryError("no room")])
+    monkeypatch.setattr(tune, "Running", lambda mapping: trial)
+    made = measured(Scripted([1.0] * 9), {}, {"prefetch": 4}, 0)
+    assert made == Trial({"prefetch": 4}, reason="MemoryError: no room")
+    assert trial.closed
+
+
+def test_an_error_of_the_config_as_it_is_ends_the_command(monkeypatch):
+    monkeypatch.setattr(tune, "Running", lambda mapping: Scripted([1.0] * 9))
+    with pytest.raises(OSError, match="the disk"):
+        measured(Scripted([1.0, OSError("the disk")]), {}, {"prefetch": 4}, 0)
+
+
+def test_rates_go_on_into_the_next_pass():
+    source = {"use": "memory", "data": {"x": [1, 2, 3]}}
+    running = Running({"batch_size": 2, "source": source})
+    assert running.rate(0.01) > 0
+    assert sum(running._next() for _ in range(6)) == 9
+    running.close()
+
+
+def of_gains(*gains):
+    """Return a function in place of `measured` that gives these gains, then 1."""
+    left = iter(gains)
+    return lambda base, mapping, changes, seconds: Trial(changes, 500.0, next(left, 1.0))
+
+
+@pytest.mark.parametrize("config", ["reading"], indirect=True)
+def test_the_best_is_tried_again_and_shown_as_lines_for_the_config(config, monkeypatch):
+    before = config.read_bytes()
+    monkeypatch.setattr("feedrace.host.workers.usable_cpus", lambda: 2)
+    # none, a thread, one process, two processes; prefetch 1, 4, 8; the best again
+    gains = (0.9, 0.7, 1.1, 1.9, 1.0, 1.0, 1.0, 1.834)
+    monkeypatch.setattr(tune, "measured", of_gains(*gains))
+    done = call(config, "--seconds", "1")
+    assert done.exit_code == 0, done.output
+    head, found = done.output.split("\n\n", 1)
+    assert [row.split()[1:5] for row in head.splitlines()[4:6]] == [
+        ["1.10x", "1", "process", "2"],
+        ["1.90x", "2", "processes", "2"],
+    ]
+    assert head.splitlines()[1].endswith("the config as it is")
+    assert found == (
+        "1.83x the records/s of the config as it is, with:\n\n"
+        'workers = {kind = "process", count = 2}\n'
+    )
+    assert config.read_bytes() == before
+    monkeypatch.setattr(tune, "measured", of_gains(*gains))
+    document = json.loads(call(config, "--seconds", "1", "--json").stdout)
+    assert (document["best"], document["gain"]) == ({"workers": PROCESS}, 1.834)
+    assert document["current"] == {"workers": 2, "prefetch": 2}
+    assert [trial["gain"] for trial in document["tried"]] == [1.0, *gains]
+
+
+@pytest.mark.parametrize("config", ["reading"], indirect=True)
+def test_a_gain_that_does_not_come_again_is_none(config, monkeypatch):
+    monkeypatch.setattr(tune, "measured", of_gains(1.9))
+    assert "The config is the best already" in call(config, "--seconds", "1").output
+    monkeypatch.setattr(tune, "measured", of_gains(1.9))
+    document = json.loads(call(config, "--seconds", "1", "--json").stdout)
+    assert (document["best"], document["gain"]) == ({}, 1.0)
+
+
+def test_without_time_left_the_rest_is_listed_as_untried(config):
+    base = Running({"batch_size": 2, "source": {"use": "reading"}, "prefetch": 2})
+    noted = []
+    best = tune.explore(base, {}, 0.0, lambda trial: noted.append(trial) or trial)
+    assert best.changes == {}
+    assert {trial.reason for trial in noted} == {"no time was left; give more --seconds"}
+
+
+def test_a_config_is_timed_in_earnest(config):
+    before = config.read_bytes()
+    document = json.loads(call(config, "--seconds", "1", "--json").stdout)
+    assert config.read_bytes() == before
+    timed = [trial for trial in document["tried"] if not trial["reason"]]
+    assert [trial["changes"] for trial in timed][:4] == [{}, *({"prefetch": n} for n in (1, 4, 8))]
+    assert all(trial["records_per_s"] > 0 and trial["gain"] > 0 for trial in timed)
+
+
+def test_a_wrong_config_is_reported_with_its_line(tmp_path):
+    path = tmp_path / "c.toml"
+    path.write_text('batch_size = 2\nprefetch = "x"\n[source]\nuse = "memory"\ndata = {x = [1]}\n')
+    done = call(path)
+    assert done.exit_code == 1
+    assert "c.toml: prefetch: " in done.output
+    assert "(line 2)" in done.output

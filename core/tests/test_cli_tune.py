@@ -186,17 +186,22 @@ def test_a_trial_takes_turns_with_the_config_and_counts_the_median(monkeypatch):
     trial = Scripted([0, 200, 20, 200, 2000, 40])
     monkeypatch.setattr(tune, "Running", lambda mapping: trial)
     monkeypatch.setattr(Scripted, "asked", asked := [])
-    made = measured(base, {}, {"prefetch": 4}, 0)
+    made = measured(base, {}, {"prefetch": 4}, 600)
     assert (made.records_per_s, made.gain, made.reason) == (200, 2.0, "")
     assert asked == [trial, *[base, trial] * 5]
     assert trial.closed
+
+
+def test_without_time_a_trial_has_one_turn(monkeypatch):
+    monkeypatch.setattr(tune, "Running", lambda mapping: Scripted([0, 300]))
+    assert measured(Scripted([100]), {}, {"prefetch": 4}, -1).gain == 3.0
 
 
 @pytest.mark.parametrize("at", [0, 1, 3])
 def test_a_trial_that_fails_is_listed_with_its_reason(monkeypatch, at):
     trial = Scripted([*[1.0] * at, MemoryError("no room")])
     monkeypatch.setattr(tune, "Running", lambda mapping: trial)
-    made = measured(Scripted([1.0] * 9), {}, {"prefetch": 4}, 0)
+    made = measured(Scripted([1.0] * 9), {}, {"prefetch": 4}, 600)
     assert made == Trial({"prefetch": 4}, reason="MemoryError: no room")
     assert trial.closed
 
@@ -204,7 +209,7 @@ def test_a_trial_that_fails_is_listed_with_its_reason(monkeypatch, at):
 def test_an_error_of_the_config_as_it_is_ends_the_command(monkeypatch):
     monkeypatch.setattr(tune, "Running", lambda mapping: Scripted([1.0] * 9))
     with pytest.raises(OSError, match="the disk"):
-        measured(Scripted([1.0, OSError("the disk")]), {}, {"prefetch": 4}, 0)
+        measured(Scripted([1.0, OSError("the disk")]), {}, {"prefetch": 4}, 600)
 
 
 def test_rates_go_on_into_the_next_pass():

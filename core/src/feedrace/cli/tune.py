@@ -19,9 +19,9 @@ from feedrace.protocols import OnDevice, Readable, place_of, provides
 Changes = dict[str, Any]  # other values for `workers`, `prefetch` and the sampler's `block_size`
 
 MARGIN = 1.03  # a smaller gain counts as none: machines are noisier than that
-_TURNS = 5  # of a trial, each after one of the config as it is
+_TURNS = 5  # at most, of a trial, each after one of the config as it is
 _AGAIN = 3  # how much longer the best is tried again
-_SHORTEST = 0.02  # seconds of a turn
+_FEWEST = 4  # steps in a turn
 
 
 @attrs.frozen
@@ -168,20 +168,18 @@ class Running:
         self._steps: Any = iter(())
 
     def rate(self, seconds: float) -> float:
-        """Return the records/s in the next `seconds`, or a little longer.
+        """Return the records/s of at least some steps, in about so many seconds.
 
-        A quarter of the time goes before it, for what was ready already and for compilation.
+        What may be ready from before does not count, nor what comes in a quarter of the time.
         """
         began, skipped = time.perf_counter(), 0
-        while skipped == 0 or time.perf_counter() - began < seconds / 4:
+        while skipped < self._ahead or time.perf_counter() - began < seconds / 4:
             self._next()
             skipped += 1
-        while skipped < self._ahead and time.perf_counter() - began < seconds:
-            self._next()
-            skipped += 1
-        began, records = time.perf_counter(), 0
-        while records == 0 or time.perf_counter() - began < seconds * 3 / 4:
+        began, records, steps = time.perf_counter(), 0, 0
+        while steps < _FEWEST or not records or time.perf_counter() - began < seconds * 3 / 4:
             records += self._next()
+            steps += 1
         return records / (time.perf_counter() - began)
 
     def _next(self) -> int:
@@ -235,16 +233,18 @@ def _why_no_workers(pipeline: Any) -> str:
 def measured(base: Running, mapping: Mapping[str, Any], changes: Changes, seconds: float) -> Trial:
     """Return what some changes bring, timed for about so many seconds in turns with `base`.
 
-    The median of several turns counts, since the machine may be busy with other work meanwhile.
+    The median of up to five turns counts, since other programs may come and go meanwhile.
     """
-    began, reasons = time.monotonic(), list[str]()
+    deadline, reasons = time.monotonic() + seconds, list[str]()
     rates: list[tuple[float, float]] = []
     with ExitStack() as stack:
         with _noting(reasons):
             running = stack.enter_context(closing(Running(applied(mapping, changes))))
             running.rate(0)  # starts its workers
-        turn = max(_SHORTEST, (began + seconds - time.monotonic()) / (2 * _TURNS))
-        while not reasons and len(rates) < _TURNS:
+        turn = max(0.0, deadline - time.monotonic()) / (2 * _TURNS)
+        for turns in range(_TURNS):
+            if reasons or (turns and time.monotonic() > deadline):
+                break
             theirs = base.rate(turn)
             with _noting(reasons):
                 rates.append((running.rate(turn), theirs))

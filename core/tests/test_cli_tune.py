@@ -1,5 +1,6 @@
 """`feedrace tune`: what it tries, what it concludes from rates, what it prints."""
 
+import importlib
 import json
 import tomllib
 from types import SimpleNamespace
@@ -52,6 +53,13 @@ def config(tmp_path, request):
         feedrace.register("source", "reading", Reading)
         path.write_text(CONFIG.format(source=getattr(request, "param", "no-reader")))
         yield path
+
+
+@pytest.fixture
+def set_cpus(monkeypatch):
+    """A function that sets the number of CPUs that `tune` finds."""
+    importlib.import_module("feedrace.pipeline.streams")  # or it would keep the patched function
+    return lambda n: monkeypatch.setattr("feedrace.host.workers.usable_cpus", lambda: n)
 
 
 def call(*arguments):
@@ -120,8 +128,8 @@ def test_the_lines_say_the_changes_in_the_format_of_the_config(suffix, parse):
 
 
 @pytest.mark.parametrize(("cpus", "counts"), [(1, [1, 2]), (2, [1, 2]), (16, [1, 2, 8, 16])])
-def test_threads_processes_and_none_are_tried_up_to_the_cpus(monkeypatch, config, cpus, counts):
-    monkeypatch.setattr("feedrace.host.workers.usable_cpus", lambda: cpus)
+def test_threads_processes_and_none_are_tried_up_to_the_cpus(set_cpus, config, cpus, counts):
+    set_cpus(cpus)
     mapping = {"batch_size": 2, "source": {"use": "reading"}, "workers": 2, "prefetch": 4}
     values, impossible = tune.values_to_try(Running(mapping))
     processes = [{"kind": "process", "count": n} for n in counts]
@@ -227,9 +235,9 @@ def of_gains(*gains):
 
 
 @pytest.mark.parametrize("config", ["reading"], indirect=True)
-def test_the_best_is_tried_again_and_shown_as_lines_for_the_config(config, monkeypatch):
+def test_the_best_is_tried_again_and_shown_as_lines_for_the_config(config, set_cpus, monkeypatch):
     before = config.read_bytes()
-    monkeypatch.setattr("feedrace.host.workers.usable_cpus", lambda: 2)
+    set_cpus(2)
     # none, a thread, one process, two processes; prefetch 1, 4, 8; the best again
     gains = (0.9, 0.7, 1.1, 1.9, 1.0, 1.0, 1.0, 1.834)
     monkeypatch.setattr(tune, "measured", of_gains(*gains))

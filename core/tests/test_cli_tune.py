@@ -73,7 +73,7 @@ def test_each_key_is_tried_with_the_best_of_those_before():
     def measure(changes):
         tried.append(changes)
         gain = float(np.prod([gains[key][value] for key, value in changes.items()]))
-        return Trial(changes, gain=gain)
+        return Trial(changes, gain=gain, faster=1.0)
 
     best = search({key: list(some) for key, some in gains.items()}, measure)
     assert best.changes == {"workers": 1, "prefetch": 4}  # 8 is no faster
@@ -88,7 +88,9 @@ def test_each_key_is_tried_with_the_best_of_those_before():
 
 
 def test_a_gain_within_the_noise_is_none():
-    assert search({"prefetch": [4]}, lambda changes: Trial(changes, gain=1.02)).changes == {}
+    for gain, faster in ((1.02, 1.0), (1.5, 0.6)):  # too small, or not often enough
+        trial = Trial({"prefetch": 4}, gain=gain, faster=faster)
+        assert search({"prefetch": [4]}, lambda changes, trial=trial: trial).changes == {}
 
 
 def test_changes_leave_the_config_alone():
@@ -191,11 +193,11 @@ class Scripted:
 def test_a_trial_takes_turns_with_the_config_and_counts_the_median(monkeypatch):
     """The machine was busy in two turns, of all that ran then."""
     base = Scripted([100, 10, 100, 100, 20])
-    trial = Scripted([0, 200, 20, 200, 2000, 40])
+    trial = Scripted([0, 200, 9, 200, 2000, 40])
     monkeypatch.setattr(tune, "Running", lambda mapping: trial)
     monkeypatch.setattr(Scripted, "asked", asked := [])
     made = measured(base, {}, {"prefetch": 4}, 600)
-    assert (made.records_per_s, made.gain, made.reason) == (200, 2.0, "")
+    assert made == Trial({"prefetch": 4}, 200, 2.0, faster=0.8)
     assert asked == [trial, *[base, trial] * 5]
     assert trial.closed
 
@@ -231,7 +233,9 @@ def test_rates_go_on_into_the_next_pass():
 def of_gains(*gains):
     """Return a function in place of `measured` that gives these gains, then 1."""
     left = iter(gains)
-    return lambda base, mapping, changes, seconds: Trial(changes, 500.0, next(left, 1.0))
+    return lambda base, mapping, changes, seconds, turns: Trial(
+        changes, 500.0, next(left, 1.0), 1.0
+    )
 
 
 @pytest.mark.parametrize("config", ["reading"], indirect=True)

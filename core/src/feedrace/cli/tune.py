@@ -19,6 +19,7 @@ from feedrace.protocols import OnDevice, Readable, place_of, provides
 Changes = dict[str, Any]  # other values for `workers`, `prefetch` and the sampler's `block_size`
 
 MARGIN = 1.03  # a smaller gain counts as none: machines are noisier than that
+OFTEN = 0.75  # and so does one that fewer of the turns show
 _TURNS = 5  # at most, of a trial, each after one of the config as it is
 _AGAIN = 3  # how much longer the best is tried again
 _FEWEST = 4  # steps in a turn
@@ -28,14 +29,23 @@ _FEWEST = 4  # steps in a turn
 class Trial:
     """What trying some changes showed.
 
-    gain: the records/s over those of the config as it is, timed in turns with it.
+    gain: the records/s over those of the config as it is, timed in turns with it. faster: the share
+        of turns in which they were more.
     reason: why it cannot be, in which case it has neither rate nor gain; else empty.
     """
 
     changes: Changes
     records_per_s: float = 0.0
     gain: float = 0.0
+    faster: float = 0.0
     reason: str = ""
+
+    def beats(self, other: "Trial") -> bool:
+        """Return whether it is clearly faster than another trial, and than the config as it is."""
+        return self.gain >= other.gain * MARGIN and self.faster >= OFTEN
+
+
+UNCHANGED = Trial({}, gain=1.0)
 
 
 @click.command()
@@ -99,12 +109,12 @@ def explore(
         share, left = (deadline - time.monotonic()) / left, left - weight
         if share <= 0 and weight == 1:
             return note(Trial(changes, reason="no time was left; give more --seconds"))
-        return note(measured(base, mapping, changes, share * weight))
+        return note(measured(base, mapping, changes, share * weight, turns=_TURNS * weight))
 
     best = search(values, measure)
     if best.changes:  # once more: the best of many may owe it to chance
         best = measure(best.changes, _AGAIN)
-    return best if best.gain >= MARGIN else Trial({}, gain=1.0)
+    return best if best.beats(UNCHANGED) else UNCHANGED
 
 
 def search(values: Mapping[str, Sequence[Any]], measure: Callable[[Changes], Trial]) -> Trial:
@@ -112,12 +122,12 @@ def search(values: Mapping[str, Sequence[Any]], measure: Callable[[Changes], Tri
 
     values: for each key those to try, without the one that the config has.
     """
-    best = Trial({}, gain=1.0)
+    best = UNCHANGED
     for key, some in values.items():
         kept = best.changes
         for value in some:
             trial = measure({**kept, key: value})
-            if trial.gain > best.gain * MARGIN:
+            if trial.beats(best):
                 best = trial
     return best
 
@@ -230,10 +240,17 @@ def _why_no_workers(pipeline: Any) -> str:
     return ""
 
 
-def measured(base: Running, mapping: Mapping[str, Any], changes: Changes, seconds: float) -> Trial:
+def measured(
+    base: Running,
+    mapping: Mapping[str, Any],
+    changes: Changes,
+    seconds: float,
+    *,
+    turns: int = _TURNS,
+) -> Trial:
     """Return what some changes bring, timed for about so many seconds in turns with `base`.
 
-    The median of up to five turns counts, since other programs may come and go meanwhile.
+    turns: at most so many. Their median counts, since other programs may come and go meanwhile.
     """
     deadline, reasons = time.monotonic() + seconds, list[str]()
     rates: list[tuple[float, float]] = []
@@ -241,17 +258,22 @@ def measured(base: Running, mapping: Mapping[str, Any], changes: Changes, second
         with _noting(reasons):
             running = stack.enter_context(closing(Running(applied(mapping, changes))))
             running.rate(0)  # starts its workers
-        turn = max(0.0, deadline - time.monotonic()) / (2 * _TURNS)
-        for turns in range(_TURNS):
-            if reasons or (turns and time.monotonic() > deadline):
+        turn = max(0.0, deadline - time.monotonic()) / (2 * turns)
+        for done in range(turns):
+            if reasons or (done and time.monotonic() > deadline):
                 break
             theirs = base.rate(turn)
             with _noting(reasons):
                 rates.append((running.rate(turn), theirs))
     if reasons:
         return Trial(changes, reason=reasons[0])
-    rate, gain = median(rate for rate, _ in rates), median(ours / theirs for ours, theirs in rates)
-    return Trial(changes, round(rate, 1), round(gain, 3))
+    gains = [ours / theirs for ours, theirs in rates]
+    return Trial(
+        changes,
+        records_per_s=round(median(rate for rate, _ in rates), 1),
+        gain=round(median(gains), 3),
+        faster=round(sum(gain > 1 for gain in gains) / len(gains), 2),
+    )
 
 
 @contextmanager

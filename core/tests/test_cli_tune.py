@@ -13,6 +13,7 @@ from click.testing import CliRunner
 import feedrace
 from feedrace.cli import main, tune
 from feedrace.cli.tune import Running, Trial, applied, endless, lines, measured, search
+from feedrace.host.records import pad_batch
 
 PROCESS = {"kind": "process", "count": 2}
 CHANGES = {"workers": PROCESS, "prefetch": 4, "block_size": 4096}
@@ -228,6 +229,36 @@ def test_rates_go_on_into_the_next_pass():
     assert running.rate(0.01) > 0
     assert sum(running._next() for _ in range(6)) == 9
     running.close()
+
+
+class Windows:
+    """Batches of records as they come, in windows of five batches."""
+
+    def window_size(self, batch_size):
+        return 5 * batch_size
+
+    def collate_window(self, records, *, batch_size):
+        for i in range(0, len(records["x"]), batch_size):
+            x = records["x"][i : i + batch_size]
+            yield pad_batch({"x": x}, batch_size=batch_size), np.arange(i, i + len(x))
+
+    def process(self, elements, *, batch_size, drop_remainder=False):
+        raise NotImplementedError
+
+    def batch_spec(self, element_spec, *, batch_size):
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(("batcher", "unit"), [(None, 2), (Windows(), 10)])
+def test_what_may_be_ready_from_before_a_turn_is_taken_first(config, batcher, unit):
+    mapping = {"batch_size": 2, "source": {"use": "reading"}, "workers": 1, "prefetch": 3}
+    running = Running(
+        {**mapping, "batcher": batcher, "sampler": {"use": "sequential", "num_epochs": -1}}
+    )
+    running.rate(0)
+    running.close()
+    ready = 3 * 2 + (2 + 3) * unit  # in the queue, and with the worker
+    assert running.pipeline.stats()["records"] == ready + 4 * unit
 
 
 def of_gains(*gains):

@@ -11,10 +11,10 @@ from typing import Any
 import attrs
 import click
 
-from feedrace.cli.output import config_argument, json_option, report_errors
+from feedrace.cli.output import batcher_of, config_argument, json_option, report_errors
 from feedrace.cli.run import await_batch
 from feedrace.errors import ConfigError, FeedraceError, in_words
-from feedrace.protocols import OnDevice, Readable, place_of, provides
+from feedrace.protocols import Grouping, OnDevice, Readable, place_of, provides
 
 Changes = dict[str, Any]  # other values for `workers`, `prefetch` and the sampler's `block_size`
 
@@ -22,7 +22,7 @@ MARGIN = 1.03  # a smaller gain counts as none: machines are noisier than that
 OFTEN = 0.75  # and so does one that fewer of the turns show
 _TURNS = 5  # at most, of a trial, each after one of the config as it is
 _AGAIN = 3  # how much longer the best is tried again
-_FEWEST = 4  # steps in a turn
+_FEWEST = 4  # batches in a turn, or windows
 
 
 @attrs.frozen
@@ -162,35 +162,41 @@ class Running:
     def __init__(self, mapping: Mapping[str, Any], origin: str = "") -> None:
         from feedrace.pipeline.assemble import build
         from feedrace.pipeline.options import parse_options, worker_count
+        from feedrace.plan.steps import TRAIN
 
         self.pipeline = build(mapping, origin=origin)
         options = parse_options(mapping)
-        self._workers = worker_count(options.workers)
+        workers = worker_count(options.workers)
         self.current = {
-            "workers": _workers(self._workers.kind, self._workers.count),
+            "workers": _workers(workers.kind, workers.count),
             "prefetch": options.prefetch,
         }
         block_size = getattr(getattr(options.sampler, "config", None), "block_size", None)
         if block_size is not None:
             self.current["block_size"] = block_size
-        # What may be ready from before a slice, and would count in it.
-        self._ahead = options.prefetch + 2 * self._workers.count + 1
+        size, batcher = options.batch_size, batcher_of(self.pipeline, TRAIN)
+        windowed = provides(batcher, Grouping)
+        self._unit = batcher.window_size(size) if windowed else size  # records that come together
+        # Records that may be ready from before a turn, and would count in it.
+        self._ahead = options.prefetch * size + (2 * workers.count + 3) * self._unit
         self._steps: Any = iter(())
 
     def rate(self, seconds: float) -> float:
-        """Return the records/s of at least some steps, in about so many seconds.
+        """Return the records/s of some batches or windows, taken in about so many seconds.
 
         What may be ready from before does not count, nor what comes in a quarter of the time.
         """
-        began, skipped = time.perf_counter(), 0
-        while skipped < self._ahead or time.perf_counter() - began < seconds / 4:
-            self._next()
-            skipped += 1
-        began, records, steps = time.perf_counter(), 0, 0
-        while steps < _FEWEST or not records or time.perf_counter() - began < seconds * 3 / 4:
-            records += self._next()
-            steps += 1
+        self._take(self._ahead, seconds / 4)
+        began = time.perf_counter()
+        records = self._take(_FEWEST * self._unit, seconds * 3 / 4)
         return records / (time.perf_counter() - began)
+
+    def _take(self, fewest: int, seconds: float) -> int:
+        """Take steps for so many seconds, and until they hold so many records; return how many."""
+        began, records = time.perf_counter(), 0
+        while records < fewest or time.perf_counter() - began < seconds:
+            records += self._next()
+        return records
 
     def _next(self) -> int:
         """Return the number of records of the next step, of the next pass at the end of one."""

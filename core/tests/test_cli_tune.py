@@ -258,7 +258,7 @@ def test_what_may_be_ready_from_before_a_turn_is_taken_first(config, batcher, un
     running.rate(0)
     running.close()
     ready = 3 * 2 + (2 + 3) * unit  # in the queue, and with the worker
-    assert running.pipeline.stats()["records"] == ready + 4 * unit
+    assert running.pipeline.stats()["records"] == ready + 6 * unit
 
 
 def of_gains(*gains):

@@ -22,7 +22,7 @@ MARGIN = 1.03  # a smaller gain counts as none: machines are noisier than that
 OFTEN = 0.75  # and so does one that fewer of the turns show
 _TURNS = 5  # at most, of a trial, each after one of the config as it is
 _AGAIN = 3  # how much longer the best is tried again
-_FEWEST = 4  # batches in a turn, or windows
+_FEWEST = 6  # batches in a turn, or windows
 
 
 @attrs.frozen

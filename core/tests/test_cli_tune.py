@@ -164,6 +164,13 @@ def test_workers_that_would_have_nothing_to_do_are_not_tried(config, source, rea
     assert all(reason in trial.reason for trial in impossible)
 
 
+@pytest.mark.parametrize(("prefetch", "tried"), [(0, [1]), (2, [])])
+def test_prefetch_of_records_on_the_device_is_on_or_off(prefetch, tried):
+    source = {"use": "memory", "data": {"x": [1, 2]}}
+    base = Running({"batch_size": 2, "source": source, "prefetch": prefetch})
+    assert tune.values_to_try(base)[0] == {"prefetch": tried}
+
+
 def test_stages_on_records_are_work_for_workers_without_a_reader(config):
     stages = [feedrace.record(passing_on)]
     mapping = {"batch_size": 2, "source": {"use": "no-reader"}, "stages": stages}
@@ -232,10 +239,13 @@ def test_rates_go_on_into_the_next_pass():
 
 
 class Windows:
-    """Batches of records as they come, in windows of five batches."""
+    """Batches of records as they come, in windows of so many batches."""
+
+    def __init__(self, batches):
+        self.batches = batches
 
     def window_size(self, batch_size):
-        return 5 * batch_size
+        return self.batches * batch_size
 
     def collate_window(self, records, *, batch_size):
         for i in range(0, len(records["x"]), batch_size):
@@ -249,7 +259,7 @@ class Windows:
         raise NotImplementedError
 
 
-@pytest.mark.parametrize(("batcher", "unit"), [(None, 2), (Windows(), 10)])
+@pytest.mark.parametrize(("batcher", "unit"), [(None, 2), (Windows(5), 10), (Windows(500), 20)])
 def test_what_may_be_ready_from_before_a_turn_is_taken_first(config, batcher, unit):
     mapping = {"batch_size": 2, "source": {"use": "reading"}, "workers": 1, "prefetch": 3}
     running = Running(
@@ -303,6 +313,13 @@ def test_a_gain_that_does_not_come_again_is_none(config, monkeypatch):
     monkeypatch.setattr(tune, "measured", of_gains(1.9))
     document = json.loads(call(config, "--seconds", "1", "--json").stdout)
     assert (document["best"], document["gain"]) == ({}, 1.0)
+
+
+@pytest.mark.parametrize("config", ["reading"], indirect=True)
+def test_a_config_that_was_compared_with_nothing_is_not_called_the_best(config, monkeypatch):
+    refuse = lambda base, mapping, changes, seconds, turns: Trial(changes, reason="no")  # noqa: E731
+    monkeypatch.setattr(tune, "measured", refuse)
+    assert call(config, "--seconds", "1").output.endswith("\nNothing else could be timed.\n")
 
 
 def test_without_time_left_the_rest_is_listed_as_untried(config):

@@ -64,7 +64,6 @@ def tune(config: str, seconds: float, as_json: bool) -> None:
     """
     from feedrace.config.files import problems_located, read_mapping
 
-    deadline = time.monotonic() + seconds
     with problems_located(config):
         mapping = endless(read_mapping(config), config)
         base = Running(mapping, config)
@@ -80,7 +79,7 @@ def tune(config: str, seconds: float, as_json: bool) -> None:
         click.echo(_header(base.current))
     with closing(base):
         note(Trial({}, round(base.rate(seconds / 20), 1), 1.0))
-        best = explore(base, mapping, deadline, note)
+        best = explore(base, mapping, time.monotonic() + seconds, note)
     if as_json:
         rows = [attrs.asdict(trial) for trial in tried]
         document = {"config": config, "current": base.current, "tried": rows}
@@ -88,8 +87,10 @@ def tune(config: str, seconds: float, as_json: bool) -> None:
     elif best.changes:
         click.echo(f"\n{best.gain:.2f}x the records/s of the config as it is, with:\n")
         click.echo("\n".join(lines(best.changes, Path(config).suffix.lower())))
-    else:
+    elif any(trial.gain for trial in tried[1:]):
         click.echo("\nThe config is the best already: nothing here is clearly faster.")
+    else:
+        click.echo("\nNothing else could be timed.")
 
 
 def explore(
@@ -176,7 +177,9 @@ class Running:
             self.current["block_size"] = block_size
         size, batcher = options.batch_size, batcher_of(self.pipeline, TRAIN)
         windowed = provides(batcher, Grouping)
-        self._unit = batcher.window_size(size) if windowed else size  # records that come together
+        # Records that come together: those of a batch, or of a window.
+        self._unit = batcher.window_size(size) if windowed else size
+        self._unit = min(self._unit, self.pipeline.plans[TRAIN].records_per_epoch)
         # Records that may be ready from before a turn, and would count in it.
         self._ahead = options.prefetch * size + (2 * workers.count + 3) * self._unit
         self._steps: Any = iter(())
@@ -227,6 +230,8 @@ def values_to_try(base: Running) -> tuple[dict[str, list[Any]], list[Trial]]:
     if "block_size" in base.current:
         size = base.current["block_size"]
         values["block_size"] = [n for n in (size // 4, size * 4, size * 16) if 0 < n <= len(source)]
+    if _is_on_device(source):  # any prefetch but 0 makes several batches one dispatch
+        values["prefetch"] = [] if base.current["prefetch"] else [1]
     impossible = []
     reason = _why_no_workers(base.pipeline)
     if reason:
@@ -238,12 +243,16 @@ def values_to_try(base: Running) -> tuple[dict[str, list[Any]], list[Trial]]:
 def _why_no_workers(pipeline: Any) -> str:
     """Return why workers would have nothing to do; an empty string if they have."""
     source = pipeline.components()["source"][1]
-    if provides(source, OnDevice) and source.on_device:
+    if _is_on_device(source):
         return "the records are on the device already"
     places = {place_of(part) for kind, part in pipeline.components().values() if kind == "stage"}
     if not provides(source, Readable) and "record" not in places:
         return "the source has no reader(), so one thread reads, and no stage works on records"
     return ""
+
+
+def _is_on_device(source: Any) -> bool:
+    return provides(source, OnDevice) and bool(source.on_device)
 
 
 def measured(

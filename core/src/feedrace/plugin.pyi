@@ -48,6 +48,7 @@ from feedrace.errors import (
     RecordError as RecordError,
     StateError as StateError,
     WorkerWarning as WorkerWarning,
+    clipped as clipped,
     did_you_mean as did_you_mean,
     install_line as install_line,
     pip_line as pip_line,

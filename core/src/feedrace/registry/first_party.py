@@ -15,5 +15,6 @@ FIRST_PARTY: Mapping[str, tuple[str, ...]] = {
     "batchers": ("batcher/default", "batcher/bucket", "batcher/pack", "batcher/multi-rate"),
     "tfds": ("source/tfds-eager", "source/tfds-streaming"),
     "interleave": ("scheduler/interleaved",),
+    "text": ("stage/byte-tokens", "stage/tokenize"),
     "testing": (),  # commands for plugin authors
 }

@@ -82,6 +82,7 @@ from feedrace.host.records import (
     pad_batch as pad_batch,
     split_records as split_records,
 )
+from feedrace.host.stages import LeafSpec as LeafSpec
 
 # What arrives on a device
 from feedrace.device.placement import to_device as to_device

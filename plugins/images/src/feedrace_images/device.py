@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import dm_pix as pix
 import jax
 import jax.numpy as jnp
 
@@ -62,17 +61,22 @@ class RandomCrop:
                 f"{border} are smaller than size {height} x {width}; raise padding or lower size"
             )
         images = jnp.pad(images, ((0, 0), (border, border), (border, border), (0, 0)))
-        size = (height, width, images.shape[-1])
-        parts = jax.vmap(lambda key, image: pix.random_crop(key, image, size))(keys, images)
-        return {**batch, self.config.field: parts}
+        room = jnp.array([tall - height + 1, wide - width + 1])
+
+        def part(key: Any, image: Any) -> Any:
+            top, left = jax.random.randint(key, (2,), 0, room)
+            return jax.lax.dynamic_slice(image, (top, left, 0), (height, width, image.shape[-1]))
+
+        return {**batch, self.config.field: jax.vmap(part)(keys, images)}
 
 
 class ColorJitter:
     """Brightness, contrast, saturation and hue of colour images, changed at random, in this order.
 
     Floating images hold values from 0 to 1, and uint8 images from 0 to 255; both keep their dtype,
-    and values are clipped to that range. Brightness is multiplied, as in torchvision; contrast,
-    saturation and hue are those of dm-pix.
+    and values are clipped to that range after each change. As torchvision does it: brightness is
+    multiplied, contrast changes the distance from the mean grey of the image, saturation that from
+    the grey of the pixel, and the hue is turned in HSV.
 
     Raises `DataError` for a field that is missing or holds no images of three channels.
     """
@@ -94,11 +98,10 @@ class ColorJitter:
     def _jitter(self, key: Any, image: Any) -> Any:
         config = self.config
         drawn = jax.random.uniform(key, (4,), minval=-1)
-        image = image * (1 + config.brightness * drawn[0])
-        image = pix.adjust_contrast(image, 1 + config.contrast * drawn[1])
-        image = pix.adjust_saturation(image, 1 + config.saturation * drawn[2])
-        image = pix.adjust_hue(jnp.clip(image, 0, 1), config.hue * drawn[3])
-        return jnp.clip(image, 0, 1)
+        image = jnp.clip(image * (1 + config.brightness * drawn[0]), 0, 1)
+        image = _away_from(_grey(image).mean(), image, 1 + config.contrast * drawn[1])
+        image = _away_from(_grey(image)[..., None], image, 1 + config.saturation * drawn[2])
+        return _turned(image, 6 * config.hue * drawn[3])
 
 
 class Mixup:
@@ -196,6 +199,28 @@ def _like(images: Any, values: Any) -> Any:
     if jnp.issubdtype(images.dtype, jnp.floating):
         return values.astype(images.dtype)
     return jnp.round(values * jnp.iinfo(images.dtype).max).astype(images.dtype)
+
+
+def _grey(image: Any) -> Any:
+    """Return the luma of an image (ITU-R BT.601), without its last axis."""
+    return 0.299 * image[..., 0] + 0.587 * image[..., 1] + 0.114 * image[..., 2]
+
+
+def _away_from(grey: Any, image: Any, factor: Any) -> Any:
+    return jnp.clip(grey + factor * (image - grey), 0, 1)
+
+
+def _turned(image: Any, sixths: Any) -> Any:
+    """Return an image whose hue in HSV is turned by sixths of a circle."""
+    red, green, blue = image[..., 0], image[..., 1], image[..., 2]
+    high = jnp.maximum(jnp.maximum(red, green), blue)
+    spread = high - jnp.minimum(jnp.minimum(red, green), blue)
+    by = jnp.where(spread > 0, spread, 1)
+    # Never `high == red`: compiled, the two may be rounded differently (dm-pix 0.4.5 has that).
+    hue = jnp.where(green >= blue, 2 + (blue - red) / by, 4 + (red - green) / by)
+    hue = jnp.where((red >= green) & (red >= blue), (green - blue) / by, hue)
+    places = (hue[..., None] + sixths + jnp.array([5.0, 3.0, 1.0])) % 6
+    return high[..., None] - spread[..., None] * jnp.clip(jnp.minimum(places, 4 - places), 0, 1)
 
 
 def _split(keys: Any, count: int) -> Any:

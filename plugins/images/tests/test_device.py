@@ -81,7 +81,7 @@ def test_one_mean_serves_all_channels_and_the_result_can_be_bfloat16():
 
 
 def test_other_channels_than_the_mean_has_are_refused():
-    with pytest.raises(DataError, match="normalize: mean has 3 numbers; .* 1 channels"):
+    with pytest.raises(DataError, match=r"normalize: mean has 3 numbers; .* 1 channels"):
         Normalize()({"image": jnp.zeros((2, 4, 4, 1))})
 
 
@@ -97,7 +97,7 @@ def test_random_parts_come_from_anywhere_in_the_padded_image():
 
 
 def test_a_part_larger_than_the_image_is_refused():
-    with pytest.raises(DataError, match="random-crop: images of 4 x 4 .* smaller than size 7 x 6"):
+    with pytest.raises(DataError, match=r"random-crop: images of 4 x 4 .* smaller than size 7 x 6"):
         RandomCrop(RandomCropConfig(size=[7, 6], padding=1))(
             {"image": jnp.zeros((1, 4, 4, 3))}, keys(1)
         )
@@ -255,7 +255,7 @@ def test_every_valid_record_is_a_partner_now_and_then(stage):
 @pytest.mark.parametrize("stage", [Mixup(), Cutmix()], ids=["mixup", "cutmix"])
 @pytest.mark.parametrize("labels", [jnp.arange(SIZE), jnp.eye(SIZE, dtype=jnp.int32)])
 def test_labels_that_are_no_float_vectors_are_refused(stage, labels):
-    with pytest.raises(DataError, match="field 'label' has int32 .*; put one-hot before"):
+    with pytest.raises(DataError, match=r"field 'label' has int32 .*; put one-hot before"):
         stage({**batch_of(), "label": labels}, keys(SIZE))
 
 
@@ -271,7 +271,7 @@ STAGES = [Normalize(), RandomCrop(RandomCropConfig(size=[2, 2])), ColorJitter(),
 def test_fields_that_are_no_images_are_refused(stage):
     drawn = (keys(SIZE),) if getattr(stage, "stochastic", False) else ()
     rest = {key: value for key, value in batch_of().items() if key != "image"}
-    with pytest.raises(DataError, match="-?.*: no field 'image'; the batch has label"):
+    with pytest.raises(DataError, match=r"-?.*: no field 'image'; the batch has label"):
         stage(rest, *drawn)
     with pytest.raises(DataError, match=r"records of shape \[8\], not \(height, width, channels\)"):
         stage({**rest, "image": jnp.zeros((SIZE, 8))}, *drawn)

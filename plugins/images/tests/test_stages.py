@@ -187,10 +187,10 @@ def test_damaged_data_is_refused_with_what_is_wrong(damaged, what):
 def test_a_field_that_is_no_encoded_image_is_refused():
     stage = DecodeImage(DecodeImageConfig(field="photo"))
     for bad in ({"image": b""}, {"photo": 3}, {"photo": "text"}, {"photo": photograph(3, 3)}):
-        with pytest.raises(DataError, match="decode-image: .*field 'photo'"):
+        with pytest.raises(DataError, match=r"decode-image: .*field 'photo'"):
             stage(bad)
     for bad in (ENCODED, {"photo": LeafSpec((None, None, 3), np.dtype(np.uint8))}):
-        with pytest.raises(DataError, match="decode-image: .*field 'photo'"):
+        with pytest.raises(DataError, match=r"decode-image: .*field 'photo'"):
             stage.spec(bad)
 
 
@@ -470,7 +470,7 @@ def test_what_cannot_be_padded_is_refused():
         stage.spec(decoded(None, 16))
     with pytest.raises(DataError, match="a field 'image_size' already"):
         stage.spec({**decoded(), "image_size": LeafSpec((), np.dtype(np.int32))})
-    with pytest.raises(DataError, match="value 0.5 is not one that uint8 holds"):
+    with pytest.raises(DataError, match=r"value 0.5 is not one that uint8 holds"):
         PadImage(PadImageConfig(size=[2, 2], value=0.5)).spec(decoded())
     with pytest.raises(ConfigError, match="size_field"):
         PadImageConfig(size=[2, 2], size_field="image")
@@ -515,7 +515,7 @@ def test_fields_that_are_no_images_are_refused(stage):
 
 @pytest.mark.parametrize("stage", STAGES[1:3], ids=lambda stage: type(stage).__name__)
 def test_dtypes_that_cannot_be_resized_are_refused(stage):
-    with pytest.raises(DataError, match="int32.*; an image that is resized is uint8"):
+    with pytest.raises(DataError, match=r"int32.*; an image that is resized is uint8"):
         stage.spec(decoded(None, None, 3, np.int32))
 
 

@@ -17,7 +17,7 @@ Keys = Callable[[int, int], Any]  # (number of the stochastic stage, rows) -> ui
 class LeafSpec:
     """The shape and dtype of one leaf, as a stage's `spec` method sees it."""
 
-    shape: tuple[int, ...]
+    shape: tuple[int | None, ...]
     dtype: Any
 
 

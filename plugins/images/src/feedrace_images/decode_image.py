@@ -96,7 +96,7 @@ class DecodeImage:
                 options = {"fast": self.config.fast, "strict": self.config.strict}
                 return jpeg.decode_jpeg(data, header, channels=channels, **options)
         elif data[:8] == _PNG and len(data) > 24 and data[24] <= 8:
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), _PNG_FLAGS[channels])
+            image: Image | None = cv2.imdecode(np.frombuffer(data, np.uint8), _PNG_FLAGS[channels])
             if image is not None:
                 return image.reshape(*image.shape[:2], channels)
         return _by_pillow(data, channels)

@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from feedrace.plugin import VALID_MASK, DataError
 from feedrace_images import config as configs
@@ -191,14 +192,14 @@ def _unit(images: Any) -> Any:
     """Return images as float32 from 0 to 1."""
     if jnp.issubdtype(images.dtype, jnp.floating):
         return images.astype(jnp.float32)
-    return images.astype(jnp.float32) / jnp.iinfo(images.dtype).max
+    return images.astype(jnp.float32) / np.iinfo(images.dtype).max
 
 
 def _like(images: Any, values: Any) -> Any:
     """Return values from 0 to 1 in the range and dtype of `images`."""
     if jnp.issubdtype(images.dtype, jnp.floating):
         return values.astype(images.dtype)
-    return jnp.round(values * jnp.iinfo(images.dtype).max).astype(images.dtype)
+    return jnp.round(values * np.iinfo(images.dtype).max).astype(images.dtype)
 
 
 def _grey(image: Any) -> Any:

@@ -40,5 +40,6 @@ def _left_right(image: Image) -> Image:
     if image.dtype == np.uint8:  # 35 times as fast as copying what numpy gives for pixels
         import cv2
 
-        return cv2.flip(image, 1).reshape(image.shape)
+        mirrored: Image = cv2.flip(image, 1).reshape(image.shape)
+        return mirrored
     return np.ascontiguousarray(np.fliplr(image))

@@ -65,7 +65,9 @@ def check_encoded(stage: str, spec: Mapping[str, Any], field: str) -> None:
         raise DataError(f"{stage}: field {field!r} holds {_leaf(leaf)}, {_NOT_ENCODED}")
 
 
-def with_size(spec: Mapping[str, Any], field: str, size: tuple[int | None, int | None]) -> Any:
+def with_size(
+    spec: Mapping[str, Any], field: str, size: tuple[int | None, int | None]
+) -> dict[str, Any]:
     """Return the spec of records whose images have another height and width."""
     leaf = spec[field]
     return {**spec, field: LeafSpec((*size, leaf.shape[2]), leaf.dtype)}

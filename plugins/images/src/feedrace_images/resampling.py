@@ -81,14 +81,15 @@ def _interpolated(image: Image, window: Window) -> Image:
         top, left, height, width = top / down, left / across, height / down, width / across
     rows, columns = window.size
     if (top, left) == (0, 0) and (height, width) == part.shape[:2]:
-        return cv2.resize(part, (columns, rows), interpolation=cv2.INTER_LINEAR)
-    # The centre of pixel j of the result lies at (j + 0.5) * step of the window.
-    step_y, step_x = height / rows, width / columns
-    matrix = np.array([[step_x, 0, left + step_x / 2 - 0.5], [0, step_y, top + step_y / 2 - 0.5]])
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(
-        part, matrix, (columns, rows), flags=flags, borderMode=cv2.BORDER_REPLICATE
-    )
+        made: Image = cv2.resize(part, (columns, rows), interpolation=cv2.INTER_LINEAR)
+    else:  # the centre of pixel j of the result lies at (j + 0.5) * step of the window
+        step_y, step_x = height / rows, width / columns
+        matrix = np.array(
+            [[step_x, 0, left + step_x / 2 - 0.5], [0, step_y, top + step_y / 2 - 0.5]]
+        )
+        flags, border = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, cv2.BORDER_REPLICATE
+        made = cv2.warpAffine(part, matrix, (columns, rows), flags=flags, borderMode=border)
+    return made
 
 
 def _filtered(image: Image, window: Window) -> Image:

@@ -7,6 +7,7 @@ pyvips is measured if it is installed. Processor time of one thread, median of a
 import argparse
 import ctypes
 import io
+import multiprocessing
 import statistics
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -50,15 +51,29 @@ def photographs(count):
     return made
 
 
+class Numbers:
+    """Random numbers by image, as a pipeline gives them: one generator, set anew for each."""
+
+    def __init__(self):
+        self.bits = np.random.Philox(key=0)
+        self.generator = np.random.Generator(self.bits)
+        self.state = self.bits.state
+
+    def of(self, i):
+        self.state["state"]["counter"][2] = i
+        self.bits.state = self.state
+        return self.generator
+
+
 def crop_stage(**config):
     return RandomResizedCrop(RandomResizedCropConfig(size=(SIDE, SIDE), **config))
 
 
 def windows(images):
     """The part of each image that the stage takes with the generator of its number."""
-    stage, boxes = crop_stage(), []
+    stage, numbers, boxes = crop_stage(), Numbers(), []
     for i, (_, height, width) in enumerate(images):
-        window = stage.window(whole(height, width), np.random.default_rng(i))
+        window = stage.window(whole(height, width), numbers.of(i))
         boxes.append((window.top, window.left, window.height, window.width))
     return boxes
 
@@ -154,12 +169,20 @@ class TurboJpeg:
         return cv2.resize(out[:, left - start :], (SIDE, SIDE))
 
 
-def ours(stage, data, box, i):
-    return stage({"image": data}, np.random.default_rng(i))["image"]
+class Fused:
+    def __init__(self, decode, crop):
+        self.stage, self.numbers = crop.fused(decode), Numbers()
+
+    def __call__(self, data, box, i):
+        return self.stage({"image": data}, self.numbers.of(i))["image"]
 
 
-def separate(decode, crop, data, box, i):
-    return crop(decode({"image": data}), np.random.default_rng(i))["image"]
+class Separate:
+    def __init__(self, decode, crop):
+        self.decode, self.crop, self.numbers = decode, crop, Numbers()
+
+    def __call__(self, data, box, i):
+        return self.crop(self.decode({"image": data}), self.numbers.of(i))["image"]
 
 
 def work(name, function, images, boxes):
@@ -198,11 +221,11 @@ def main():
     else:
         print("(libjpeg-turbo's cropping region is not measured: no --libturbojpeg FILE)")
     ways |= {
-        "feedrace, not fused": partial(separate, fast, crop),
-        "feedrace, not fused, fast = false": partial(separate, accurate, crop),
-        "feedrace, fused": partial(ours, crop.fused(fast)),
-        "feedrace, fused, fast = false": partial(ours, crop.fused(accurate)),
-        "feedrace, fused, antialias = true": partial(ours, filtered.fused(fast)),
+        "feedrace, not fused": Separate(fast, crop),
+        "feedrace, not fused, fast = false": Separate(accurate, crop),
+        "feedrace, fused": Fused(fast, crop),
+        "feedrace, fused, fast = false": Fused(accurate, crop),
+        "feedrace, fused, antialias = true": Fused(fast, filtered),
     }
     seconds = {name: [] for name in ways}
     for name, function in ways.items():
@@ -217,30 +240,43 @@ def main():
     print("| way | images/s | by the bare calls |\n| --- | ---: | ---: |")
     for name, median in medians.items():
         print(f"| {name.strip()} | {COUNT / median:,.0f} | {base / median:.2f} |")
-    side_by_side(images, boxes, partial(ours, crop.fused(fast)), given.rounds)
+    side_by_side(images, boxes, given.rounds)
 
 
-def _again(function, images, boxes):
-    work("side by side", function, images, boxes)
+held = []
 
 
-def side_by_side(images, boxes, fused, rounds):
+def _hold(images, boxes):
+    held[:] = images, boxes
+
+
+def _half(number, fused):
+    """Work on every second image that this process holds."""
+    function = Fused(DecodeImage(), crop_stage()) if fused else bare
+    for i in range(number, len(held[0]), 2):
+        function(held[0][i][0], held[1][i], i)
+
+
+def side_by_side(images, boxes, rounds):
     """Print what two threads and two processes get done, by the clock."""
-    half = len(images) // 2
-    halves = [(images[:half], boxes[:half]), (images[half:], boxes[half:])]
+    _hold(images, boxes)
+    spawn = multiprocessing.get_context("spawn")
     seconds = {}
-    with ProcessPoolExecutor(2) as processes, ThreadPoolExecutor(2) as threads:
+    with (
+        ProcessPoolExecutor(2, spawn, _hold, (images, boxes)) as processes,
+        ThreadPoolExecutor(2) as threads,
+    ):
         ways = {
-            "bare calls, two processes": (processes, bare),
-            "fused, two processes": (processes, fused),
-            "bare calls, two threads": (threads, bare),
-            "fused, two threads": (threads, fused),
+            "bare calls, two processes": (processes, False),
+            "fused, two processes": (processes, True),
+            "bare calls, two threads": (threads, False),
+            "fused, two threads": (threads, True),
         }
         for count in range(rounds + 1):
-            for name, (pool, function) in ways.items():
+            for name, (pool, fused) in ways.items():
                 began = time.perf_counter()
-                list(pool.map(partial(_again, function), *zip(*halves, strict=True)))
-                if count:
+                list(pool.map(_half, (0, 1), (fused, fused)))
+                if count:  # the first starts the processes
                     seconds.setdefault(name, []).append(time.perf_counter() - began)
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     base = next(iter(medians.values()))

@@ -79,7 +79,7 @@ class DecodeImageConfig:
 
     field: name of the field with encoded images. channels: 3 for red, green and blue, 1 for grey.
     fast: decode JPEGs with the fast integer DCT and without smoothing colours, which changes values
-        by about 1 of 255 on average; false for the values that Pillow and OpenCV give.
+        by about 1.5 of 255 on average; false for the values that Pillow and OpenCV give.
     strict: a JPEG whose data is corrupt is an error, even if libjpeg could go on; a JPEG that ends
         too early, or any other format that is damaged, is an error in any case.
     """

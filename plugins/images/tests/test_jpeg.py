@@ -124,6 +124,14 @@ def test_a_header_with_bytes_between_its_segments_is_left_to_libjpeg():
     )
 
 
+def test_a_header_with_absurd_sizes_is_refused_before_memory_is_taken():
+    encoded = bytearray(as_jpeg(photograph(40, 40)))
+    at = read_header(encoded).height_at
+    encoded[at : at + 4] = b"\xff\x00\xff\x00"
+    with pytest.raises(ValueError, match="its header says 65280 x 65280, over"):
+        read_header(encoded)
+
+
 @pytest.mark.parametrize("length", [3, 10, 25, 160, 400])
 def test_headers_that_end_are_refused(length):
     with pytest.raises(ValueError):

@@ -87,7 +87,7 @@ def test_batches_have_one_shape():
 
 def test_a_damaged_image_is_an_error_with_its_record():
     pipeline = feedrace.build(config(2, EVALUATE, damaged=13))
-    with pytest.raises(DataError, match="decode-image: .* cannot be decoded") as caught:
+    with pytest.raises(DataError, match=r"decode-image: .* cannot be decoded") as caught:
         list(pipeline)
     assert "record 13" in "\n".join([str(caught.value), *caught.value.__notes__])
 

@@ -1,7 +1,10 @@
 """The stages on records give what their specs say, alone and fused with decoding."""
 
 import io
+import os
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -499,6 +502,45 @@ def test_stages_can_be_pickled_and_leave_their_input_alone(stage):
     assert found["label"] == 3
     other = run([pickle.loads(pickle.dumps(stage))], record)
     assert np.array_equal(found["image"], other["image"])
+
+
+@pytest.mark.parametrize("stage", STAGES[1:6], ids=lambda stage: type(stage).__name__)
+def test_views_of_other_arrays_are_images_too(stage):
+    image = photograph(40, 40)
+    image.flags.writeable = False
+    views = [
+        image,
+        image[::-1],
+        image[:, ::-1],
+        image[::2, 1:30],
+        image[..., 1:2],
+        image[..., ::-1],
+    ]
+    for view in views:
+        found = run([stage], {"image": view[:9, :9]})["image"]
+        expected = run([stage], {"image": np.array(view[:9, :9])})["image"]
+        assert np.array_equal(found, expected)
+
+
+def test_the_stages_work_without_jax():
+    program = """
+import pickle, sys
+import numpy as np
+stages, record = pickle.load(sys.stdin.buffer)
+for stage in stages:
+    drawn = (np.random.default_rng(0),) if getattr(stage, "stochastic", False) else ()
+    record = stage(record, *drawn)
+print([name for name in ("jax", "flax", "tensorflow") if name in sys.modules])
+"""
+    stages = [fused(DecodeImage(), crop(size=[9, 9], antialias=True)), *STAGES[2:6]]
+    given = pickle.dumps((stages, {"image": encode(photograph(30, 30))}))
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        input=given,
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+    )
+    assert done.stdout.decode().strip() == "[]", done.stderr.decode()
 
 
 @pytest.mark.parametrize("stage", STAGES[1:6], ids=lambda stage: type(stage).__name__)

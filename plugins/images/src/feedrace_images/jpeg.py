@@ -8,6 +8,7 @@ import numpy as np
 import simplejpeg
 
 from feedrace_images.records import Image
+from feedrace_images.windows import MOST
 
 START = b"\xff\xd8\xff"
 _FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended and progressive, with Huffman codes
@@ -42,6 +43,8 @@ def read_header(data: bytes) -> Header:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
         channels = {"Gray": 1, "CMYK": 4, "YCCK": 4}.get(colours, 3)
         header = Header(height, width, channels)
+    if header.height * header.width > MOST:
+        raise ValueError(f"its header says {header.height} x {header.width}, over {MOST:,} pixels")
     return header
 
 

@@ -104,8 +104,8 @@ def _filtered(image: Image, window: Window) -> Image:
         min(top + window.height, part.shape[0]),
     )
 
-    def resized(values: Any, mode: str | None = None) -> Image:
-        made = Pillow.fromarray(np.ascontiguousarray(values), mode)
+    def resized(values: Any) -> Image:
+        made = Pillow.fromarray(np.ascontiguousarray(values))
         return np.asarray(made.resize((columns, rows), Pillow.Resampling.BILINEAR, box))
 
     if image.dtype == np.uint8 and image.shape[2] == 3:

@@ -7,10 +7,9 @@ from feedrace_images.config import ResizeConfig
 from feedrace_images.decode_image import fuse
 from feedrace_images.records import image_of, image_spec, with_size
 from feedrace_images.resampling import render
-from feedrace_images.windows import Size, Window, whole
+from feedrace_images.windows import MOST, Size, Window, whole
 
 _NAME = "resize"
-_MOST = 2**28  # pixels of a result; a strip of an image with one long side would need more
 
 
 class Resize:
@@ -50,7 +49,7 @@ class Resize:
         size = self.config.size
         if not isinstance(size, tuple):
             size = _by_shorter_side(*window.size, size)
-        if size[0] * size[1] > _MOST:
+        if size[0] * size[1] > MOST:
             height, width = window.size
             message = f"an image of {height} x {width} would become {size[0]} x {size[1]}"
             raise DataError(f"{_NAME}: {message}; give [height, width], or crop it before")

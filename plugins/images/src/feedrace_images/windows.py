@@ -3,6 +3,7 @@
 import attrs
 
 Size = tuple[int, int]  # height and width
+MOST = 2**28  # pixels of an image; more are taken for a mistake, or for damage
 
 
 @attrs.frozen

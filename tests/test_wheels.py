@@ -45,6 +45,7 @@ def test_all_names_are_listed_from_every_dist(python):
         "batcher/default",
         "batcher/pack",
         "scheduler/interleaved",
+        "stage/decode-image",
     } <= names
     offering = {f"feedrace-{extra}" for extra, names in FIRST_PARTY.items() if names}
     assert {row["dist"] for row in rows} == {"feedrace", *offering}

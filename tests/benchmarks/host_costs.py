@@ -1,0 +1,163 @@
+"""What workers cost: the parent's time, the start, memory, and the loss of some."""
+
+import contextlib
+import functools
+import hashlib
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import time
+
+import numpy as np
+from host_ours import CORES, PHOTOGRAPHS, PROCESSES, ours, photograph_source, photograph_stages
+from host_work import Made
+from measure import alternate, children, figure, private_bytes, report, take_turns
+
+ALIGNED = 64  # bytes; from such an address JAX uses a numpy array as it is
+
+
+def parent(given):
+    """The CPU time of this process for a batch that others made."""
+    import jax
+
+    shape, batch, count = (224, 224, 3), 128, 10 if given.quick else 40
+    size = batch * int(np.prod(shape))
+
+    def through():
+        made = ours(Made(batch * count, shape, np.uint8), [], PROCESSES, 0, batch)
+        with contextlib.closing(made):
+            for _ in range(5):
+                next(made)
+            computed, taken = time.process_time(), sum(1 for _ in made)
+            return (time.process_time() - computed) / taken
+
+    def put():
+        seconds = 0.0
+        for _ in range(8):
+            memory = np.full(size + ALIGNED, 7, np.uint8)  # as malloc places it: 16 bytes off
+            start = (16 - memory.ctypes.data) % ALIGNED
+            fresh = memory[start : start + size].reshape(batch, *shape)
+            computed = time.process_time()
+            jax.device_put(fresh).block_until_ready()
+            seconds += time.process_time() - computed
+        return seconds / 8
+
+    found = take_turns({"ours": through, "put": put}, given.rounds)
+    mine, theirs = (statistics.median(found[name]) for name in ("ours", "put"))
+    detail = (f"{1e3 * mine:.2f} ms of the parent's CPU against {1e3 * theirs:.2f}; one parent "
+              f"passes on {batch / mine:,.0f} photographs/s")  # fmt: skip
+    report("a batch of photographs against device_put", mine / theirs, "at most 1.3", detail)
+
+
+def small(given):
+    """The CPU time of this process for small records that others made."""
+    batch, count = 1000, 100 if given.quick else 500
+
+    def through():
+        made = ours(Made(batch * count, (3,), np.float32), [], PROCESSES, 0, batch)
+        with contextlib.closing(made):
+            for _ in range(10):
+                next(made)
+            computed, began = time.process_time(), time.perf_counter()
+            taken = batch * sum(1 for _ in made)
+            return (1e6 * (time.process_time() - computed) / taken,
+                    taken / (time.perf_counter() - began))  # fmt: skip
+
+    found = take_turns({"ours": through}, given.rounds)["ours"]
+    computed, rates = (statistics.median(column) for column in zip(*found, strict=True))
+    figure("records of 16 bytes, the parent's CPU a record", computed, "us", "0.3")
+    print(f"  {rates / 1e6:.2f} million records/s")
+
+
+def measure_first():
+    """Print the seconds of a first batch after building, and the most bytes of a worker."""
+    import jax
+
+    import feedrace
+
+    source = Made(1 << 20, (3,), np.float32)
+    pipeline = feedrace.Pipeline(source=source, batch_size=1000, workers=PROCESSES, seed=0)
+    began = time.perf_counter()
+    with pipeline.steps() as steps:
+        jax.block_until_ready(next(steps).batch)
+        seconds = time.perf_counter() - began
+        for _ in range(20):
+            next(steps)
+        print(seconds, max(map(private_bytes, children())))
+
+
+def first(given):
+    """The first batch after building, and the memory of a worker, in new processes."""
+    found = []
+    for _ in range(given.rounds):
+        made = subprocess.run([sys.executable, __file__], capture_output=True, text=True)
+        if made.returncode:
+            raise RuntimeError(made.stderr)
+        found.append([float(word) for word in made.stdout.split()])
+    seconds, most = (statistics.median(column) for column in zip(*found, strict=True))
+    figure("first batch with 2 processes after building", seconds, "s", "2")
+    figure("a worker's memory beyond its reader", most / 2**20, "MiB", "120")
+
+
+def resume(given):
+    """The first batch of a state late in an epoch, against that of a fresh start."""
+    import jax
+
+    import feedrace
+
+    pipelines = [
+        feedrace.Pipeline(source=photograph_source(given), stages=photograph_stages()["fused"],
+                          workers=PROCESSES, batch_size=16, seed=0, sampler={"use": "shuffle"})
+        for _ in range(2)
+    ]  # fmt: skip
+    states = {"start": pipelines[0].get_state()}
+    with pipelines[0].steps() as steps:
+        for _ in range(int(0.9 * pipelines[0].plans["train"].batches_per_epoch)):
+            next(steps)
+    states["late"] = pipelines[0].get_state()
+
+    def back(state):
+        pipelines[1].set_state(state)
+        with pipelines[1].steps() as steps:
+            jax.block_until_ready(next(steps).batch)
+
+    seconds = alternate({name: functools.partial(back, state) for name, state in states.items()},
+                        2 if given.quick else 5)  # fmt: skip
+    detail = f"{seconds['late']:.2f} s against {seconds['start']:.2f}"
+    report("first batch at 90% of an epoch against a fresh start",
+           seconds["late"] / seconds["start"], "at most 1.5", detail)  # fmt: skip
+
+
+def kills(given):
+    """An epoch during which workers are killed, against one without."""
+    import feedrace
+
+    batch, wanted = 16, 5 if given.quick else 20
+    every = PHOTOGRAPHS // batch // (wanted + 1)
+
+    def digest(killing):
+        pipeline = feedrace.Pipeline(
+            source=photograph_source(given), stages=photograph_stages()["fused"],
+            workers=PROCESSES, batch_size=batch, seed=0, sampler={"use": "shuffle"},
+        )  # fmt: skip
+        made, killed = hashlib.sha256(), 0
+        for k, one in enumerate(pipeline, 1):
+            for name in sorted(one):
+                made.update(np.asarray(one[name]).tobytes())
+            if killing and k % every == 0 and killed < wanted:
+                os.kill(children()[killed % CORES], signal.SIGKILL)
+                killed += 1
+        return made.hexdigest(), killed
+
+    before = set(os.listdir("/dev/shm"))
+    (whole, _), (same, killed) = digest(False), digest(True)
+    left = set(os.listdir("/dev/shm")) - before
+    print(f"{killed} kills of workers in one epoch: the bytes are "
+          f"{'the same' if whole == same else 'NOT the same'}, {len(left)} files are left in "
+          f"/dev/shm and {len(children())} processes (to be: the same, 0, 0)")  # fmt: skip
+
+
+if __name__ == "__main__":
+    measure_first()

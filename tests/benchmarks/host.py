@@ -94,15 +94,17 @@ def busy(given):
     """A stage of 1 ms in pure Python."""
     import feedrace
 
-    count = 500 if given.quick else 2000
+    count, batch = 500 if given.quick else 2000, 16
     work, source = Busy(rounds_of_a_millisecond()), Made(count, (), np.float32)
     stages = [feedrace.record(work)]
     functions = {
-        f"{n} process": functools.partial(ours, source, stages, {"kind": "process", "count": n}, 1)
+        f"{n} process": functools.partial(
+            ours, source, stages, {"kind": "process", "count": n}, 1, batch
+        )
         for n in (1, CORES)
     }
     mine = f"{CORES} process"
-    peers = host_peers.in_processes(Numbers(count), work, BATCH, 1, CORES)
+    peers = host_peers.in_processes(Numbers(count), work, batch, 1, CORES)
     rates = medians({name: lambda start=start: rate(start(), count, 1)
                      for name, start in (functions | peers).items()}, given.rounds)  # fmt: skip
     against("a stage of 1 ms, 2 processes", rates, [mine], ["1 process"], "1.8")

@@ -135,29 +135,32 @@ class WithRandomNumbers(Worked):
         return self.work(self.records[i], self._rng)
 
 
-class Made:
-    """A reader of records that cost nothing to make: the same few rows, with their numbers."""
+class MadeReader:
+    """Reads records that cost nothing to make: the same few rows, with their numbers."""
 
-    def __init__(self, count, shape, dtype):
-        self.count, self.shape, self.dtype = count, shape, np.dtype(dtype)
-
-    def __len__(self):
-        return self.count
-
-    def element_spec(self):
-        from feedrace.host.stages import LeafSpec
-
-        return {"x": LeafSpec(self.shape, self.dtype), "id": LeafSpec((), np.dtype(np.int32))}
-
-    @functools.cached_property
-    def _rows(self):
-        return np.arange(4 * math.prod(self.shape)).astype(self.dtype).reshape(4, *self.shape)
-
-    def __getstate__(self):
-        return {name: self.__dict__[name] for name in ("count", "shape", "dtype")}
-
-    def reader(self):
-        return self
+    def __init__(self, shape, dtype):
+        self._rows = np.arange(4 * math.prod(shape)).astype(dtype).reshape(4, *shape)
 
     def fetch(self, indices):
         return {"x": self._rows[indices % 4], "id": indices.astype(np.int32)}
+
+
+class Made:
+    """A source of records that cost nothing to make: `x` of a shape and dtype, and a number."""
+
+    def __init__(self, count, shape, dtype):
+        self._count, self._shape, self._dtype = count, shape, np.dtype(dtype)
+
+    def __len__(self):
+        return self._count
+
+    def element_spec(self):
+        from feedrace.plugin import LeafSpec
+
+        return {"x": LeafSpec(self._shape, self._dtype), "id": LeafSpec((), np.dtype(np.int32))}
+
+    def reader(self):
+        return MadeReader(self._shape, self._dtype)
+
+    def fetch(self, indices):
+        return self.reader().fetch(indices)

@@ -1,4 +1,4 @@
-"""The pipeline: plan -> host (fetch, batcher, host stages) -> device (place, device stages)."""
+"""The pipeline: plan -> host (fetch, stages on records, batcher, host stages) -> device."""
 
 import inspect
 import itertools
@@ -19,7 +19,7 @@ from feedrace.pipeline.executors import INSIDE, execute, made_ahead, split_count
 from feedrace.pipeline.iteration import PipelineIterator, Progress
 from feedrace.pipeline.on_device import check_scan, next_train_steps, traced_batch
 from feedrace.pipeline.options import PipelineOptions, options_of
-from feedrace.pipeline.streams import Parts, Problems, build_parts
+from feedrace.pipeline.streams import Parts, Problems, build_parts, start_workers
 from feedrace.plan import state
 from feedrace.plan.steps import TRAIN, Step, StreamPlan
 from feedrace.protocols import EpochListener, Timed, provides
@@ -103,10 +103,12 @@ class Pipeline(nnx.Module):
             if parts.is_global:
                 agreed = [progress.counters, self._fingerprint()]
                 same_on_all_processes(agreed, options.stall_seconds)
+            workers = start_workers(parts, progress.timing)
             items = execute(
                 itertools.chain([first], planned),
                 parts.streams,
                 before=progress.counters,
+                workers=workers,
                 clock=progress.timing.clock,
                 alone=parts.is_late or not options.prefetch,
             )
@@ -116,6 +118,7 @@ class Pipeline(nnx.Module):
                 late=parts.is_late,
                 stall_seconds=options.stall_seconds,
                 timing=progress.timing,
+                on_close=workers.close,
             ) as (steps, ready):
                 for step in progress.timing.follow(steps, ready):
                     progress.check(mine)  # another thread may have gone elsewhere meanwhile

@@ -67,7 +67,9 @@ def tf_data_photographs(folder, batch, epochs, threads=None):
             area_range=(0.08, 1.0), aspect_ratio_range=(3 / 4, 4 / 3), min_object_covered=0.0,
         )  # fmt: skip
         window = tf.concat([begin[:2], size[:2]], 0)
-        image = tf.io.decode_and_crop_jpeg(record["image"], window, 3, dct_method="INTEGER_FAST")
+        image = tf.io.decode_and_crop_jpeg(
+            record["image"], window, 3, fancy_upscaling=False, dct_method="INTEGER_FAST"
+        )
         return {"image": tf.cast(tf.image.resize(image, (SIDE, SIDE)), tf.uint8),
                 "id": record["id"]}  # fmt: skip
 

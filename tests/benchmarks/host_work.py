@@ -72,7 +72,7 @@ def _libraries():
 def decode_crop_resize(data, rng, out=None):
     """Return a random part of a photograph, 224 x 224 x 3 as uint8."""
     decode, resize = _libraries()
-    image = decode(data, "RGB", True)
+    image = decode(data, "RGB", fastdct=True, fastupsample=True)
     top, left, height, width = crop_box(*image.shape[:2], rng)
     return resize(image[top : top + height, left : left + width], (SIDE, SIDE), dst=out)
 

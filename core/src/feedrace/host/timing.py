@@ -22,40 +22,45 @@ _ADVICE = {
 }
 
 
+Span = tuple[str, float, float, Any]
+
+
 class Clock:
     """Adds up the seconds that one thread spends in each part, and knows where it is now.
 
-    spans: (part, start, end) of each visit, if it is a list; times are `time.perf_counter()`'s.
+    step: what it works for, or worked for last. other: the clock of the worker that it waits for.
+    spans: (part, start, end, step) of each visit, if it is a list; times are those of
+        `time.perf_counter()`.
     """
 
     __slots__ = ("name", "other", "part", "seconds", "since", "spans", "step", "steps")
 
-    def __init__(self, name: str = "", spans: list[tuple[str, float, float]] | None = None) -> None:
+    def __init__(self, name: str = "", spans: list[Span] | None = None) -> None:
         self.name, self.spans = name, spans
         self.seconds = dict.fromkeys(PARTS, 0.0)
         self.part = "room"
         self.since = time.perf_counter()
         self.step: Any = None
         self.steps = 0
-        self.other: Clock | None = None  # that of the worker which it waits for
+        self.other: Clock | None = None
 
     def enter(self, part: str) -> None:
         """Leave the part that the thread is in, and begin another."""
         now = time.perf_counter()
         self.seconds[self.part] += now - self.since
         if self.spans is not None:
-            self.spans.append((self.part, self.since, now))
+            self.spans.append((self.part, self.since, now, self.step))
         self.part, self.since = part, now
 
-    def add(self, spans: Iterable[tuple[str, float, float]], waiting: str) -> None:
+    def add(self, spans: Iterable[Span], waiting: str) -> None:
         """Take over what another process did since the last `enter`; the rest was `waiting`."""
         now, left = time.perf_counter(), 0.0
-        for part, start, end in spans:
+        for part, start, end, _ in spans:
             self.seconds[part] += end - start
             left += end - start
         self.seconds[waiting] += max(0.0, now - self.since - left)
         if self.spans is not None:
-            self.spans.extend(spans)
+            self.spans.extend((*span[:3], self.step) for span in spans)
         self.since = now
 
     def shares(self) -> dict[str, float]:
@@ -97,10 +102,11 @@ class Timing:
         """Count from now on: an iteration begins."""
         self.clock.since = self.own_clock.since = time.perf_counter()
 
-    def trace(self) -> None:
-        """Keep the spans of all clocks from now on."""
-        self.is_traced = True
-        self.clock.spans, self.own_clock.spans = [], []
+    def trace(self, traced: bool = True) -> None:
+        """Keep the spans of all clocks from now on, or forget them."""
+        self.is_traced = traced
+        for clock in (self.clock, self.own_clock, *self.workers.values()):
+            clock.spans = [] if traced else None
 
     def worker(self, name: str) -> Clock:
         """Return the clock of a worker, which goes on from an earlier iteration."""
@@ -120,16 +126,22 @@ class Timing:
             depth = ready()
             step = next(steps, None)
             came = time.perf_counter()
-            self.waiting += came - asked
+            waited = came - asked
+            self.waiting += waited
             if step is None:
                 return
             self.depth = depth
             self.depths[depth] = self.depths.get(depth, 0) + 1
             self.steps += 1
             self.records += len(step.indices)
+            spans = self.own_clock.spans
+            if spans is not None:
+                spans.append(("waiting", came - waited, came, step))
             yield step
             asked = time.perf_counter()
             self.training += asked - came
+            if spans is not None:
+                spans.append(("training", came, asked, step))
 
     def stats(self, decode: float) -> dict[str, Any]:
         """Return the figures; `decode` seconds of the source's time were decoding."""

@@ -16,7 +16,7 @@ from feedrace.host.memory import Arena, Handle, mapped
 from feedrace.host.messages import Setup, receive, send
 from feedrace.host.record_loader import RecordLoader
 from feedrace.host.records import map_leaves
-from feedrace.host.timing import Clock
+from feedrace.host.timing import Clock, Span
 
 
 def main() -> None:
@@ -43,7 +43,7 @@ def main() -> None:
         problem = error
     while True:
         stream, indices, start, handle = messages.get()
-        spans: list[tuple[str, float, float]] = []
+        spans: list[Span] = []
         clock = Clock(spans=spans)
         clock.enter("source")
         spans.clear()

@@ -8,10 +8,13 @@ use. Rows of two cores; on a GPU, those of `host_gpu.py` as well.
 
 import argparse
 import functools
+import itertools
 import os
 import shutil
 import statistics
 import tempfile
+import time
+from contextlib import closing
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -34,14 +37,15 @@ from host_ours import (
     rate,
 )
 from host_work import Busy, Encoded, Made, Numbers, photograph, rounds_of_a_millisecond
-from measure import alternate, report, take_turns
+from measure import cpu_seconds, report, take_turns
 
 
-def drained(pipeline):
-    import jax
-
-    for batch in pipeline:
-        jax.block_until_ready(batch)
+def computed(function, count):
+    """Return records/s, and us of all processes a record, of a function that makes `count`."""
+    seconds, began = cpu_seconds(), time.perf_counter()
+    function()
+    took = time.perf_counter() - began
+    return count / took, 1e6 * (cpu_seconds() - seconds) / count
 
 
 def medians(functions, rounds):
@@ -116,26 +120,44 @@ def streams(given):
     """TFDS streams of 32x32 PNGs and 224x224 JPEGs against the bare decoder."""
     import tfds as sets
 
-    import feedrace
-
     sets.prepare(given.data)
     for name in sets.SETS:
         part = "train[:20%]" if given.quick else "train"
         made = {f: sets.source(given.data, name, f, split=part, exclude_keys=["id"])
                 for f in sets.FORMATS}  # fmt: skip
-        count = len(made["tfrecord"])
+        bare = sets.bare_decoder(given.data, name, CORES, part)
         functions = {
-            f"{f}, {workers['kind']}": functools.partial(drained, feedrace.Pipeline(
-                source=source, batch_size=sets.BATCH, workers=workers))
+            f"{f}, {workers['kind']}": functools.partial(streamed, source, workers, sets.BATCH)
             for f, source in made.items() for workers in (PROCESSES, THREADS)
         }  # fmt: skip
-        functions["bare"] = sets.bare_decoder(given.data, name, CORES, part)
-        seconds = alternate(functions, given.rounds)
-        rates = {way: count / s for way, s in seconds.items()}
+        functions["bare"] = functools.partial(computed, bare, len(made["tfrecord"]))
+        rates = medians(functions, given.rounds)
         for f in sets.FORMATS:
             mine = [way for way in functions if way.startswith(f + ",")]
             against(f"{name} {f}", rates, mine, ["bare"], "0.8")
-            print("  " + ", ".join(f"{way} {rates[way]:,.0f} records/s" for way in mine))
+
+
+def streamed(source, workers, batch, skip=8):
+    """Return records/s, and us of all processes a record, of an epoch and what follows it."""
+    import jax
+
+    import feedrace
+
+    pipeline = feedrace.Pipeline(source=source, workers=workers, batch_size=batch, seed=0,
+                                 sampler={"use": "epoch-aware", "num_epochs": 3})  # fmt: skip
+    steps, counts = 2 * pipeline.plans["train"].batches_per_epoch, []
+    with closing(iter(pipeline)) as batches:
+
+        def go(steps):
+            for made in itertools.islice(batches, steps):
+                jax.block_until_ready(made)
+                counts.append(int(np.asarray(made["valid_mask"]).sum()))
+
+        go(skip)
+        found = computed(lambda: go(steps - skip), 2 * len(source) - sum(counts))
+    if sum(counts) != 2 * len(source):
+        raise RuntimeError(f"two epochs of {len(source)} records have {sum(counts)}")
+    return found
 
 
 def gpu(given):

@@ -161,7 +161,9 @@ def kills(given):
             for name in sorted(one):
                 made.update(np.asarray(one[name]).tobytes())
             if killing and k % every == 0 and killed < wanted:
-                os.kill(children()[killed % CORES], signal.SIGKILL)
+                while not (alive := children()):  # all are being replaced
+                    time.sleep(0.01)
+                os.kill(alive[killed % len(alive)], signal.SIGKILL)
                 killed += 1
         return made.hexdigest(), killed
 

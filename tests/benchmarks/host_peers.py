@@ -117,8 +117,12 @@ def torch_records(source, work, batch, epochs, *, processes, random=True):
         num_workers=processes,
         multiprocessing_context="spawn",
     )
-    for one in made:
-        yield one["id"].numpy()
+    iterator = iter(made)
+    try:
+        for one in iterator:
+            yield one["id"].numpy()
+    finally:
+        iterator._shutdown_workers()  # which are otherwise reported as dead, at any time
 
 
 class BareCalls:

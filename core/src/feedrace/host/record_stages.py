@@ -144,6 +144,8 @@ def record_stages(stages: Sequence[Any], element_spec: Any, *, key: bytes | None
     for i, stage in enumerate(stages):
         try:
             spec = _as_spec(stage.spec(spec)) if provides(stage, Specified) else spec
+        except ConfigError as error:
+            raise ConfigError(error.at(f"stages[{i}]")) from error
         except Exception as error:
             message = str(error) if isinstance(error, DataError) else f"spec: {in_words(error)}"
             raise ConfigError([Problem(f"stages[{i}]", message)]) from error

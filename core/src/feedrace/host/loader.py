@@ -50,14 +50,16 @@ class HostLoader:
     mine: NDArray[np.int64] | None
     specs: Callable[[], Sequence[Any]]
 
-    def record_loader(self) -> RecordLoader:
-        """Return what workers do for this stream.
-
-        Its reader is the source's; the source itself, for one thread alone, if that has none.
-        """
+    def reader(self) -> Any:
+        """Return the source's reader; None if only one thread can read from the source."""
         reader = self.source.reader() if provides(self.source, Readable) else None
         if provides(self.source, Skipping) and not provides(reader, Skipping):
-            reader = None  # it cannot show which records it left out
+            return None  # it cannot show which records it left out
+        return reader
+
+    def record_loader(self) -> RecordLoader:
+        """Return what workers do for this stream; without a reader they read from the source."""
+        reader = self.reader()
         every = np.arange(self.batch_size) if self.mine is None else self.mine
         return RecordLoader(
             reader=self.source if reader is None else reader,

@@ -65,9 +65,9 @@ class FunctionStage:
         return {name: leaf for name, leaf in changed.items() if leaf is not None}
 
     def __reduce__(self) -> Any:
-        home = inspect.getmodule(self._function)
-        if getattr(home, self._function.__qualname__, None) is self:  # it was decorated
-            return self._function.__qualname__
+        name = getattr(self._function, "__qualname__", "")  # a callable object has none
+        if name and getattr(inspect.getmodule(self._function), name, None) is self:
+            return name  # it was decorated
         return FunctionStage, (self._function, None, self.stochastic)  # workers know the spec
 
 

@@ -225,7 +225,7 @@ def start_workers(parts: Parts, timing: Timing) -> Workers:
         serial,
         timing,
         ahead=workers.ahead if options.prefetch and workers.count else 0,
-        lent=options.prefetch + 2,
+        lent=options.prefetch + 3,
         step_bytes=max(
             [
                 bytes_of(parts.streams[n].host.stages.spec, parts.plans[n].batch_size)

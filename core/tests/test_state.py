@@ -26,6 +26,17 @@ def test_another_fingerprint_is_refused_with_what_differs():
     assert counters_of(made, PRINT, ignore_fingerprint=True) == {"pass": 0}
 
 
+def test_a_state_of_another_shuffle_is_refused_with_words_that_say_so():
+    made = document({"pass": 3}, PRINT)
+    for old in ({**made, "order": 1}, {k: v for k, v in made.items() if k != "order"}):
+        with pytest.raises(StateError, match=r"version 1 of the shuffled order, .* by version 2"):
+            counters_of(old, PRINT)
+        assert counters_of(old, PRINT, ignore_fingerprint=True) == {"pass": 3}
+    with pytest.raises(StateError, match=r"version 'x+ .* of the shuffled order") as caught:
+        counters_of({**made, "order": "x" * 10**6}, PRINT)
+    assert len(str(caught.value)) < 1000
+
+
 def test_long_parts_become_digests_that_still_differ():
     one, two = (
         fingerprint({"long": {"text": "x" * 2000 + end}, "short": {"kept": 1}}) for end in "ab"

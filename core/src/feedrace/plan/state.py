@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from feedrace.errors import StateError
+from feedrace.errors import StateError, clipped
+from feedrace.plan import order
 
 FORMAT = 1
 MAX_BYTES = 2048
@@ -34,7 +35,12 @@ def fingerprint(parts: Mapping[str, Any]) -> dict[str, Any]:
 
 def document(counters: Mapping[str, int], fingerprint: Mapping[str, Any]) -> dict[str, Any]:
     """Return the state document of a pipeline at these counters."""
-    return {"format": FORMAT, "counters": dict(counters), "fingerprint": dict(fingerprint)}
+    return {
+        "format": FORMAT,
+        "order": order.VERSION,
+        "counters": dict(counters),
+        "fingerprint": dict(fingerprint),
+    }
 
 
 def counters_of(
@@ -43,7 +49,8 @@ def counters_of(
     """Return the counters in a state document, after checking that it is one of this pipeline.
 
     Raises `TypeError` for anything but a dict; `StateError` for a document that is incomplete, of
-    another format, or of another pipeline (saying what differs) unless `ignore_fingerprint`.
+    another format; and, unless `ignore_fingerprint`, for one saved under another version of the
+    shuffled order, or of another pipeline (saying what differs).
     """
     if not isinstance(state, dict):
         raise TypeError(f"a pipeline's state is a dict, not {type(state).__name__}")
@@ -66,6 +73,14 @@ def counters_of(
             f"the state's counters are {counters!r}; they need to be ints of 0 or more, with 'pass'"
         )
     if not ignore_fingerprint:
+        saved_order = state.get("order", 1)
+        if saved_order != order.VERSION:
+            raise StateError(
+                f"the state was saved under version {clipped(saved_order)} of the shuffled order, "
+                f"and this feedrace shuffles by version {order.VERSION}: other records would "
+                f"follow; use the feedrace that saved it, or pass ignore_fingerprint=True if no "
+                f"stream is shuffled"
+            )
         differences = diff(state["fingerprint"], fingerprint)
         if differences:
             raise StateError(

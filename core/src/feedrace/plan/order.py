@@ -92,7 +92,8 @@ class Order:
             return numbers
         keys = round_keys(self.n, self.seed, epoch, self.stream)
         places = shuffle.permute(numbers.reshape(-1), self.n, keys, inverse=True)
-        return _exchanged(places, self.n, keys).reshape(numbers.shape)
+        found: NDArray[np.int64] = _exchanged(places, self.n, keys)
+        return found.reshape(numbers.shape)
 
 
 def _exchanged(positions: Any, n: int, keys: tuple[Any, ...]) -> Any:

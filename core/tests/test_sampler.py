@@ -22,6 +22,15 @@ def sampler(n=5, epochs=1):
     return create("sampler", "sequential", num_records=n, num_epochs=epochs)
 
 
+def test_a_pass_of_more_positions_than_an_int64_counts_is_refused():
+    made = create("sampler", "sequential", num_records=2**40, num_epochs=2**40)
+    for use in (lambda: len(made), lambda: next(iter(made))):
+        with pytest.raises(ConfigError, match=r"^num_epochs: 1099511627776 epochs of .* endless"):
+            use()
+    with pytest.raises(ConfigError, match=r"stop: 9223372036854775808 is not an int from 0 to"):
+        made.indices(0, 2**63)
+
+
 def test_one_method_makes_a_sampler():
     made = Backwards(SamplerConfig(num_records=3))
     assert list(made) == [2, 1, 0]

@@ -9,6 +9,7 @@ from feedrace.registry.records import Health as Health
 from feedrace.config.fields import (
     IDENTITY as IDENTITY,
     MAX_SEED as MAX_SEED,
+    MAX_SIZE as MAX_SIZE,
     REQUIRED as REQUIRED,
     Rule as Rule,
     SamplerConfig as SamplerConfig,

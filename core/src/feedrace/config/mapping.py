@@ -185,6 +185,9 @@ def _converted(value: Any, path: str, annotation: Any) -> Any:
 
     try:
         return msgspec.convert(_builtin(value), annotation)
+    except AttributeError:  # it takes arrays and ranges for mappings
+        message = f"expected another type, got '{type(value).__name__}' ({clipped(value)})"
+        raise ConfigError([Problem(path, message)]) from None
     except msgspec.ValidationError as error:
         reason, _, at = str(error).partition(" - at `$")
         reason = reason.replace("Expected", "expected").replace("`", "'").replace("null", "none")

@@ -8,7 +8,15 @@ import attrs
 import numpy as np
 
 from feedrace import registry
-from feedrace.config.fields import MAX_SEED, Rule, boolean, component_field, integer, number
+from feedrace.config.fields import (
+    MAX_SEED,
+    MAX_SIZE,
+    Rule,
+    boolean,
+    component_field,
+    integer,
+    number,
+)
 from feedrace.config.files import problems_located, read_mapping
 from feedrace.config.mapping import structure
 from feedrace.errors import ConfigError, Problem, join
@@ -51,7 +59,7 @@ class PipelineOptions:
     """
 
     source: Any = component_field("source")
-    batch_size: int = attrs.field(validator=integer(1))
+    batch_size: int = attrs.field(validator=integer(1, MAX_SIZE))
     stages: Any = component_field("stage", default=(), many=True)
     sampler: Any = component_field("sampler", default=None)
     batcher: Any = component_field("batcher", default=None)

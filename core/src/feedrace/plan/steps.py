@@ -166,6 +166,8 @@ def plan_stream(name: str, sampler: Any, *, batch_size: int, drop_remainder: boo
         length: int | None = len(sampler)
     except TypeError:  # raised by an endless sampler
         length = None
+    except OverflowError as error:
+        raise DataError(f"the length of the sampler of stream {name!r}: {error}") from error
     per_epoch = sampler.records_per_epoch if provides(sampler, Epochal) else None
     per_epoch = length if per_epoch is None else per_epoch
     if per_epoch is None:

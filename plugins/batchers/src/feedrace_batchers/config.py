@@ -6,6 +6,7 @@ from typing import Any
 import attrs
 
 from feedrace.plugin import (
+    MAX_SIZE,
     ConfigError,
     Problem,
     Rule,
@@ -66,7 +67,7 @@ def _field_names(instance: Any, attribute: "attrs.Attribute[Any]", value: Any) -
 def _field_lengths(instance: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
     _TABLE.check(attribute.name, value)
     for name, length in value.items():
-        check_integer(f"{attribute.name}.{name}", length, 1)
+        check_integer(f"{attribute.name}.{name}", length, 1, MAX_SIZE)
     _check_masks(attribute.name, value)
 
 
@@ -134,11 +135,13 @@ class BucketBatcherConfig(StructuralConfig):
 def _not_lengths(name: str, values: Any, *, minimum: int) -> list[Problem]:
     if not isinstance(values, tuple) or not values:
         return [Problem(name, f"{values!r} is not a list of lengths")]
-    return [
-        Problem(f"{name}[{i}]", f"{value!r} is not an int of {minimum} or more")
-        for i, value in enumerate(values)
-        if not isinstance(value, int) or isinstance(value, bool) or value < minimum
-    ]
+    problems: list[Problem] = []
+    for i, value in enumerate(values):
+        try:
+            check_integer(f"{name}[{i}]", value, minimum, MAX_SIZE)
+        except ConfigError as error:
+            problems += error.problems
+    return problems
 
 
 @attrs.frozen(kw_only=True)
@@ -161,7 +164,9 @@ class PackBatcherConfig(StructuralConfig):
     algorithm: str = attrs.field(default=BEST_FIT, validator=one_of(FIRST_FIT, BEST_FIT))
     window: int | None = attrs.field(default=None, validator=integer(1, optional=True))
     too_long: str = attrs.field(default=ERROR, validator=one_of(ERROR, TRUNCATE, SPLIT))
-    max_segments: int | None = attrs.field(default=None, validator=integer(1, optional=True))
+    max_segments: int | None = attrs.field(
+        default=None, validator=integer(1, MAX_SIZE, optional=True)
+    )
     pad_value: float = attrs.field(default=0, validator=number())
 
 

@@ -3,6 +3,7 @@
 import attrs
 
 from feedrace.plugin import (
+    MAX_SIZE,
     ConfigError,
     Problem,
     SamplerConfig,
@@ -82,7 +83,7 @@ class SlidingWindowSamplerConfig(SamplerConfig):
     Raises `ConfigError` for a window longer than the data.
     """
 
-    window_size: int = attrs.field(validator=integer(1))
+    window_size: int = attrs.field(validator=integer(1, MAX_SIZE))
     stride: int = attrs.field(default=1, validator=integer(1))
     num_epochs: int = attrs.field(default=1, validator=epochs)
     shuffle: bool = attrs.field(default=False, validator=boolean)

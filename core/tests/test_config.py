@@ -253,7 +253,7 @@ def test_tables_of_statistics_have_string_keys():
 
     ring = {}
     ring["again"] = ring
-    for wrong in ({"a": {3: 1}}, ring, 3):
+    for wrong in ({"a": {3: 1}}, {"a": [({3: 1},)]}, ring, 3):
         with pytest.raises(ConfigError, match=r"^precomputed_stats: .* is not a table"):
             StructuralConfig(precomputed_stats=wrong)
     assert StructuralConfig(precomputed_stats={"a": {"b": 1}}).precomputed_stats

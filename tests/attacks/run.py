@@ -100,7 +100,7 @@ def one(family, trial, seed, number):
     """Make one trial; return its outcome, and the traceback if it is a finding."""
     try:
         return trial(random.Random(f"{seed} {family} {number}")), ""
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 (whatever it is, it is a finding)
         return f"FOUND: {type(error).__name__}", traceback.format_exc(limit=-12)[-6000:]
 
 

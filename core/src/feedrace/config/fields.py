@@ -150,12 +150,14 @@ string_keys = Rule(
 
 
 def _has_string_keys(value: Any, outer: tuple[int, ...] = ()) -> bool:
-    if not isinstance(value, dict):
+    if not isinstance(value, dict | list | tuple):
         return True
-    if id(value) in outer or len(outer) > 50:  # a table that holds itself
+    if id(value) in outer or len(outer) > 50:  # it holds itself
         return False
-    inside = (*outer, id(value))
-    return all(isinstance(k, str) and _has_string_keys(v, inside) for k, v in value.items())
+    if isinstance(value, dict) and not all(isinstance(key, str) for key in value):
+        return False
+    items = value.values() if isinstance(value, dict) else value
+    return all(_has_string_keys(item, (*outer, id(value))) for item in items)
 
 
 def as_tuple(value: Any) -> Any:

@@ -36,8 +36,8 @@ def structure(
     for key in mapping:
         if key not in fields:
             known = ", ".join(sorted(fields)) or "none"
-            hint = did_you_mean(str(key), list(fields)) or f"; known keys: {known}"
-            problems.append(Problem(join(path, str(key)), f"unknown key{hint}"))
+            hint = did_you_mean(key, list(fields)) or f"; known keys: {known}"
+            problems.append(Problem(join(path, key), f"unknown key{hint}"))
     values: dict[str, Any] = {}
     faults: dict[str, list[Problem]] = {}  # by field
     for key, field in fields.items():
@@ -141,7 +141,7 @@ def _typed(value: Any, path: str, annotation: Any, parse_component: ParseCompone
         if not isinstance(value, Mapping):
             message = f"{clipped(value)} is not a table of keys and values"
             raise ConfigError([Problem(path, message)])
-        made = _each([(join(path, str(key)), item) for key, item in value.items()], inner)
+        made = _each([(join(path, key), item) for key, item in value.items()], inner)
         return dict(zip(value, made, strict=True))
     made = _each(_items(value, path), inner)
     return origin(made) if origin in (list, set, frozenset) else tuple(made)
@@ -174,9 +174,9 @@ def _expanded(value: str, path: str) -> str:
         return os.path.expanduser(string.Template(value).substitute(os.environ))
     except KeyError as error:
         name = error.args[0]
-        message = f"{value!r} needs the environment variable {name}, which is not set"
+        message = f"{clipped(value)} needs the environment variable {name}, which is not set"
     except ValueError:
-        message = f"{value!r} has a $ that begins no variable; write $$ for a plain $"
+        message = f"{clipped(value)} has a $ that begins no variable; write $$ for a plain $"
     raise ConfigError([Problem(path, message)])
 
 

@@ -11,6 +11,14 @@ from typing import NamedTuple
 _MOST_LINES = 50  # of problems, or of differences, in one message
 
 
+def text_of(error: BaseException) -> str:
+    """Return an error's text and notes, or its type alone if the text itself raises."""
+    try:
+        return "\n".join([cut(str(error), 20_000), *getattr(error, "__notes__", [])])
+    except (Exception, SystemExit):  # noqa: BLE001 (an error class of a plugin may fail here)
+        return type(error).__name__
+
+
 def in_words(error: BaseException) -> str:
     """Return an error's type and text, or its type alone if the text itself raises."""
     try:

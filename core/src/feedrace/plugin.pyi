@@ -48,6 +48,7 @@ from feedrace.errors import (
     Problem as Problem,
     RecordError as RecordError,
     StateError as StateError,
+    clipped as clipped,
     did_you_mean as did_you_mean,
     install_line as install_line,
     pip_line as pip_line,
@@ -98,6 +99,7 @@ from feedrace.cli.output import (
     report_errors as report_errors,
     json_option as json_option,
     print_findings as print_findings,
+    print_json as print_json,
 )
 
 # For tools that test, inspect or write plugins, as feedrace-testing does

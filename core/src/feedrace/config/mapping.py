@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from feedrace.config.fields import COMPONENT, EXPAND, IDENTITY, MANY, REQUIRED
-from feedrace.errors import ConfigError, Problem, clipped, did_you_mean, join
+from feedrace.errors import ConfigError, Problem, clipped, did_you_mean, join, text_of
 
 ParseComponent = Callable[[str, Any, str], Any]
 NameComponent = Callable[[str, Any], Any]
@@ -70,7 +70,7 @@ def _problems_of(error: Exception, path: str) -> list[Problem]:
     if isinstance(error, ConfigError):
         return error.at(path)
     if isinstance(error, ValueError | TypeError | OverflowError):  # a rule of a plugin's own
-        return [Problem(path, str(error))]
+        return [Problem(path, text_of(error))]
     raise error
 
 

@@ -61,7 +61,7 @@ class Component:
     def __attrs_post_init__(self) -> None:
         problems = list(self._problems())
         if problems:
-            raise ConfigError(problems, origin=f"component {clipped(self.name)}")
+            raise ConfigError(problems, origin=f"component {self.name!a}")
 
     def _problems(self) -> Iterator[Problem]:
         if self.kind not in KINDS:
@@ -75,9 +75,7 @@ class Component:
             message = f"{capability!r} is unknown; a {self.kind} has: {', '.join(known) or 'none'}"
             yield Problem("capabilities", message)
         if type(self.order_version) is not int or self.order_version < 1:
-            yield Problem(
-                "order_version", f"{clipped(self.order_version)} is not an int of 1 or more"
-            )
+            yield Problem("order_version", f"{self.order_version!r} is not an int of 1 or more")
         for field, value in (("target", self.target), ("config", self.config)):
             if isinstance(value, str) and not _TARGET.fullmatch(value):
                 yield Problem(field, f"{value!r} is not of the form 'package.module:attribute'")

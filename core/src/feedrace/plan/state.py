@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from feedrace.config.fields import MAX_INT
-from feedrace.errors import StateError, clipped, cut, join
+from feedrace.errors import StateError, clipped, cut, join, plain
 from feedrace.plan import order
 
 FORMAT = 1
@@ -112,7 +112,7 @@ def diff(saved: Any, here: Any, path: str = "") -> list[str]:
                 join(path, key),
             )
         ]
-    return [] if saved == here else [f"{path}: {_show(saved)} -> {_show(here)}"]
+    return [] if saved == here else [f"{plain(path)}: {_show(saved)} -> {_show(here)}"]
 
 
 def save(path: str | os.PathLike[str], state: Mapping[str, Any]) -> None:

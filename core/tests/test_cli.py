@@ -55,13 +55,9 @@ def test_describe_shows_components_and_steps(config):
 
 def test_plugins_list_filters_by_kind():
     done = call("plugins", "list", "--kind", "stage")
-    assert [line.split()[1] for line in done.stdout.splitlines()] == [
-        "cast",
-        "flip",
-        "one-hot",
-        "rescale",
-        "select",
-    ]
+    listed = {line.split()[1] for line in done.stdout.splitlines()}
+    assert {"cast", "flip", "one-hot", "rescale", "select"} <= listed
+    assert "memory" not in listed
     rows = json.loads(call("plugins", "list", "--json").stdout)["components"]
     assert {"memory", "sequential", "single"} <= {row["name"] for row in rows}
 

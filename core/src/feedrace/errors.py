@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 _MOST_LINES = 50  # of problems, or of differences, in one message
 
@@ -125,6 +125,10 @@ class StallWarning(RuntimeWarning):
     """No batch has come for a long time; the text names the blocked part."""
 
 
+class WorkerWarning(RuntimeWarning):
+    """A worker process died; another one makes its step again, and nothing is lost."""
+
+
 class PluginWarning(UserWarning):
     """A plugin is left out; everything else works."""
 
@@ -194,6 +198,12 @@ class _Short(reprlib.Repr):
         super().__init__()
         self.maxlevel, self.maxstring, self.maxlong, self.maxother = 4, 200, 400, sys.maxsize
         self.maxtuple = self.maxlist = self.maxdict = self.maxset = self.maxfrozenset = 10
+
+
+def class_name(value: Any) -> str:
+    """Return `module:name` of a function, or of an object's class."""
+    named = value if hasattr(value, "__qualname__") else type(value)
+    return f"{getattr(named, '__module__', '')}:{named.__qualname__}"
 
 
 def clipped(value: object, most: int = 200) -> str:

@@ -48,6 +48,7 @@ from feedrace.errors import (
     Problem as Problem,
     RecordError as RecordError,
     StateError as StateError,
+    WorkerWarning as WorkerWarning,
     clipped as clipped,
     did_you_mean as did_you_mean,
     install_line as install_line,
@@ -84,6 +85,9 @@ from feedrace.host.records import (
     pad_batch as pad_batch,
     split_records as split_records,
 )
+
+from feedrace.host.stages import LeafSpec as LeafSpec
+from feedrace.host.workers import usable_cpus as usable_cpus
 
 # What arrives on a device
 from feedrace.device.placement import to_device as to_device

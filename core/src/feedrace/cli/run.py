@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from itertools import islice
 from typing import Any
 
@@ -27,9 +27,12 @@ Report = dict[str, dict[str, Any]]  # by stream
 @config_argument
 @click.option("--steps", type=click.IntRange(min=1), help="Stop after this many steps.")
 @click.option("--metrics-port", type=int, help="Serve Prometheus metrics at this port meanwhile.")
+@click.option("--trace", type=click.Path(dir_okay=False), help="Write a trace for Perfetto here.")
 @json_option
 @report_errors
-def run(config: str, steps: int | None, metrics_port: int | None, as_json: bool) -> None:
+def run(
+    config: str, steps: int | None, metrics_port: int | None, trace: str | None, as_json: bool
+) -> None:
     """Iterate a pipeline for one pass and report what came, and how fast."""
     from feedrace.host.timing import advice
     from feedrace.pipeline.assemble import load
@@ -40,6 +43,7 @@ def run(config: str, steps: int | None, metrics_port: int | None, as_json: bool)
     report: Report = {}
     began = time.perf_counter()
     with (
+        pipeline.traced(trace) if trace else nullcontext(),
         closing(pipeline.steps()) as made,
         click.progressbar(
             _timed(islice(made, steps), report),
@@ -71,6 +75,11 @@ def run(config: str, steps: int | None, metrics_port: int | None, as_json: bool)
             click.echo(f"  {field}: {text}")
     parts = {part: value for part, value in stats["seconds"].items() if value >= 0.0005}
     click.echo("seconds: " + ", ".join(f"{part} {value:.3f}" for part, value in parts.items()))
+    for name, worker in stats["workers"].items():
+        shares = ("works {work:.0%}, waits for input {input:.0%}, for room {room:.0%}").format(
+            **worker
+        )
+        click.echo(f"{name}: {worker['steps']} steps, {shares}")
     click.echo(advice(stats))
 
 

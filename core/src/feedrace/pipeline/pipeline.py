@@ -1,9 +1,10 @@
-"""The pipeline: plan -> host (fetch, batcher, host stages) -> device (place, device stages)."""
+"""The pipeline: plan -> host (fetch, stages on records, batcher, host stages) -> device."""
 
 import inspect
 import itertools
+import os
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import contextmanager
 from typing import Any
 
 import attrs
@@ -14,12 +15,13 @@ from flax import nnx
 from feedrace.config.fields import MAX_SEED
 from feedrace.device.processes import same_on_all_processes
 from feedrace.errors import ConfigError, FeedraceError, Problem, StateError, clipped
+from feedrace.host import tracing
 from feedrace.pipeline import description
 from feedrace.pipeline.executors import INSIDE, execute, made_ahead, split_counters
 from feedrace.pipeline.iteration import PipelineIterator, Progress
 from feedrace.pipeline.on_device import check_scan, next_train_steps, traced_batch
 from feedrace.pipeline.options import PipelineOptions, options_of
-from feedrace.pipeline.streams import Parts, Problems, build_parts
+from feedrace.pipeline.streams import Parts, Problems, build_parts, start_workers
 from feedrace.plan import state
 from feedrace.plan.steps import TRAIN, Step, StreamPlan
 from feedrace.protocols import EpochListener, Timed, provides
@@ -67,7 +69,7 @@ class Pipeline(nnx.Module):
 
     def __iter__(self) -> PipelineIterator:
         """Return an iterator over the batches that are left of the current pass, of all streams."""
-        return PipelineIterator(self, self._batches)
+        return PipelineIterator(self, self._progress, self._steps, batches=True)
 
     def steps(self) -> PipelineIterator:
         """Return an iterator over the steps that are left of the current pass, with their batches.
@@ -77,15 +79,10 @@ class Pipeline(nnx.Module):
         `FeedraceError`. The end of the loop, `close()`, the end of a `with` block and garbage
         collection close the iterator.
         """
-        return PipelineIterator(self, self._steps)
-
-    def _batches(self) -> Generator[dict[str, Any]]:
-        with closing(self._steps()) as steps:
-            for step in steps:
-                yield step.batch
+        return PipelineIterator(self, self._progress, self._steps)
 
     def _steps(self) -> Generator[Step]:
-        """Plan the steps, execute them ahead of the loop, and count those that are handed out."""
+        """Plan the steps, execute them ahead of the loop, and hand them out."""
         if self._stepping.iteration is not self._progress.iteration:
             self._stepping.end()
         return self._run()
@@ -103,10 +100,12 @@ class Pipeline(nnx.Module):
             if parts.is_global:
                 agreed = [progress.counters, self._fingerprint()]
                 same_on_all_processes(agreed, options.stall_seconds)
+            workers = None if parts.is_on_device else start_workers(parts, progress.timing)
             items = execute(
                 itertools.chain([first], planned),
                 parts.streams,
                 before=progress.counters,
+                workers=workers,
                 clock=progress.timing.clock,
                 alone=parts.is_late or not options.prefetch,
             )
@@ -116,10 +115,11 @@ class Pipeline(nnx.Module):
                 late=parts.is_late,
                 stall_seconds=options.stall_seconds,
                 timing=progress.timing,
+                on_close=workers.close if workers else bool,
             ) as (steps, ready):
                 for step in progress.timing.follow(steps, ready):
                     progress.check(mine)  # another thread may have gone elsewhere meanwhile
-                    progress.hand(step)
+                    progress.count(step.update)
                     yield step
                     progress.check(mine)
                     self._settle()
@@ -133,7 +133,7 @@ class Pipeline(nnx.Module):
 
     def _settle(self) -> None:
         """Report to a sampler that the last step handed out has completed its epoch."""
-        step, self._progress.handed = self._progress.handed, None
+        step = self._progress.settle()
         if step is not None and INSIDE not in step.after:
             stream = self._parts.streams[step.stream]
             if provides(stream.sampler, EpochListener) and stream.plan.ends_epoch(step.start):
@@ -192,6 +192,7 @@ class Pipeline(nnx.Module):
         """
         check_scan(step_fn, length, modules)
         parts, progress = self._parts, self._progress
+        progress.check_process()
         loader = parts.streams[TRAIN].device_loader("scan()")
         self._settle()
         progress.catch_up()
@@ -202,7 +203,8 @@ class Pipeline(nnx.Module):
         result = loader.scan(step_fn, tuple(modules), init_carry, steps)
         progress.iteration = object()
         for step in steps:
-            progress.hand(step)
+            progress.count(step.update)
+            progress.handed = step
             self._settle()
         return result
 
@@ -219,15 +221,32 @@ class Pipeline(nnx.Module):
     def stats(self) -> dict[str, Any]:
         """Return where the time has gone since the pipeline was made, in all iterations.
 
-        `seconds` by part: those of making batches ("source", "decode", "batch", "host stages",
-        "transfer", "stages", "plan"; JAX dispatches the last ones and may go on with them), and
-        "waiting" for a batch against "training" until the next is asked for. `input_bound` is the
-        share of waiting in both; `queue_depth` and `mean_queue_depth` are batches ready when one
-        was asked for; `steps` and `records` were handed out.
+        `seconds` by part: those of making batches ("source", "decode", "record stages", "batch",
+        "host stages", "transfer", "stages", "plan"; JAX dispatches some and may go on with them),
+        of all workers, and "waiting" for a batch against "training" until the next is asked for.
+        `workers`: for each, and for the thread that makes batches of what they load, the steps, and
+        the shares of its time in which it did "work", waited for "input", and for "room".
+        `input_bound` is the share of waiting; `queue_depth` and `mean_queue_depth` are batches
+        ready when one was asked for; `steps` and `records` were handed out.
         """
         sources = {id(s.source): s.source for s in self._parts.streams.values()}.values()
         decode = sum(float(s.decode_seconds) for s in sources if provides(s, Timed))
         return self._progress.timing.stats(decode)
+
+    @contextmanager
+    def traced(self, path: str | os.PathLike[str]) -> Generator[None]:
+        """Write what each thread and worker did in a `with` block to a file at its end.
+
+        The file is JSON that Perfetto and Chrome's tracing page show: each step, part and worker.
+        Raises `OSError` before anything is traced if it cannot be written.
+        """
+        open(path, "a").close()
+        self._progress.timing.trace()
+        try:
+            yield
+        finally:
+            tracing.write(path, self._progress.timing)
+            self._progress.timing.trace(False)
 
     def batch_spec(self, stream: str = TRAIN) -> dict[str, Any]:
         """Return the spec of a stream's batches: a dict of `jax.ShapeDtypeStruct`.

@@ -211,7 +211,7 @@ def clipped(value: object, most: int = 200) -> str:
     try:
         if isinstance(value, str | bytes) and len(value) > 4 * most:
             value = value[: 2 * most] + value[-2 * most :]  # type: ignore[operator]
-        if isinstance(value, int) and value.bit_length() > 4 * most:
+        if isinstance(value, int) and value.bit_length() > 10_000:
             return f"an int of {value.bit_length():,} bits"
         text = repr(value) if isinstance(value, str | bytes) else _Short().repr(value)
     except (Exception, SystemExit):  # noqa: BLE001 (an object of the user's may fail here, too)

@@ -13,6 +13,7 @@ from feedrace.plugin import (
     StructuralConfig,
     as_tuple,
     check_integer,
+    clipped,
     integer,
     number,
     one_of,
@@ -60,7 +61,7 @@ def _is_name(value: Any) -> bool:
 def _field_names(instance: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
     _NAMES.check(attribute.name, value)
     if len(set(value)) < len(value):
-        raise ConfigError([Problem(attribute.name, f"{list(value)} names a field twice")])
+        raise ConfigError([Problem(attribute.name, f"{clipped(list(value))} names a field twice")])
     _check_masks(attribute.name, value)
 
 
@@ -117,7 +118,7 @@ class BucketBatcherConfig(StructuralConfig):
                     problems.append(Problem(name, "is given, but boundaries are given too"))
             problems += _not_lengths("boundaries", self.boundaries, minimum=1)
             if not problems and any(b <= a for a, b in itertools.pairwise(self.boundaries)):
-                message = f"{list(self.boundaries)} do not increase from one to the next"
+                message = f"{clipped(list(self.boundaries))} do not increase from one to the next"
                 problems.append(Problem("boundaries", message))
         elif self.num_buckets is None and self.sample_lengths is None:
             message = "missing; give them, or num_buckets and sample_lengths to choose them from"
@@ -134,7 +135,7 @@ class BucketBatcherConfig(StructuralConfig):
 
 def _not_lengths(name: str, values: Any, *, minimum: int) -> list[Problem]:
     if not isinstance(values, tuple) or not values:
-        return [Problem(name, f"{values!r} is not a list of lengths")]
+        return [Problem(name, f"{clipped(values)} is not a list of lengths")]
     problems: list[Problem] = []
     for i, value in enumerate(values):
         try:

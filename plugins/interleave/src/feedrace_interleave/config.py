@@ -10,6 +10,7 @@ from feedrace.plugin import (
     Problem,
     as_tuple,
     boolean,
+    clipped,
     component_field,
     integer,
     text,
@@ -70,7 +71,7 @@ class InterleavedSchedulerConfig:
         for i, callback in enumerate(self.callbacks):
             if not isinstance(callback, CallbackConfig):
                 raise ConfigError(
-                    [Problem(f"callbacks[{i}]", f"{callback!r} is not a CallbackConfig")]
+                    [Problem(f"callbacks[{i}]", f"{clipped(callback)} is not a CallbackConfig")]
                 )
 
 

@@ -85,7 +85,6 @@ from feedrace.host.records import (
     pad_batch as pad_batch,
     split_records as split_records,
 )
-
 from feedrace.host.stages import LeafSpec as LeafSpec
 from feedrace.host.workers import usable_cpus as usable_cpus
 

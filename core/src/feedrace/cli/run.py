@@ -93,17 +93,22 @@ def _length(pipeline: Any) -> int | None:
 
 def _timed(steps: Iterable[Any], report: Report) -> Iterator[Any]:
     """Yield each step, after counting in `report` what came and how long it took."""
-    import jax
-
     asked = time.perf_counter()
     for step in steps:
-        jax.block_until_ready([x for x in jax.tree.leaves(step.batch) if hasattr(x, "devices")])
+        await_batch(step)
         row = report.setdefault(step.stream, {"steps": 0, "records": 0, "waiting_s": 0.0})
         row["steps"] += 1
         row["records"] += len(step.indices)
         row["waiting_s"] += time.perf_counter() - asked
         yield step
         asked = time.perf_counter()
+
+
+def await_batch(step: Any) -> None:
+    """Return when the batch of a step is on the device, with all that its stages compute."""
+    import jax
+
+    jax.block_until_ready([x for x in jax.tree.leaves(step.batch) if hasattr(x, "devices")])
 
 
 def _complete(row: dict[str, Any], pipeline: Any, stream: str) -> None:

@@ -7,6 +7,7 @@ import attrs
 from feedrace.config.fields import (
     IDENTITY,
     MAX_SEED,
+    MAX_SIZE,
     Rule,
     SamplerConfig,
     StructuralConfig,
@@ -16,6 +17,7 @@ from feedrace.config.fields import (
     integer,
     number,
     one_of,
+    string_keys,
     text,
 )
 
@@ -35,7 +37,7 @@ class MemorySourceConfig(StructuralConfig):
     shuffle, seed: the source's own order, which holds if there is no sampler.
     """
 
-    data: dict[str, Any] = attrs.field(eq=False, metadata={IDENTITY: False})
+    data: dict[str, Any] = attrs.field(eq=False, validator=string_keys, metadata={IDENTITY: False})
     shuffle: bool = attrs.field(default=False, validator=boolean)
     seed: int = attrs.field(default=42, validator=integer(0, MAX_SEED))
 
@@ -69,7 +71,7 @@ class OneHotConfig:
     """field: name of an integer field; num_classes: length of the vectors, 1 or more."""
 
     field: str = attrs.field(validator=text())
-    num_classes: int = attrs.field(validator=integer(1))
+    num_classes: int = attrs.field(validator=integer(1, MAX_SIZE))
 
 
 @attrs.frozen(kw_only=True)

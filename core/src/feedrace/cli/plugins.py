@@ -1,11 +1,9 @@
 """`feedrace plugins`: look at what is installed, even if it is broken."""
 
-import json
-
 import click
 
 from feedrace.cli import Group, quiet
-from feedrace.cli.output import as_row, complete_reference, json_option, report_errors
+from feedrace.cli.output import as_row, complete_reference, json_option, print_json, report_errors
 from feedrace.errors import NotInstalledError, install_line
 from feedrace.registry import available, broken_plugins
 from feedrace.registry.kinds import KINDS
@@ -54,7 +52,7 @@ def list_plugins(kind: str | None, as_json: bool) -> None:
     components, broken = available(kind), broken_plugins()
     if as_json:
         document = {"components": [as_row(component) for component in components]}
-        click.echo(json.dumps({**document, "broken": broken}, default=str))
+        print_json({**document, "broken": broken}, default=str)
         return
     for c in components:
         version = f"{c.dist} {c.version}"
@@ -79,7 +77,7 @@ def show(reference: str, kind: str | None, as_json: bool) -> None:
         raise missing(reference, kind)
     documents = [{**as_row(c), "fields": fields_of(c)} for c in found]
     if as_json:
-        click.echo(json.dumps({"components": documents}))
+        print_json({"components": documents})
         return
     for document in documents:
         fields = document.pop("fields")
@@ -104,6 +102,6 @@ def why(reference: str, kind: str | None, as_json: bool) -> None:
 
     quiet()
     found = explain(reference, kind)
-    click.echo(json.dumps(found) if as_json else "\n".join(found["lines"]))
+    print_json(found) if as_json else click.echo("\n".join(found["lines"]))
     if not found["found"]:
         raise SystemExit(1)

@@ -1,6 +1,5 @@
 """`feedrace run`: iterate a pipeline and report what came."""
 
-import json
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -10,7 +9,14 @@ from typing import Any
 
 import click
 
-from feedrace.cli.output import batcher_of, config_argument, json_option, report_errors, spec_texts
+from feedrace.cli.output import (
+    batcher_of,
+    config_argument,
+    json_option,
+    print_json,
+    report_errors,
+    spec_texts,
+)
 from feedrace.errors import NotInstalledError, install_line
 from feedrace.protocols import Counted, Filling, Grouping, provides
 
@@ -55,7 +61,7 @@ def run(
         _complete(row, pipeline, stream)
     if as_json:
         document = {"config": config, "elapsed_s": round(elapsed, 6), "streams": report}
-        click.echo(json.dumps({**document, "stats": stats, "advice": advice(stats)}))
+        print_json({**document, "stats": stats, "advice": advice(stats)})
         return
     click.echo(f"{elapsed:.3f} s in all")
     for stream, row in report.items():

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from feedrace.errors import ConfigError, Problem, StateError
+from feedrace.config.fields import MAX_INT
+from feedrace.errors import ConfigError, Problem, StateError, clipped
 
 
 def plain_state(module: Any) -> dict[str, Any]:
@@ -31,8 +32,11 @@ def restore(module: Any, state: Any) -> None:
     expected = {*variables, *fields}
     problem = f"the state does not fit a {type(module).__name__}"
     if state.keys() != expected:
-        missing, unknown = sorted(expected - state.keys()), sorted(state.keys() - expected, key=str)
-        raise StateError(f"{problem}: missing {missing}, unknown {unknown}")
+        missing, unknown = (
+            sorted(expected - state.keys()),
+            sorted(state.keys() - expected, key=clipped),
+        )
+        raise StateError(f"{problem}: missing {missing}, unknown {clipped(unknown)}")
     try:
         config = attrs.evolve(module.config, **{name: state[name] for name in fields})
     except ConfigError as error:
@@ -85,8 +89,11 @@ def _plain(value: Any) -> Any:
 def _restored(path: str, value: Any, current: Any) -> Any:
     """Return the plain `value` as the type of `current`; raise `StateError` if it does not fit."""
     expected = _plain(current)
-    if np.shape(value) != np.shape(expected) or type(value) is not type(expected):
-        raise StateError(f"{path} is {value!r} in the state; expected something like {expected!r}")
+    fits = type(value) is type(expected) and (not isinstance(value, int) or value <= MAX_INT)
+    if not fits or np.shape(value) != np.shape(expected):
+        raise StateError(
+            f"{path} is {clipped(value)} in the state; expected something like {clipped(expected)}"
+        )
     if isinstance(current, jax.Array):
         if jnp.issubdtype(current.dtype, jax.dtypes.prng_key):
             words = jnp.asarray(value, jnp.uint32)

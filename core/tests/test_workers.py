@@ -1,5 +1,6 @@
 """Workers: the same batches from any number of either kind, and nothing lost or left."""
 
+import contextlib
 import functools
 import gc
 import hashlib
@@ -14,6 +15,7 @@ import time
 import warnings
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -111,6 +113,24 @@ def test_text_objects_and_ragged_fields_cross_process_borders(parts):
         digest(make(parts, workers, [parts.worded], batcher=batcher)) for workers in (2, PROCESSES)
     )
     assert by_threads == by_processes
+
+
+def test_ragged_fields_cross_process_borders_if_records_are_left_out(parts):
+    pytest.importorskip("feedrace_batchers")
+    batcher = {"use": "bucket", "fields": ["tokens"], "boundaries": [8], "window": 2}
+    found = [
+        digest(
+            feedrace.Pipeline(
+                source=parts.Holed(40),
+                batch_size=4,
+                workers=workers,
+                stages=[parts.counted],
+                batcher=batcher,
+            )
+        )
+        for workers in (0, PROCESSES)
+    ]
+    assert found[0] == found[1]
 
 
 def test_memory_that_is_too_small_grows(parts):
@@ -282,6 +302,76 @@ def test_functions_of_the_program_itself_reach_processes(parts, tmp_path):
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True)
     assert done.stdout == "[[0, 2, 4], [6, 8, 10]]\n", done.stderr
+
+
+def test_an_error_class_of_the_program_itself_comes_back_from_processes(parts, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys, pathlib; sys.path.insert(0, pathlib.Path('nowhere'))  # import skips it\n"
+        "import numpy as np, feedrace\n"
+        "class Odd(Exception):\n"
+        "    pass\n"
+        "def fails(record):\n"
+        "    raise Odd('it is odd')\n"
+        "if __name__ == '__main__':\n"
+        "    pipeline = feedrace.Pipeline(\n"
+        "        source={'use': 'memory', 'data': {'x': np.arange(6)}}, batch_size=3,\n"
+        "        stages=[feedrace.record(fails)], workers={'kind': 'process', 'count': 1})\n"
+        "    try:\n"
+        "        next(iter(pipeline))\n"
+        "    except Odd as error:\n"
+        "        print(error)\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=200)
+    assert done.stdout == "it is odd\n", done.stderr
+
+
+def test_a_worker_that_cannot_be_started_is_an_error(parts, monkeypatch):
+    def refused(*args, **kwargs):
+        raise ValueError("no process today")
+
+    monkeypatch.setattr("feedrace.host.worker_process.subprocess.Popen", refused)
+    with pytest.warns(WorkerWarning), pytest.raises(ValueError, match="no process today"):
+        list(make(parts, {"kind": "process", "count": 1}))
+
+
+@pytest.mark.parametrize("workers", [0, 4, PROCESSES])
+def test_batches_that_the_loop_lets_go_are_freed(parts, workers, tmp_path):
+    pipeline = make(parts, workers, length=400)
+    for traced in (contextlib.nullcontext(), pipeline.traced(tmp_path / "trace.json")):
+        gc.collect()
+        before = len(jax.live_arrays())
+        with traced:
+            for step in pipeline.steps():  # noqa: B007
+                pass
+            del step
+            gc.collect()
+            assert len(jax.live_arrays()) <= before
+
+
+def test_a_batch_that_is_kept_keeps_no_memory_of_the_others(parts):
+    """One block stays, of those that the iteration had; each is a file."""
+    gc.collect()
+    before = shared_files()
+    kept = next(iterator := iter(make(parts, PROCESSES, [parts.slow_with_pid])))
+    assert shared_files() > before + 4
+    iterator.close()
+    del iterator
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and shared_files() > before + 1:
+        gc.collect()
+        time.sleep(0.02)
+    assert shared_files() <= before + 1
+    assert kept["i"].shape == (10,)
+
+
+def shared_files():
+    """Return how many files of shared memory this process has open."""
+    names = []
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            names.append(os.readlink(entry))
+    return sum("memfd:feedrace" in name for name in names)
 
 
 def test_a_program_without_a_main_guard_learns_of_it(parts, tmp_path):

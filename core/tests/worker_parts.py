@@ -114,6 +114,11 @@ def worded(record):
     return {**record, "words": "w" * number, "tokens": np.arange(number % 7, dtype=np.int32)}
 
 
+@feedrace.record(spec={"tokens": leaf((None,), np.int32)})
+def counted(record):
+    return {**record, "tokens": np.arange(int(record["i"]) % 7 + 1, dtype=np.int32)}
+
+
 @feedrace.record(spec={"big": leaf((None,), np.float64), "x": None})
 def enlarged(record):
     return {"i": record["i"], "big": np.full(4096, record["i"], np.float64)}

@@ -11,6 +11,7 @@ import mmap
 import os
 import sys
 import tempfile
+import weakref
 from queue import SimpleQueue
 from typing import Any, NamedTuple
 
@@ -125,9 +126,7 @@ class Arena:
         def leaf(value: Any) -> Any:
             nonlocal lacking
             value = np.asarray(value)
-            if is_ragged(value) and all(one.dtype == value[0].dtype for one in value):
-                if value[0].dtype.hasobject or len({one.ndim for one in value}) > 1:
-                    return value
+            if is_ragged(value) and all(_are_alike(value[0], one) for one in value):
                 shapes = np.array([one.shape for one in value], np.int64)
                 total = int(shapes.prod(axis=1).sum())
                 flat = self.allocate((total,), value[0].dtype)
@@ -223,15 +222,30 @@ class Ring:
 
 
 class _Lease:
-    """A block under arrays; they hold it, and it gives the block back when they are freed."""
+    """A block under arrays; they hold it, and it gives the block back when they are freed.
+
+    A batch that outlives its iteration keeps this block alone, not the ring.
+    """
 
     def __init__(self, ring: Ring, number: int) -> None:
-        self._ring, self._number = ring, number
+        self._ring, self._number = weakref.ref(ring), number
         self._memory = ring.blocks[number].memory
         self.__array_interface__ = self._memory.__array_interface__
 
     def __del__(self) -> None:
-        self._ring.give(self._number)
+        ring = self._ring()
+        if ring is not None:
+            ring.give(self._number)
+
+
+def _are_alike(first: NDArray[Any], one: Any) -> bool:
+    """Return whether a row can lie next to the first one; a record that was left out is None."""
+    return (
+        isinstance(one, np.ndarray)
+        and one.dtype == first.dtype
+        and one.ndim == first.ndim
+        and not one.dtype.hasobject
+    )
 
 
 def _copied(value: Any) -> Any:

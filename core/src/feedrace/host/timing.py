@@ -136,12 +136,13 @@ class Timing:
             self.records += len(step.indices)
             spans = self.own_clock.spans
             if spans is not None:
-                spans.append(("waiting", came - waited, came, step))
+                light = step.with_batch(None)
+                spans.append(("waiting", came - waited, came, light))
             yield step
             asked = time.perf_counter()
             self.training += asked - came
             if spans is not None:
-                spans.append(("training", came, asked, step))
+                spans.append(("training", came, asked, light))
 
     def stats(self, decode: float) -> dict[str, Any]:
         """Return the figures; `decode` seconds of the source's time were decoding."""

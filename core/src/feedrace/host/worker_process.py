@@ -43,6 +43,8 @@ class Payload:
     """The loaders of all streams as worker processes need them: pickled once, arrays shared."""
 
     def __init__(self, loaders: Mapping[str, RecordLoader]) -> None:
+        # What the program itself defines comes back under this name, as from multiprocessing.
+        sys.modules.setdefault("__mp_main__", sys.modules["__main__"])
         found: list[pickle.PickleBuffer] = []
         text = pickle.dumps(dict(loaders), protocol=5, buffer_callback=found.append)
         raw = [buffer.raw() for buffer in found]
@@ -81,8 +83,9 @@ class WorkerProcess:
             flags |= {"process_group": 0, "pass_fds": [handle.file for handle in files]}
         environment = {**dict.fromkeys(_ONE_THREAD, "1"), **os.environ, **_HIDDEN, _MARK: "1"}
         options = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+        folders = [folder for folder in sys.path if isinstance(folder, str)]  # as import does
         process = subprocess.Popen(
-            [sys.executable, *options, "-c", _START, json.dumps(sys.path)],
+            [sys.executable, *options, "-c", _START, json.dumps(folders)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment,

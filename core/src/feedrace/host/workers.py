@@ -215,7 +215,7 @@ def _work(workers: Workers, number: int, clock: Clock) -> None:
     process = workers._processes[number] if workers._processes else None
     try:
         if process is not None:
-            with suppress(OSError):  # it comes again with the first step
+            with suppress(Exception):  # it comes again with the first step
                 process.start()
         while True:
             clock.enter("room" if workers._under_way > workers._ahead else "input")

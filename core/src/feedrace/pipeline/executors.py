@@ -188,9 +188,10 @@ def _finished(items: Items, clock: Clock) -> Generator[Step]:
         for step, make in items:
             clock.enter("stages")
             with noted(step):
-                step.batch = make()
+                made = step.with_batch(make())
             clock.enter("room")
-            yield step
+            yield made
+            del made
 
 
 def _one_ahead(steps: Iterator[Step]) -> Iterator[Step]:

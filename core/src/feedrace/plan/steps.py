@@ -41,6 +41,21 @@ class Step:
     after: Mapping[str, int]
     batch: Any = None
 
+    def with_batch(self, batch: Any) -> "Step":
+        """Return this step with a batch; this one holds none, for what only names it later."""
+        return Step(
+            stream=self.stream,
+            epoch=self.epoch,
+            update=self.update,
+            sample=self.sample,
+            indices=self.indices,
+            start=self.start,
+            first=self.first,
+            last=self.last,
+            after=self.after,
+            batch=batch,
+        )
+
 
 @attrs.frozen(kw_only=True)
 class StreamPlan:

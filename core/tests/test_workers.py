@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 import feedrace
-from feedrace.errors import ConfigError, DataError, FeedraceError, WorkerWarning
+from feedrace.errors import ConfigError, DataError, FeedraceError, WorkerWarning, class_name
 
 PROCESSES = {"kind": "process", "count": 2}
 
@@ -302,6 +302,102 @@ def test_functions_of_the_program_itself_reach_processes(parts, tmp_path):
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True)
     assert done.stdout == "[[0, 2, 4], [6, 8, 10]]\n", done.stderr
+
+
+def test_modules_that_import_multiprocessing_hide_no_function_of_the_program(parts, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "import multiprocessing, feedrace, worker_parts as parts\n"
+        "class Number:\n"
+        "    pass\n"
+        "@feedrace.record(spec={'o': parts.leaf((), object)})\n"
+        "def classed(record):\n"
+        "    return {**record, 'o': Number()}\n"
+        "if __name__ == '__main__':\n"
+        "    pipeline = feedrace.Pipeline(source=parts.ImportsMultiprocessing(2), batch_size=2,\n"
+        "        stages=[classed], workers={'kind': 'process', 'count': 1})\n"
+        "    print([isinstance(o, Number) for batch in pipeline for o in batch['o']])\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True)
+    assert done.stdout == "[True, True]\n", done.stderr
+
+
+def test_files_in_the_working_directory_hide_no_module_from_workers(parts, tmp_path):
+    (tmp_path / "json.py").write_text("raise SystemExit('not the json of Python')\n")
+    script = tmp_path / "elsewhere" / "script.py"
+    script.parent.mkdir()
+    script.write_text(
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "import feedrace, worker_parts as parts\n"
+        "for batch in feedrace.Pipeline(source=parts.Readable(2), batch_size=2,\n"
+        "    workers={'kind': 'process', 'count': 1}):\n"
+        "    print(batch['i'].tolist())\n"
+    )
+    path = os.environ.get("PYTHONPATH", "").strip(os.pathsep)  # an empty entry is this directory
+    done = subprocess.run(
+        [sys.executable, script],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    assert done.stdout == "[0, 1]\n", done.stderr
+
+
+@pytest.mark.parametrize("started", [["-c", "PROGRAM"], ["-"]])
+def test_stages_of_a_session_are_refused_before_processes_start(parts, started):
+    program = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "import feedrace, worker_parts as parts\n"
+        "@feedrace.record\n"
+        "def same(record):\n"
+        "    return record\n"
+        "feedrace.Pipeline(source=parts.Readable(2), batch_size=2, stages=[same],\n"
+        "    workers={'kind': 'process', 'count': 1})\n"
+    )
+    arguments = [program if one == "PROGRAM" else one for one in started]
+    done = subprocess.run(
+        [sys.executable, *arguments], input=program, capture_output=True, text=True
+    )
+    expected = "ConfigError: workers: record stage __main__:same is defined in an interactive"
+    assert expected in done.stderr
+
+
+def test_lines_that_a_stage_prints_in_a_process_are_shown_on_standard_error(
+    parts, capfd, monkeypatch
+):
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    list(make(parts, {"kind": "process", "count": 1}, [parts.prints]))
+    shown = capfd.readouterr()
+    assert "three was here\n" in shown.err
+    assert not shown.out
+
+
+def test_a_stage_that_asks_for_input_in_a_process_finds_none(parts):
+    with pytest.raises(EOFError):
+        list(make(parts, {"kind": "process", "count": 1}, [parts.asks]))
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        lambda p: feedrace.record(functools.partial(p.shifted, amount=2)),
+        lambda p: feedrace.record(p.Shift(2)),
+        lambda p: feedrace.record(p.Shift(2).__call__),
+    ],
+    ids=["partial", "object", "method"],
+)
+def test_any_function_that_can_be_pickled_reaches_processes(parts, stage):
+    stage = stage(parts)
+    assert digest(make(parts, PROCESSES, [stage])) == digest(make(parts, 0, [stage]))
+    assert class_name(stage).startswith("worker_parts:")
+
+
+def test_objects_that_cannot_be_pickled_are_an_error_that_names_their_field(parts):
+    with pytest.raises(DataError, match=r"field 'o' holds objects that cannot be pickled"):
+        list(make(parts, PROCESSES, [parts.with_lambda]))
+    assert len(list(make(parts, 2, [parts.with_lambda], length=20))) == 2
 
 
 def test_an_error_class_of_the_program_itself_comes_back_from_processes(parts, tmp_path):

@@ -85,7 +85,7 @@ class WorkerProcess:
         options = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
         folders = [folder for folder in sys.path if isinstance(folder, str)]  # as import does
         process = subprocess.Popen(
-            [sys.executable, *options, "-c", _START, json.dumps(folders)],
+            [sys.executable, "-P", *options, "-c", _START, json.dumps(folders)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment,
@@ -215,6 +215,11 @@ def not_for_processes(host: HostLoader) -> Iterator[str]:
     else:
         yield from _pickled(loader.reader, f"the reader of source {source}")
     for name, stage in zip(loader.stages.names, loader.stages.stages, strict=True):
+        if name.startswith("__main__:") and not any(_program()):
+            yield (
+                f"record stage {name} is defined in an interactive session, which processes "
+                f"cannot run; put it in a module, or use threads (workers = 2)"
+            )
         yield from _pickled(stage, f"record stage {name}")
 
 
@@ -235,7 +240,9 @@ def _program() -> tuple[str, str]:
     if spec is not None:
         return "module", str(spec.name)
     path = getattr(main, "__file__", None)
-    return ("file", os.path.abspath(path)) if path else ("", "")
+    if path is None or not os.path.isfile(path):  # a session, or a program from standard input
+        return "", ""
+    return "file", os.path.abspath(path)
 
 
 def _close(pipe: IO[bytes] | None) -> None:

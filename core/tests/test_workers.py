@@ -267,6 +267,24 @@ def test_an_iteration_that_ends_early_leaves_nothing(parts, workers, end):
     del iterator  # the fixture waits until nothing is left
 
 
+@pytest.mark.parametrize("workers", [2, PROCESSES])
+def test_a_newer_iteration_runs_beside_an_older_one_that_is_not_closed(parts, workers):
+    pipeline = make(parts, workers, [parts.slow_with_pid], length=400)
+    older = iter(pipeline)
+    next(older)
+    newer = pipeline.steps()
+    assert [step.update for step in newer] == list(range(2, 41))
+    with pytest.raises(FeedraceError, match="out of date"):
+        next(older)
+    newer.close()
+
+
+def test_workers_whose_threads_all_died_are_an_error(parts, monkeypatch):
+    monkeypatch.setattr("feedrace.host.workers._work", lambda *args: None)
+    with pytest.raises(FeedraceError, match="threads of all workers died"):
+        list(make(parts, 2))
+
+
 def test_a_killed_parent_leaves_no_worker(parts, tmp_path):
     program = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"

@@ -114,10 +114,8 @@ class WorkerProcess:
         number = self._ring.take()
         try:
             for death in range(1, _DEATHS + 1):
-                clock.enter("input")
-                clock.part = "worker process"  # for who asks where it hangs
+                clock.enter("worker process")
                 reply = self._ask(step, number)
-                clock.part = "input"
                 if self._closed:
                     raise FeedraceError("the iteration was closed")
                 if reply is not None:
@@ -134,10 +132,8 @@ class WorkerProcess:
         except BaseException:
             self._ring.give(number)
             raise
-        finally:
-            clock.part = "input"
         made, spans, error, trace = reply
-        clock.add(spans, "input")
+        clock.add(spans)
         if error is not None:
             self._ring.give(number)
             error.add_note(f"in worker process {self.pid}:\n{trace}")

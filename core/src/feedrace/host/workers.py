@@ -167,6 +167,8 @@ class Workers:
             clock.other = task.clock  # shown if nothing comes for long
             if self.closed:
                 raise FeedraceError("the iteration was closed")
+            if not any(thread.is_alive() for thread in self._threads):
+                raise FeedraceError("the threads of all workers died without an error")
         clock.other = None
         if task.error is not None:
             raise task.error

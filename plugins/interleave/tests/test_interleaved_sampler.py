@@ -390,3 +390,33 @@ def test_samplers_of_feedrace_serve_a_data_loader():
     made = sampler(6, {"batch_size": 2, "max_epochs": 1}, make=sequential)
     loader = made.get_data_loader()
     assert [batch.tolist() for batch in loader] == [[0, 1], [2, 3], [4, 5]]
+
+
+def test_an_interval_takes_its_fields_by_position_too():
+    every_epoch = SamplerIntervalConfig(range(3), list, 1)
+    assert (every_epoch.pipeline, every_epoch.every_n_epochs) == (list, 1)
+    by_samples = SamplerIntervalConfig(range(3), None, None, None, 5, 2)
+    assert (by_samples.every_n_samples, by_samples.batch_size) == (5, 2)
+
+
+def test_the_documented_validators_can_be_called():
+    interval = SamplerIntervalConfig(range(3), every_n_epochs=1)
+    assert interval.validate_frequency() is interval
+    assert [SamplerIntervalConfig.check_positive_values(v) for v in (None, 1)] == [None, 1]
+    with pytest.raises(ConfigError, match="value: 0 is not an int of 1 or more"):
+        SamplerIntervalConfig.check_positive_values(0)
+    config = InterleavedSamplerConfig(batch_size=2, max_epochs=1)
+    assert config.validate_stop() is config.validate_start() is config
+    assert [InterleavedSamplerConfig.check_positive_values(v) for v in (None, 0)] == [None, 0]
+    with pytest.raises(ConfigError, match="value: -1 is not an int of 0 or more"):
+        InterleavedSamplerConfig.check_positive_values(-1)
+
+
+def test_a_subclass_may_widen_a_documented_validator():
+    class Endless(InterleavedSamplerConfig):
+        def validate_stop(self):
+            return self
+
+    assert Endless(batch_size=2).max_epochs is None
+    with pytest.raises(ConfigError, match=r"no limit(.|\n)*at most one of"):
+        InterleavedSamplerConfig(batch_size=2, start_epoch=0, start_update=1)

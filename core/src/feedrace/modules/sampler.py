@@ -173,7 +173,7 @@ class SamplerModule(StructuralModule):
     def reset(self, seed: int | None = None) -> None:
         """Go back to epoch 0, with another seed if one is given.
 
-        Raises `ConfigError` for a seed out of range, or one given to a sampler without a seed.
+        A seed has no effect on a sampler without one. Raises `ConfigError` for a seed out of range.
         """
         if seed is not None:
             set_seed(self, seed)

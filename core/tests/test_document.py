@@ -347,6 +347,8 @@ def test_fill_writes_every_default_and_the_result_builds_the_same(tmp_path, suff
     text = (tmp_path / f"second{suffix}").read_text()
     for word in ("prefetch", "drop_remainder", "shuffle", "offset"):
         assert word in text
+    for inherited in ("cacheable", "batch_stats_fn", "stream_name"):
+        assert inherited not in text
     assert feedrace.load(second).config == feedrace.load(first).config
     again = json.loads(call("fill", first, "--json").stdout)
     assert again["stages"] == [{"use": "rescale", "field": "x", "scale": 1.0, "offset": 0.0}]

@@ -12,7 +12,7 @@ from flax import nnx
 from feedrace import create, register
 from feedrace.errors import ConfigError, StateError
 from feedrace.plugin import SamplerConfig, SamplerModule, StructuralConfig, StructuralModule
-from feedrace.registry import describe, temporary
+from feedrace.registry import describe, filled, temporary
 
 
 class Doubler(StructuralModule):
@@ -175,7 +175,7 @@ def test_a_state_that_is_no_dict_is_a_type_error(wrong):
         lambda state: state.update(more=1),
         lambda state: state.update(calls="three"),
         lambda state: state.update(calls=[1]),
-        lambda state: state.update(config={}),
+        lambda state: state.update(config={"scale": 2.0}),
         lambda state: state.update(statistics=None),
         lambda state: state.update(statistics=[None]),
         lambda state: state.update(statistics=[{"__array__": "no dtype"}, None]),
@@ -290,3 +290,21 @@ def test_a_subclass_of_a_config_without_a_decorator_has_the_fields_of_its_base()
     assert Plain(num_records=3).num_records == 3
     assert attrs.fields(Plain) == attrs.fields(SamplerConfig)
     assert [f.name for f in dataclasses.fields(Plain)] == [f.name for f in attrs.fields(Plain)]
+
+
+def test_fields_that_every_config_inherits_are_shown_if_they_are_set():
+    assert repr(SamplerConfig(num_records=3)) == "SamplerConfig(num_records=3)"
+    assert filled(SamplerConfig(num_records=3)) == {"num_records": 3}
+    chosen = SamplerConfig(num_records=3, stochastic=True, stream_name="order")
+    assert filled(chosen) == {"num_records": 3, "stochastic": True, "stream_name": "order"}
+
+
+def test_a_module_shows_itself_in_one_line_that_its_use_does_not_change():
+    module = Doubler(Seeded(scale=3.0), name="first", rngs=nnx.Rngs(0))
+    shown = repr(module)
+    assert shown == "Doubler(scale=3.0, name='first')"
+    module(1)
+    assert repr(module) == shown
+    assert repr(Doubler(StructuralConfig())) == "Doubler()"
+    statistics = StructuralConfig(precomputed_stats={"mean": np.zeros(1000)})
+    assert repr(Doubler(statistics)) == "Doubler()"

@@ -57,6 +57,7 @@ def test_show_shows_where_a_component_comes_from_and_what_it_takes(site):
     (component,) = json.loads(call("show", "mine/thing", "--json").stdout)["components"]
     assert {"name": "size", "type": "int", "required": False, "default": "3",
             "description": "how large it is."} in component["fields"]  # fmt: skip
+    assert {"cacheable", "stochastic"}.isdisjoint(field["name"] for field in component["fields"])
     rescale = call("show", "rescale", "--kind", "stage").stdout
     assert "field (str, required)" in rescale
 

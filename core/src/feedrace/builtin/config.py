@@ -1,5 +1,6 @@
 """Configs of the built-in components."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -18,6 +19,7 @@ from feedrace.config.fields import (
     one_of,
     text,
 )
+from feedrace.protocols.containers import columns_of
 
 _DTYPES = ("bool", "int8", "int16", "int32", "uint8", "uint16", "uint32",
            "float16", "bfloat16", "float32")  # fmt: skip
@@ -26,16 +28,45 @@ _NAMES = Rule(
     "a list of field names",
     {"minItems": 1},
 )
+_COLUMNS = Rule(
+    lambda value: isinstance(value, Mapping) and all(isinstance(name, str) for name in value),
+    "a dict of field name to array",
+    {"type": ["object", "array"]},
+)
+
+
+def _as_columns(data: Any) -> Any:
+    return data if type(data) is dict else columns_of(data)
+
+
+def _shapes(data: Any) -> str:
+    """Return a dict of arrays in a few words, without their contents."""
+    shown = [
+        f"{name}: {field.dtype}{list(field.shape)}"
+        if hasattr(field, "shape")
+        else f"{name}: {type(field).__name__} of {len(field)}"
+        for name, field in data.items()
+    ]
+    return "{" + ", ".join(shown[:8] + ["..."] * (len(shown) > 8)) + "}"
 
 
 @attrs.frozen(kw_only=True)
 class MemorySourceConfig(StructuralConfig):
     """data: dict of field name to array, all with one leading axis, the records.
 
+    data may also be a list of records as dicts, a table of pandas, polars or pyarrow, or a data set
+    of Hugging Face, which are made such a dict.
+
     shuffle, seed: the source's own order, which holds if there is no sampler.
     """
 
-    data: dict[str, Any] = attrs.field(eq=False, metadata={IDENTITY: False})
+    data: Any = attrs.field(
+        converter=_as_columns,
+        validator=_COLUMNS,
+        eq=False,
+        repr=_shapes,
+        metadata={IDENTITY: False},
+    )
     shuffle: bool = attrs.field(default=False, validator=boolean)
     seed: int = attrs.field(default=42, validator=integer(0, MAX_SEED))
 

@@ -26,6 +26,7 @@ COMPONENT = "feedrace_component"  # the kind of component that the field holds
 MANY = "feedrace_many"  # it holds a list of them
 REQUIRED = "feedrace_required"  # a mapping must give it, although the class has a default
 IDENTITY = "feedrace_identity"  # whether another value stands for other records or another order
+QUIET = "feedrace_quiet"  # shown only if it is not at its default
 EXPAND = "feedrace_expand"  # `~` and variables in the string are expanded
 
 
@@ -173,13 +174,21 @@ class StructuralConfig:
     Raises `ConfigError` if exactly one of `stochastic` and `stream_name` is set.
     """
 
-    cacheable: bool = attrs.field(default=False, validator=boolean, metadata={IDENTITY: False})
-    batch_stats_fn: Any = attrs.field(default=None, metadata={IDENTITY: False})
-    precomputed_stats: dict[str, Any] | None = attrs.field(
-        default=None, eq=False, metadata={IDENTITY: False}
+    cacheable: bool = attrs.field(
+        default=False, validator=boolean, repr=False, metadata={IDENTITY: False, QUIET: True}
     )
-    stochastic: bool = attrs.field(default=False, validator=boolean)
-    stream_name: str | None = attrs.field(default=None, validator=text(optional=True))
+    batch_stats_fn: Any = attrs.field(
+        default=None, repr=False, metadata={IDENTITY: False, QUIET: True}
+    )
+    precomputed_stats: dict[str, Any] | None = attrs.field(
+        default=None, eq=False, repr=False, metadata={IDENTITY: False, QUIET: True}
+    )
+    stochastic: bool = attrs.field(
+        default=False, validator=boolean, repr=False, metadata={QUIET: True}
+    )
+    stream_name: str | None = attrs.field(
+        default=None, validator=text(optional=True), repr=False, metadata={QUIET: True}
+    )
 
     __dataclass_fields__ = DataclassFields()
     __dataclass_params__ = DataclassParams()

@@ -6,6 +6,7 @@ from typing import Any, Self
 from flax import nnx
 
 from feedrace.config.fields import StructuralConfig
+from feedrace.config.mapping import shown_fields
 from feedrace.modules import state as states
 from feedrace.modules.cache import IdentityDict, cached
 from feedrace.modules.statistics import Statistics
@@ -36,6 +37,12 @@ class Module(Statistics, nnx.Module):
         self._statistics = nnx.data(config.precomputed_stats)
         self._computed_stats = nnx.data(None)
         self._cache = nnx.static(IdentityDict())
+
+    def __repr__(self) -> str:
+        # Its state is not in it: grain refuses a state if the repr of a sampler has changed.
+        shown = shown_fields(self.config)
+        shown += [] if self.name is None else [f"name={self.name!r}"]
+        return f"{type(self).__name__}({', '.join(shown)})"
 
     def requires_rng_streams(self) -> list[str] | None:
         """Return the names of the RNG streams it draws from, or None."""

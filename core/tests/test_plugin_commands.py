@@ -203,4 +203,4 @@ def test_a_plugin_adds_commands_to_a_group_of_the_core_and_replaces_none(site):
     assert re.search(r"why +Explain", shown)
     assert "memory" in call("list").stdout
     assert "Iterate a pipeline" in CliRunner().invoke(main, ["--help"]).stdout
-    assert "No such command 'gret'" in call("gret").stderr
+    assert "no command is called 'gret'; did you mean 'greet'?" in call("gret").stderr

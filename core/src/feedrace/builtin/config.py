@@ -52,7 +52,9 @@ def _shapes(data: Any) -> str:
 
 @attrs.frozen(kw_only=True)
 class MemorySourceConfig(StructuralConfig):
-    """data: dict of field name to array, all with one leading axis, the records; or a list of
+    """Config of the memory source.
+
+    data: dict of field name to array, all with one leading axis, the records; or a list of
         records as dicts, a table of pandas, polars or pyarrow, or a data set of Hugging Face.
 
     shuffle, seed: the source's own order, which holds if there is no sampler.

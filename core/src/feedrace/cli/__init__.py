@@ -48,7 +48,8 @@ class Group(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+        misspelled = not args[0].startswith("-") and self.get_command(ctx, args[0]) is None
+        if misspelled and not ctx.resilient_parsing:  # as while a shell completes
             known = self.list_commands(ctx)
             hint = did_you_mean(args[0], known) or f"; there are {', '.join(known)}"
             ctx.fail(f"no command is called {args[0]!r}{hint}")

@@ -147,11 +147,11 @@ def _entries_of(dist: metadata.Distribution, location: str) -> Iterator[EntryPoi
     for point in dist.entry_points.select(group=GROUP):
         if not (point.name and point.value):
             raise ValueError(f"entry_points.txt: {point.name!r} = {point.value!r} is incomplete")
-        name, version = dist.metadata["Name"], dist.metadata["Version"]
-        if name is None or version is None:
+        fields = dist.metadata
+        if "Name" not in fields or "Version" not in fields:
             raise ValueError("METADATA has no Name or no Version")
         value = point.value.partition("[")[0].strip()
-        yield EntryPoint(point.name, name, version, value, location)
+        yield EntryPoint(point.name, fields["Name"], fields["Version"], value, location)
 
 
 def normal(name: str) -> str:

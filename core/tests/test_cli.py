@@ -4,6 +4,7 @@ import sys
 import pytest
 from click.testing import CliRunner
 
+from feedrace import load
 from feedrace.cli import main
 from feedrace.cli.run import _advice, _timed
 
@@ -55,15 +56,9 @@ def test_describe_shows_components_and_steps(config):
 
 def test_plugins_list_filters_by_kind():
     done = call("plugins", "list", "--kind", "stage")
-    rows = [line.split() for line in done.stdout.splitlines()]
-    assert {row[0] for row in rows} == {"stage"}
-    assert [row[1] for row in rows if row[2].startswith("builtin/")] == [
-        "cast",
-        "flip",
-        "one-hot",
-        "rescale",
-        "select",
-    ]
+    listed = {line.split()[1] for line in done.stdout.splitlines()}
+    assert {"cast", "flip", "one-hot", "rescale", "select"} <= listed
+    assert "memory" not in listed
     rows = json.loads(call("plugins", "list", "--json").stdout)["components"]
     assert {"memory", "sequential", "single"} <= {row["name"] for row in rows}
 
@@ -120,11 +115,10 @@ def test_json_of_a_run_is_all_that_is_printed(config):
 
 
 def test_the_first_step_in_which_xla_compiles_is_left_out_of_rates_and_advice(config):
-    after_first = {"seconds": dict.fromkeys(["stages", "source"], 4.0)}
-    after_first["seconds"] |= dict.fromkeys(["decode", "batch", "host stages", "plan"], 0.0)
-    after_first["seconds"] |= {"transfer": 0.0, "waiting": 9.0, "training": 0.0}
-    seconds = {**after_first["seconds"], "source": 5.0, "waiting": 10.0}
-    text = _advice({"steps": 3, "seconds": seconds, "input_bound": 1.0}, after_first)
+    fresh = load(config).stats()
+    first = fresh["seconds"] | {"stages": 4.0, "source": 4.0, "waiting": 9.0}
+    later = first | {"source": 5.0, "waiting": 10.0}
+    text = _advice({**fresh, "steps": 3, "seconds": later}, {"seconds": first})
     assert "100% of making a batch is 'source'" in text
     one = call("run", config, "--steps", "1")
     assert "of them for the first step, which XLA compiles" in one.stdout

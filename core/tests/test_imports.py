@@ -75,16 +75,21 @@ def test_the_host_half_imports_no_jax():
         "            importlib.import_module(module.name)\n"
         "import numpy as np\n"
         "from feedrace.host.loader import HostLoader\n"
+        "from feedrace.host.record_stages import LeafSpec, record, record_stages\n"
         "from feedrace.host.timing import Clock\n"
         "class Source:\n"
         "    def fetch(self, indices): return {'x': indices * 10}\n"
-        "loader = HostLoader(source=Source(), batcher=None, batch_size=4, records_per_epoch=9,\n"
-        "                    mine=None, specs=tuple)\n"
-        "(made,) = loader.load(np.array([7, 3]), 2, Clock())\n"
+        "stages = record_stages([record(lambda r: {'x': r['x'] + 1})],\n"
+        "                       {'x': LeafSpec((), np.dtype(int))}, key=None)\n"
+        "loader = HostLoader(source=Source(), stages=stages, batcher=None, batch_size=4,\n"
+        "                    records_per_epoch=9, mine=None, specs=tuple)\n"
+        "indices = np.array([7, 3])\n"
+        "loaded = loader.record_loader().load(indices, 2, Clock())\n"
+        "(made,) = loader.batches(loaded, indices, 2, Clock())\n"
         "print(made.batch['x'].tolist(), made.batch['valid_mask'].tolist())\n"
         "print([m for m in ('jax', 'flax', 'tensorflow') if m in sys.modules])\n"
     )
-    assert out.splitlines() == ["[70, 30, 0, 0] [True, True, False, False]", "[]"]
+    assert out.splitlines() == ["[71, 31, 0, 0] [True, True, False, False]", "[]"]
 
 
 def test_a_pipeline_of_live_objects_imports_no_plugin():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from feedrace import errors, plugin
     from feedrace.device.placement import prefetch_to_device
+    from feedrace.host.record_stages import record
     from feedrace.pipeline.assemble import build, load
     from feedrace.pipeline.pipeline import Pipeline
     from feedrace.plan.state import load as load_state
@@ -38,6 +39,7 @@ _HOMES = {
     "load_state": "feedrace.plan.state:load",
     "plugin": "feedrace.plugin:",
     "prefetch_to_device": "feedrace.device.placement:prefetch_to_device",
+    "record": "feedrace.host.record_stages:record",
     "refresh": "feedrace.registry:refresh",
     "register": "feedrace.registry:register",
     "registered": "feedrace.registry:registered",
@@ -58,6 +60,7 @@ __all__ = [
     "load_state",
     "plugin",
     "prefetch_to_device",
+    "record",
     "refresh",
     "register",
     "registered",

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 def in_words(error: BaseException) -> str:
@@ -111,6 +111,10 @@ class StallWarning(RuntimeWarning):
     """No batch has come for a long time; the text names the blocked part."""
 
 
+class WorkerWarning(RuntimeWarning):
+    """A worker process died; another one makes its step again, and nothing is lost."""
+
+
 class PluginWarning(UserWarning):
     """A plugin is left out; everything else works."""
 
@@ -171,6 +175,12 @@ def _installed_from() -> list[Path]:
     except (PackageNotFoundError, ValueError, AttributeError):  # not installed, or damaged
         return []
     return [Path(url2pathname(url.path))] if url.scheme == "file" else []
+
+
+def class_name(value: Any) -> str:
+    """Return `module:name` of a function, or of an object's class."""
+    named = value if hasattr(value, "__qualname__") else type(value)
+    return f"{getattr(named, '__module__', '')}:{named.__qualname__}"
 
 
 def clipped(value: object, most: int = 200) -> str:

@@ -47,6 +47,7 @@ from feedrace.errors import (
     Problem as Problem,
     RecordError as RecordError,
     StateError as StateError,
+    WorkerWarning as WorkerWarning,
     did_you_mean as did_you_mean,
     install_line as install_line,
     pip_line as pip_line,
@@ -82,6 +83,9 @@ from feedrace.host.records import (
     pad_batch as pad_batch,
     split_records as split_records,
 )
+
+from feedrace.host.stages import LeafSpec as LeafSpec
+from feedrace.host.workers import usable_cpus as usable_cpus
 
 # What arrives on a device
 from feedrace.device.placement import to_device as to_device

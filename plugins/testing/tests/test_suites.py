@@ -3,6 +3,7 @@
 import pickle
 import sys
 import types
+from typing import ClassVar
 
 import attrs
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ import feedrace
 from feedrace.errors import PluginWarning, UnknownComponentError
 from feedrace.plugin import (
     BatcherModule,
+    DataError,
     SamplerConfig,
     SamplerModule,
     StructuralConfig,
@@ -26,6 +28,7 @@ from feedrace.plugin import (
 )
 from feedrace_testing import (
     BatcherSuite,
+    RecordStageSuite,
     SamplerSuite,
     SchedulerSuite,
     SourceSuite,
@@ -378,3 +381,57 @@ def test_a_broken_plugin_is_left_out_with_a_warning(broken_plugin):
     with pytest.warns(PluginWarning, match="this plugin is broken"):
         feedrace.available()
     assert broken_plugin in registry.broken_plugins()
+
+
+class OnRecords:
+    on, stochastic = "record", True
+
+    def __call__(self, record, rng):
+        return {"x": record["x"] + rng.random(dtype=np.float32)}
+
+    def spec(self, spec):
+        if "x" not in spec:
+            raise DataError("no field 'x'")
+        return spec
+
+
+class Writes(OnRecords):
+    def __call__(self, record, rng):
+        record["x"] += 1
+        return super().__call__(record, rng)
+
+
+class Widens(OnRecords):
+    def __call__(self, record, rng):
+        return {"x": record["x"].astype(np.float64)}
+
+
+class TakesAll(OnRecords):
+    def spec(self, spec):
+        return spec
+
+
+PROMISE = "test_what_it_returns_meets_its_spec_and_its_input_is_unchanged"
+
+
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [
+        (Writes, PROMISE),
+        (Widens, PROMISE),
+        (TakesAll, "test_records_without_its_field_are_refused"),
+    ],
+)
+def test_the_suite_of_stages_on_records_finds_each_fault(target, name):
+    class Suite(RecordStageSuite):
+        component = "mine"
+        capabilities = frozenset({"stochastic"})
+        record: ClassVar = {"x": np.zeros(3, np.float32)}
+
+    with feedrace.temporary():
+        feedrace.register("stage", "mine", target, summary="Mine.")
+        with pytest.raises(FAILURES):
+            getattr(Suite(), name)()
+    with feedrace.temporary():
+        feedrace.register("stage", "mine", OnRecords, summary="Mine.")
+        getattr(Suite(), name)()

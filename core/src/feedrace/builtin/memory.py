@@ -14,6 +14,7 @@ from feedrace.builtin.config import MemorySourceConfig
 from feedrace.config.fields import StructuralConfig
 from feedrace.device import specs
 from feedrace.errors import DataError
+from feedrace.host.arrays import ArrayReader
 from feedrace.host.records import check_numbers, count_records, is_host_dtype, is_ragged
 from feedrace.modules.source import SourceModule
 
@@ -72,6 +73,13 @@ class ArraySource(SourceModule):
         check_numbers(numbers, self.length)
         gathered = _gather(self.device_data, numbers.astype(np.int32))
         return {**gathered, **jax.tree.map(lambda value: value[numbers], self._fields.host)}
+
+    def reader(self) -> ArrayReader | None:
+        """Return a part that holds the records on the host; None if some are PRNG keys."""
+        leaves = jax.tree.leaves(self.data)
+        if any(jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in leaves):
+            return None
+        return ArrayReader(jax.tree.map(np.asarray, self.data))
 
     def get_batch_at(self, start: Any, size: int, key: Any | None = None) -> dict[str, Any]:
         """Return `size` records from position `start` on, wrapping around at the end.

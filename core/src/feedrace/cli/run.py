@@ -4,7 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from itertools import islice
 from typing import Any
 
@@ -28,9 +28,12 @@ Report = dict[str, dict[str, Any]]  # by stream
 @config_argument
 @click.option("--steps", type=click.IntRange(min=1), help="Stop after this many steps.")
 @click.option("--metrics-port", type=int, help="Serve Prometheus metrics at this port meanwhile.")
+@click.option("--trace", type=click.Path(dir_okay=False), help="Write a trace for Perfetto here.")
 @json_option
 @report_errors
-def run(config: str, steps: int | None, metrics_port: int | None, as_json: bool) -> None:
+def run(
+    config: str, steps: int | None, metrics_port: int | None, trace: str | None, as_json: bool
+) -> None:
     """Iterate a pipeline for one pass and report what came, and how fast.
 
     XLA compiles while the first step of a stream is made: its seconds are shown apart, and the
@@ -45,6 +48,7 @@ def run(config: str, steps: int | None, metrics_port: int | None, as_json: bool)
     after_first: dict[str, Any] = {}
     began = time.perf_counter()
     with (
+        pipeline.traced(trace) if trace else nullcontext(),
         closing(pipeline.steps()) as made,
         click.progressbar(
             _timed(islice(made, steps), report, lambda: after_first.update(pipeline.stats())),
@@ -78,6 +82,11 @@ def run(config: str, steps: int | None, metrics_port: int | None, as_json: bool)
             click.echo(f"  {field}: {text}")
     parts = {part: value for part, value in stats["seconds"].items() if value >= 0.0005}
     echo("seconds: " + ", ".join(f"{part} {value:.3f}" for part, value in parts.items()))
+    for name, worker in stats["workers"].items():
+        shares = ("works {work:.0%}, waits for input {input:.0%}, for room {room:.0%}").format(
+            **worker
+        )
+        echo(f"{name}: {worker['steps']} steps, {shares}")
     echo(later)
 
 

@@ -10,11 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from feedrace.errors import ConfigError, DataError, Problem
+from feedrace.errors import ConfigError, DataError, Problem, class_name, clipped
 from feedrace.host.records import is_host_dtype
 from feedrace.host.stages import HostStages, check_batch
-from feedrace.protocols import Placed, is_on_host, is_stochastic, provides
-from feedrace.registry.describing import class_name
+from feedrace.protocols import is_stochastic, place_of
 
 
 @attrs.frozen
@@ -24,8 +23,11 @@ class HostField:
     name: str
 
 
+_PLACES = ("record", "host", "device")
+
+
 class Stages:
-    """The stages of one stream: `host` before the batch moves, then those on the device.
+    """The stages of one stream: `on_record`, `host` before the batch moves, then on the device.
 
     stages: callables or `nnx.Module`s, each a function of a batch; a stochastic one also gets one
         PRNG key for each row, made from `key`, the stream's name, the stage's number, the epoch and
@@ -34,7 +36,7 @@ class Stages:
 
     A stage on the device may drop, rename or pass on a field that stays on the host (strings); it
     sees a `HostField` in its place. Raises `ConfigError` with the problem of each stage: not a
-    function, stochastic without a key, on an unknown place, on the host behind one on the device.
+    function, stochastic without a key, in an unknown place, or behind one of a later place.
     """
 
     def __init__(self, stages: Sequence[Any], *, stream: str, key: jax.Array | None) -> None:
@@ -49,14 +51,23 @@ class Stages:
         if key is not None:
             key = jax.random.fold_in(key, np.uint32(zlib.crc32(stream.encode())))
         self._key = key
-        self.host = HostStages(tuple(stage for stage in self.stages if is_on_host(stage)))
-        self._on_device = self.stages[len(self.host.stages) :]
+        by_place = {
+            place: tuple(stage for stage in self.stages if place_of(stage) == place)
+            for place in _PLACES
+        }
+        self.on_record, self._on_device = by_place["record"], by_place["device"]
+        self.host = HostStages(by_place["host"])
         # Parameters are arguments of the jitted function, so that training them shows here.
         self.modules: Any = nnx.List([s for s in self._on_device if isinstance(s, nnx.Module)])
         self._no_modules = None if len(self.modules) else nnx.split(self.modules)
         self._kept: dict[tuple[str, ...], dict[str, str]] = {}
         self._jitted = jax.jit(self._staged, static_argnums=0)
         self._host_keys = jax.jit(self._keys, static_argnums=(0, 2))
+
+    @property
+    def key_bytes(self) -> bytes | None:
+        """What seeds the stages on records, which draw their numbers without JAX."""
+        return None if self._key is None else np.asarray(jax.random.key_data(self._key)).tobytes()
 
     def split(self) -> tuple[Any, Any]:
         """Return the definition and the parameters of the stages that are modules."""
@@ -154,12 +165,22 @@ def _wrong(stage: Any, before: tuple[Any, ...], key: Any) -> str:
     if is_stochastic(stage) and key is None:
         lacking = "the pipeline has no seed; give `seed`, or rngs in Python"
         return f"{class_name(stage)} is stochastic, but {lacking}"
-    if provides(stage, Placed) and stage.on not in ("host", "device"):
-        return f"{class_name(stage)} is on {stage.on!r}; a stage is on 'host' or 'device'"
-    if is_on_host(stage) and not all(map(is_on_host, before)):
-        wrong = "is on the host, behind a stage on the device; host stages come first"
-        return f"{class_name(stage)} {wrong}"
+    place = place_of(stage)
+    if place not in _PLACES:
+        known = "'record', 'host' or 'device'"
+        return f"{class_name(stage)} is on {clipped(place)}; a stage is on {known}"
+    later = [one for one in before if one is not None and _rank(one) > _PLACES.index(place)]
+    if later:
+        return (
+            f"{class_name(stage)} is on the {place}, behind a stage on the {place_of(later[0])}; "
+            f"stages on records come first, then those on the host"
+        )
     return ""
+
+
+def _rank(stage: Any) -> int:
+    place = place_of(stage)
+    return _PLACES.index(place) if place in _PLACES else -1
 
 
 def _check_unchanged(stage: Any, before: dict[str, Any], after: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""From the records of a step to batches of numpy arrays: fetch, then the batcher."""
+"""From the records of a step to batches of numpy arrays: what workers make, then the batcher."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,16 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feedrace.errors import DataError, RecordError
-from feedrace.host.records import (
-    VALID_MASK,
-    blank,
-    count_records,
-    map_leaves,
-    pad_batch,
-    split_records,
-)
+from feedrace.host.record_loader import Loaded, RecordLoader
+from feedrace.host.record_stages import RecordStages
+from feedrace.host.records import VALID_MASK, blank, count_records, map_leaves, split_records
 from feedrace.host.timing import Clock
-from feedrace.protocols import Collating, Grouping, Skipping, is_row_wise, provides
+from feedrace.protocols import Collating, Grouping, Noted, Readable, Skipping, is_row_wise, provides
 
 
 @attrs.frozen(eq=False)
@@ -45,38 +40,58 @@ class HostLoader:
     """
 
     source: Any
+    stages: RecordStages
     batcher: Any
     batch_size: int
     records_per_epoch: int
     mine: NDArray[np.int64] | None
     specs: Callable[[], Sequence[Any]]
 
-    def load(self, indices: NDArray[np.int64], start: int, clock: Clock) -> Iterator[Made]:
+    def record_loader(self) -> RecordLoader:
+        """Return what workers do for this stream.
+
+        Its reader is the source's; the source itself, for one thread alone, if that has none.
+        """
+        reader = self.source.reader() if provides(self.source, Readable) else None
+        if provides(self.source, Skipping) and not provides(reader, Skipping):
+            reader = None  # it cannot show which records it left out
+        every = np.arange(self.batch_size) if self.mine is None else self.mine
+        return RecordLoader(
+            reader=self.source if reader is None else reader,
+            stages=self.stages,
+            records_per_epoch=self.records_per_epoch,
+            rows=every if is_row_wise(self.batcher) else None,
+        )
+
+    def batches(
+        self, loaded: Loaded, indices: NDArray[np.int64], start: int, clock: Clock
+    ) -> Iterator[Made]:
         """Yield the batches of one step: a single one, or those of a window of records.
 
-        indices: record numbers; 2-D if each element is a window of records. start: the position
-        of the first of them.
+        loaded: what the `record_loader` made of `indices` and `start`.
         """
+        clock.enter("batch")
+        if loaded.noted and provides(self.source, Noted):
+            self.source.note(list(loaded.noted))
         position = start % self.records_per_epoch
         every = np.arange(len(indices))
+        records = loaded.records
         if is_row_wise(self.batcher):
-            yield Made(self._rows(indices, clock), every, np.uint32(position))
+            yield Made(records, every, _word(position))
             return
-        records = self._fetch(indices, clock)
-        invalid = self._invalid(indices)
-        kept = every if invalid is None else np.flatnonzero(~invalid)
+        kept = every if loaded.skipped is None else np.flatnonzero(~loaded.skipped)
         if not len(kept):  # a batch of padding, so that the step is there
             batch = map_leaves(
                 lambda leaf: blank(np.empty(leaf.shape, leaf.dtype)), self.specs()[0]
             )
-            yield Made(self._rows_of(batch), kept, np.uint32(position))
+            yield Made(self._rows_of(batch), kept, _word(position))
             return
-        if invalid is not None:
+        if loaded.skipped is not None:
             records = map_leaves(lambda leaf: leaf[kept], records)
         none = True
         with _naming(indices, kept):
             for batch, rows, keys in batches(self.batcher, records, self.batch_size):
-                positions: Any = np.uint32(position)
+                positions: Any = _word(position)
                 if keys is not None:
                     # A row that is not a record's first goes beyond the records of the epoch.
                     again, within = np.divmod(keys, len(kept))
@@ -102,57 +117,17 @@ class HostLoader:
             return positions
         return positions[self.mine] if positions.ndim else (positions + self.mine).astype(np.uint32)
 
-    def _rows(self, indices: NDArray[np.int64], clock: Clock) -> dict[str, Any]:
-        """Return this process's rows of a batch, row i of which is record i."""
-        mine = np.arange(self.batch_size) if self.mine is None else self.mine
-        present = mine[mine < len(indices)]
-        # If all rows are padding, one record shows what padding looks like.
-        records = self._fetch(indices[present] if len(present) else indices[:1], clock)
-        batch, _, _ = next(batches(self.batcher, records, len(mine)))
-        if not len(present):
-            return map_leaves(blank, batch)  # type: ignore[no-any-return]
-        invalid = self._invalid(indices[present])
-        if invalid is None:
-            return batch
-        mask = np.array(batch[VALID_MASK])
-        mask[: len(present)] &= ~invalid
-        return {**batch, VALID_MASK: mask}
-
-    def _fetch(self, indices: NDArray[np.int64], clock: Clock) -> dict[str, Any]:
-        clock.enter("source")
-        numbers = indices.reshape(-1)
-        records: dict[str, Any] = self.source.fetch(numbers)
-        clock.enter("batch")
-        count = count_records(records)
-        if count != len(numbers):
-            raise DataError(f"the source gave {count} records; {len(numbers)} were asked for")
-        if indices.ndim > 1:
-            records = map_leaves(
-                lambda leaf: leaf.reshape(*indices.shape, *leaf.shape[1:]), records
-            )
-        return records
-
-    def _invalid(self, indices: NDArray[np.int64]) -> NDArray[np.bool_] | None:
-        """Return which elements hold a record that the source left out; None if none does."""
-        if not provides(self.source, Skipping):
-            return None
-        rows = np.reshape(self.source.invalid_rows(indices.reshape(-1)), indices.shape)
-        invalid = np.asarray(rows.any(axis=tuple(range(1, rows.ndim))))
-        return invalid if invalid.any() else None
-
 
 def batches(
     batcher: Any, records: dict[str, Any], batch_size: int
 ) -> Iterator[tuple[dict[str, Any], NDArray[np.int64], NDArray[np.int64] | None]]:
-    """Yield (batch, rows, keys) for any batcher; None stands for padding records as they come.
+    """Yield (batch, rows, keys) for a batcher that is not row-wise.
 
     rows: places among the records of those that begin in the batch. keys: another number for each
     row, as `protocols.Grouping.collate_window` has it; None if row i is record i.
     """
     every = np.arange(count_records(records))
-    if batcher is None:
-        yield pad_batch(records, batch_size=batch_size), every, None
-    elif provides(batcher, Grouping):
+    if provides(batcher, Grouping):
         for number, made in enumerate(batcher.collate_window(records, batch_size=batch_size)):
             batch, rows, *keys = made
             rows = np.asarray(rows, np.int64)
@@ -195,3 +170,8 @@ def _row_keys(
     if len(rows) == np.count_nonzero(mask):
         own[mask] = rows
     return own
+
+
+def _word(position: int) -> Any:
+    """Return a position as uint32, as keys take it; beyond 2**32 it starts again from 0."""
+    return np.uint32(position & 0xFFFFFFFF)

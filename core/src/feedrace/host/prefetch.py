@@ -44,6 +44,8 @@ class Prefetched(ClosableIterator):
 
     stall_seconds: warn after this many seconds without an item, and again after as many more;
         None for never. blocked: returns what the thread is doing, for that `StallWarning`.
+    on_close: called, from any thread, as soon as nobody wants more items, so that the thread need
+        not wait for what it waits for.
     """
 
     def __init__(
@@ -53,9 +55,10 @@ class Prefetched(ClosableIterator):
         *,
         stall_seconds: float | None = None,
         blocked: Callable[[], str] = str,
+        on_close: Callable[[], object] = bool,
     ) -> None:
         self._stall_seconds, self._blocked = stall_seconds, blocked
-        self._buffer = _Buffer(size)
+        self._buffer = _Buffer(size, on_close)
         self._thread = threading.Thread(
             target=_fill, args=(iter(items), self._buffer), name="feedrace-prefetch", daemon=True
         )
@@ -106,7 +109,8 @@ class Prefetched(ClosableIterator):
 class _Buffer:
     """A bounded first-in first-out buffer of (item, error) that can be closed from either end."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, on_close: Callable[[], object]) -> None:
+        self._on_close = on_close
         self._items: deque[tuple[Any, BaseException | None]] = deque()
         self._size = size
         self._changed = threading.Condition()
@@ -143,6 +147,7 @@ class _Buffer:
             self._closed = True
             self._items.clear()
             self._changed.notify_all()
+        self._on_close()
 
 
 _running: "weakref.WeakKeyDictionary[threading.Thread, _Buffer]" = weakref.WeakKeyDictionary()

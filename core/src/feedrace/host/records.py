@@ -14,6 +14,7 @@ from feedrace.config.fields import check_integer
 from feedrace.errors import DataError
 
 VALID_MASK = "valid_mask"
+ALIGNMENT = 64  # bytes: what XLA's CPU needs to take memory over
 _NARROW = {"int64": "int32", "uint64": "uint32", "float64": "float32", "complex128": "complex64"}
 
 
@@ -169,6 +170,15 @@ def blank(leaf: Any) -> Any:
     if is_host_dtype(leaf.dtype):
         return np.full(np.shape(leaf), None, object)
     return _namespace(leaf).zeros_like(leaf)
+
+
+def aligned(shape: tuple[int, ...], dtype: Any) -> Any:
+    """Return an empty array whose memory XLA's CPU takes over without a copy."""
+    dtype = np.dtype(dtype)
+    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    memory = np.empty(size + ALIGNMENT, np.uint8)
+    offset = -memory.ctypes.data % ALIGNMENT
+    return memory[offset : offset + size].view(dtype).reshape(shape)
 
 
 def _padded(leaf: Any, missing: int) -> Any:

@@ -6,10 +6,9 @@ from typing import Any
 import attrs
 import numpy as np
 
-from feedrace.errors import DataError
+from feedrace.errors import DataError, class_name
 from feedrace.host.records import count_records, leaves, map_leaves
 from feedrace.protocols import Specified, is_stochastic, provides
-from feedrace.registry.describing import class_name
 
 Keys = Callable[[int, int], Any]  # (number of the stochastic stage, rows) -> uint32 (rows, 2)
 

@@ -36,7 +36,8 @@ def config_of(parts: Parts) -> dict[str, Any]:
     if parts.key is not None and jax.random.key_data(parts.key).size != 2:
         raise FeedraceError("the key of the pipeline's rngs is not one that a seed makes")
     config: dict[str, Any] = {"stages": []}
-    for name in ("seed", "batch_size", "drop_remainder", "prefetch", "stall_seconds", "sharding"):
+    for name in ("seed", "batch_size", "drop_remainder", "workers", "prefetch", "stall_seconds",
+                 "sharding"):  # fmt: skip
         value = getattr(parts.options, name)
         if value is not None and (name != "sharding" or isinstance(value, str)):
             config[name] = value

@@ -1,6 +1,7 @@
 """The two executors: functions from planned steps to steps with batches.
 
-`host_batches` reads records on the host, `device_batches` gathers records that are on the device.
+`host_batches` takes records that workers loaded on the host, `device_batches` gathers records that
+are on the device.
 Which of them makes the batches of a stream is chosen once, when the pipeline is built. Both yield
 each step with a function that makes the rest of its batch, the stages on the device: programs that
 run on several hosts have to start in one order, and parameters of stages that are trained have to
@@ -19,7 +20,9 @@ from feedrace.device.placement import as_in_this_thread
 from feedrace.errors import DataError, StateError
 from feedrace.host.loader import Made
 from feedrace.host.prefetch import Prefetched
+from feedrace.host.record_loader import Loaded
 from feedrace.host.timing import Clock, Timing, where
+from feedrace.host.workers import Workers
 from feedrace.plan.steps import TRAIN, Step
 
 if TYPE_CHECKING:
@@ -27,17 +30,19 @@ if TYPE_CHECKING:
 
 INSIDE = "inside"  # counter: batches done of a window that is not done yet
 
-Planned = Iterator[tuple[Mapping[str, int], Step]]  # the counters before each step, and the step
+# The counters before each step, the step, and what waits for its records, if they are on the host.
+Planned = Iterator[tuple[Mapping[str, int], Step, Callable[[], Loaded]]]
 Items = Generator[tuple[Step, Callable[[], dict[str, Any]]]]
 Executor = Callable[["Stream", Planned, Clock, bool], Items]
 
 
 def host_batches(stream: "Stream", planned: Planned, clock: Clock, alone: bool) -> Items:
-    """Fetch -> batcher -> host stages -> place -> device stages, one step after another."""
-    for before, step in planned:
+    """Load (workers) -> batcher -> host stages -> place -> device stages, step after step."""
+    for before, step, load in planned:
         clock.step, epoch = step, step.start // stream.plan.records_per_epoch
+        clock.steps += 1
         with noted(step):
-            made = stream.host.load(step.indices, step.start, clock)
+            made = stream.host.batches(load(), step.indices, step.start, clock)
             whole = ((step, one) for one in made)
             for part, one in parts_of(step, before, made) if stream.is_windowed else whole:
                 batch = one.batch
@@ -53,7 +58,7 @@ def host_batches(stream: "Stream", planned: Planned, clock: Clock, alone: bool) 
 def device_batches(stream: "Stream", planned: Planned, clock: Clock, alone: bool) -> Items:
     """Gather, mask and stage the batches of several steps in one dispatch, unless `alone`."""
     loader, most = stream.device_loader("iterating"), 1  # the first batch is waited for
-    while steps := [step for _, step in itertools.islice(planned, most)]:
+    while steps := [step for _, step, _ in itertools.islice(planned, most)]:
         clock.enter("stages")
         clock.step = steps[0]
         made: list[dict[str, Any]] = []
@@ -70,6 +75,7 @@ def execute(
     planned: Iterable[Step],
     streams: Mapping[str, "Stream"],
     before: Mapping[str, int],
+    workers: Workers,
     clock: Clock,
     alone: bool,
 ) -> Items:
@@ -78,15 +84,19 @@ def execute(
     before: the counters ahead of the first step. alone: make each batch when it is asked for.
     """
 
-    def paired() -> Planned:
+    def paired() -> Iterator[tuple[Mapping[str, int], Step]]:
         counters = before
         for step in planned:
             yield counters, step
             counters = step.after
 
     clock.enter("plan")
-    for name, steps in itertools.groupby(paired(), key=lambda pair: pair[1].stream):
-        yield from streams[name].execute(streams[name], steps, clock, alone)
+    try:
+        under_way = workers.ahead(paired())
+        for name, steps in itertools.groupby(under_way, key=lambda item: item[1].stream):
+            yield from streams[name].execute(streams[name], steps, clock, alone)
+    finally:
+        workers.join()
 
 
 def parts_of(
@@ -133,11 +143,18 @@ def split_counters(counters: Mapping[str, int]) -> tuple[dict[str, int], int]:
 
 @contextmanager
 def made_ahead(
-    items: Items, *, prefetch: int, late: bool, stall_seconds: float, timing: Timing
+    items: Items,
+    *,
+    prefetch: int,
+    late: bool,
+    stall_seconds: float,
+    timing: Timing,
+    on_close: Callable[[], object],
 ) -> Generator[tuple[Iterator[Step], Callable[[], int]]]:
     """Give the finished steps, up to `prefetch` made ahead by a thread, and what counts those.
 
-    late: finish them in the caller's thread, when they are asked for.
+    late: finish them in the caller's thread, when they are asked for. on_close: called as soon as
+    no more are wanted.
     """
     clock = timing.clock
     if not prefetch:
@@ -146,7 +163,7 @@ def made_ahead(
         return
     early = as_in_this_thread(items if late else _finished(items, clock))
     with Prefetched(
-        early, prefetch, stall_seconds=stall_seconds, blocked=clock.blocked
+        early, prefetch, stall_seconds=stall_seconds, blocked=clock.blocked, on_close=on_close
     ) as prefetched:
         made: Any = prefetched
         yield _finished(made, timing.own_clock) if late else made, prefetched.ready

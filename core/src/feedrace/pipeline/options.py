@@ -8,10 +8,19 @@ import attrs
 import numpy as np
 
 from feedrace import registry
-from feedrace.config.fields import MAX_SEED, Rule, boolean, component_field, integer, number
+from feedrace.config.fields import (
+    MAX_SEED,
+    Rule,
+    boolean,
+    component_field,
+    integer,
+    number,
+    one_of,
+)
 from feedrace.config.files import problems_located, read_mapping
 from feedrace.config.mapping import structure
-from feedrace.errors import ConfigError, Problem, join
+from feedrace.errors import ConfigError, Problem, did_you_mean, join
+from feedrace.host.workers import WorkerCount, usable_cpus
 from feedrace.plan.steps import TRAIN
 from feedrace.protocols import MultiStream, provides
 
@@ -27,6 +36,34 @@ _AXIS = Rule(
     "the name of a mesh axis: letters, digits and _ in ASCII",
     {"type": ["string", "null"], "pattern": "^[A-Za-z_][A-Za-z0-9_]*$"},
 )
+_MOST_WORKERS = 1024
+_COUNT = integer(0, _MOST_WORKERS)
+_KIND = one_of("thread", "process")
+
+
+def _check_workers(instance: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+    if not isinstance(value, Mapping):
+        if value is not None:
+            _COUNT.check("workers", value)
+        return
+    unknown = [
+        Problem(f"workers.{key}", f"no such key{did_you_mean(str(key), ('kind', 'count'))}")
+        for key in value
+        if key not in ("kind", "count")
+    ]
+    if unknown:
+        raise ConfigError(unknown)
+    _KIND.check("workers.kind", value.get("kind", "thread"))
+    if value.get("count") is not None:
+        _COUNT.check("workers.count", value["count"])
+
+
+def worker_count(workers: Any) -> WorkerCount:
+    """Return the workers that the option asks for: by default a thread for each usable CPU."""
+    given = workers if isinstance(workers, Mapping) else {"count": workers}
+    count = given.get("count")
+    kind = given.get("kind", "thread")
+    return WorkerCount(kind, usable_cpus() if count is None else int(count))
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -35,13 +72,17 @@ class PipelineOptions:
 
     source: gives records by number; see `feedrace.protocols.IndexedSource`.
     batch_size: records in a batch; the last batch of an epoch is padded, unless `drop_remainder`.
-    stages: functions of a batch, in order; those on the host come first.
+    stages: functions of a record (see `feedrace.record`), then those of a batch on the host, then
+        those of a batch on the device; each in order.
     sampler: orders the records. Without one, a pass is one epoch in the source's own order.
     batcher: groups records into batches. Without one, they are padded and masked as they come.
     scheduler: orders the steps of several streams. Without one, there is the train stream alone.
     seed: of every component that has none, and of stochastic stages. In Python `rngs` may stand in
         its place: an `nnx.Rngs`, whose default stream is the seed.
     drop_remainder: drop the last batch of an epoch if it is short.
+    workers: what reads records and runs the stages on them: a number of threads; for Python code
+        that holds its lock, processes: `{ kind = "process", count = 8 }`; 0 for none. By default a
+        thread for each CPU. Any number of either gives the same batches.
     prefetch: batches that a thread makes ahead; 0 makes each when it is asked for. Records that are
         on the device need no thread: with 1 or more, several batches are one dispatch.
     sharding: lay batches over devices, and over hosts under `jax.distributed`: the name of a mesh
@@ -58,6 +99,7 @@ class PipelineOptions:
     scheduler: Any = component_field("scheduler", default=None)
     seed: int | None = attrs.field(default=None, validator=integer(0, MAX_SEED, optional=True))
     drop_remainder: bool = attrs.field(default=False, validator=boolean)
+    workers: int | dict[str, Any] | None = attrs.field(default=None, validator=_check_workers)
     prefetch: int = attrs.field(default=2, validator=integer(0))
     sharding: Any = attrs.field(default=None, validator=_AXIS)
     stall_seconds: float = attrs.field(default=300.0, validator=_MORE_THAN_0)

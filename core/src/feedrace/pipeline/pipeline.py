@@ -1,9 +1,10 @@
-"""The pipeline: plan -> host (fetch, batcher, host stages) -> device (place, device stages)."""
+"""The pipeline: plan -> host (fetch, stages on records, batcher, host stages) -> device."""
 
 import inspect
 import itertools
+import os
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import Any
 
 import attrs
@@ -14,12 +15,13 @@ from flax import nnx
 from feedrace.config.fields import MAX_SEED
 from feedrace.device.processes import same_on_all_processes
 from feedrace.errors import ConfigError, FeedraceError, Problem, StateError, clipped
+from feedrace.host import tracing
 from feedrace.pipeline import description
 from feedrace.pipeline.executors import INSIDE, execute, made_ahead, split_counters
 from feedrace.pipeline.iteration import PipelineIterator, Progress
 from feedrace.pipeline.on_device import check_scan, next_train_steps, traced_batch
 from feedrace.pipeline.options import PipelineOptions, options_of
-from feedrace.pipeline.streams import Parts, Problems, build_parts
+from feedrace.pipeline.streams import Parts, Problems, build_parts, start_workers
 from feedrace.plan import state
 from feedrace.plan.steps import TRAIN, Step, StreamPlan
 from feedrace.protocols import EpochListener, Timed, provides
@@ -103,10 +105,12 @@ class Pipeline(nnx.Module):
             if parts.is_global:
                 agreed = [progress.counters, self._fingerprint()]
                 same_on_all_processes(agreed, options.stall_seconds)
+            workers = start_workers(parts, progress.timing)
             items = execute(
                 itertools.chain([first], planned),
                 parts.streams,
                 before=progress.counters,
+                workers=workers,
                 clock=progress.timing.clock,
                 alone=parts.is_late or not options.prefetch,
             )
@@ -116,6 +120,7 @@ class Pipeline(nnx.Module):
                 late=parts.is_late,
                 stall_seconds=options.stall_seconds,
                 timing=progress.timing,
+                on_close=workers.close,
             ) as (steps, ready):
                 for step in progress.timing.follow(steps, ready):
                     progress.check(mine)  # another thread may have gone elsewhere meanwhile
@@ -219,15 +224,32 @@ class Pipeline(nnx.Module):
     def stats(self) -> dict[str, Any]:
         """Return where the time has gone since the pipeline was made, in all iterations.
 
-        `seconds` by part: those of making batches ("source", "decode", "batch", "host stages",
-        "transfer", "stages", "plan"; JAX dispatches the last ones and may go on with them), and
-        "waiting" for a batch against "training" until the next is asked for. `input_bound` is the
-        share of waiting in both; `queue_depth` and `mean_queue_depth` are batches ready when one
-        was asked for; `steps` and `records` were handed out.
+        `seconds` by part: those of making batches ("source", "decode", "record stages", "batch",
+        "host stages", "transfer", "stages", "plan"; JAX dispatches some and may go on with them),
+        of all workers, and "waiting" for a batch against "training" until the next is asked for.
+        `workers`: for each, and for the thread that makes batches of what they load, the steps, and
+        the shares of its time in which it did "work", waited for "input", and for "room".
+        `input_bound` is the share of waiting; `queue_depth` and `mean_queue_depth` are batches
+        ready when one was asked for; `steps` and `records` were handed out.
         """
         sources = {id(s.source): s.source for s in self._parts.streams.values()}.values()
         decode = sum(float(s.decode_seconds) for s in sources if provides(s, Timed))
         return self._progress.timing.stats(decode)
+
+    @contextmanager
+    def traced(self, path: str | os.PathLike[str]) -> Generator[None]:
+        """Write what each thread and worker did in a `with` block to a file at its end.
+
+        The file is JSON that Perfetto and Chrome's tracing page show: each step, part and worker.
+        Raises `OSError` before anything is traced if it cannot be written.
+        """
+        open(path, "a").close()
+        self._progress.timing.trace()
+        try:
+            yield
+        finally:
+            tracing.write(path, self._progress.timing)
+            self._progress.timing.trace(False)
 
     def batch_spec(self, stream: str = TRAIN) -> dict[str, Any]:
         """Return the spec of a stream's batches: a dict of `jax.ShapeDtypeStruct`.

@@ -1,6 +1,7 @@
 """From the options of a pipeline to its streams: parts made, checked and joined."""
 
 import functools
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -14,11 +15,16 @@ from feedrace.device.loader import DeviceLoader, holds_records
 from feedrace.device.placement import Placement, placement_of
 from feedrace.device.specs import batch_spec, window_spec
 from feedrace.device.stages import Stages
-from feedrace.errors import ConfigError, DataError, FeedraceError, Problem, clipped
+from feedrace.errors import ConfigError, DataError, FeedraceError, Problem, WorkerWarning, clipped
 from feedrace.host.loader import HostLoader
-from feedrace.host.records import check_no_mask
+from feedrace.host.memory import bytes_of
+from feedrace.host.record_stages import record_stages
+from feedrace.host.records import check_no_mask, map_leaves
+from feedrace.host.timing import Timing
+from feedrace.host.worker_process import not_for_processes
+from feedrace.host.workers import WorkerCount, Workers, usable_cpus
 from feedrace.pipeline.executors import Executor, device_batches, host_batches
-from feedrace.pipeline.options import PipelineOptions
+from feedrace.pipeline.options import PipelineOptions, worker_count
 from feedrace.plan.order import Order
 from feedrace.plan.single import SingleScheduler
 from feedrace.plan.steps import TRAIN, StreamPlan, plan_stream
@@ -59,8 +65,8 @@ class Stream:
         why = f"{type(self.source).__name__} does not hold all fields there (on_device)"
         if not is_row_wise(self.batcher):
             why = f"batcher {type(self.batcher).__name__} does more than stack records"
-        elif self.stages.host.stages:
-            why = "a stage runs on the host"
+        elif self.stages.on_record or self.stages.host.stages:
+            why = "a stage runs on the host, or on records"
         raise FeedraceError(f"{use} needs batches made on the device: {why}; iterate instead")
 
     def batch_specs(self) -> tuple[dict[str, Any], ...]:
@@ -154,7 +160,9 @@ def build_parts(options: PipelineOptions, *, key: jax.Array | None, rngs: nnx.Rn
             plan = _plan(name, source, sampler, batcher, size, drop, problems, path)
             if staged is not None:
                 streams[name] = _stream(plan, size, source, sampler, batcher, staged, placement)
-        if batcher is not None and streams[name] is not None:
+        if streams[name] is not None and (
+            batcher is not None or (staged.on_record and options.batcher is None)
+        ):
             with problems.of(f"{path}batcher"), suppress(NotImplementedError):
                 streams[name].host.specs()  # what the source has may not be what it takes
 
@@ -176,7 +184,19 @@ def build_parts(options: PipelineOptions, *, key: jax.Array | None, rngs: nnx.Rn
             own = stages_of(callback.stages, path)
         own_batcher = make("batcher", callback.batcher, f"{path}batcher") or batcher
         add(callback.stream, callback, own, own_batcher, callback.batch_size or options.batch_size)
+    workers = worker_count(options.workers)
+    if workers.kind == "process" and workers.count:
+        hosts = [s.host for s in streams.values() if s and s.execute is host_batches]
+        texts = dict.fromkeys(text for host in hosts for text in not_for_processes(host))
+        problems += [Problem("workers", text) for text in texts]
     problems.report()
+    if workers.kind == "process" and workers.count > usable_cpus():
+        warnings.warn(
+            f"{workers.count} worker processes share {usable_cpus()} CPUs; as many as CPUs are "
+            f"fastest, unless they wait for storage",
+            WorkerWarning,
+            stacklevel=4,
+        )
     is_global = placement.sharding is not None and placement.is_global
     return Parts(
         options=options,
@@ -187,6 +207,32 @@ def build_parts(options: PipelineOptions, *, key: jax.Array | None, rngs: nnx.Rn
         is_global=is_global,
         is_late=is_global or any(len(stream.stages.modules) for stream in streams.values()),
         is_on_device=all(stream.execute is device_batches for stream in streams.values()),
+    )
+
+
+def start_workers(parts: Parts, timing: Timing) -> Workers:
+    """Return the workers of an iteration; there are none if no stream has work for them."""
+    timing.begin()
+    options, workers = parts.options, worker_count(parts.options.workers)
+    on_host = {n: s.host for n, s in parts.streams.items() if s.execute is host_batches}
+    loaders = {name: host.record_loader() for name, host in on_host.items()}
+    serial = frozenset(name for name in loaders if loaders[name].reader is on_host[name].source)
+    if not any(name not in serial or loaders[name].stages.stages for name in loaders):
+        workers = WorkerCount(workers.kind, 0)
+    return Workers(
+        workers,
+        loaders,
+        serial,
+        timing,
+        ahead=workers.ahead if options.prefetch and workers.count else 0,
+        lent=options.prefetch + 2,
+        step_bytes=max(
+            [
+                bytes_of(parts.streams[n].host.stages.spec, parts.plans[n].batch_size)
+                for n in loaders
+            ],
+            default=1,
+        ),
     )
 
 
@@ -233,17 +279,21 @@ def _stream(
 ) -> Stream:
     local = placement.sharding is None or not placement.is_global
     device = None
-    if holds_records(source) and is_row_wise(batcher) and not stages.host.stages:
+    on_host = stages.on_record or stages.host.stages
+    if holds_records(source) and is_row_wise(batcher) and not on_host:
         device = DeviceLoader(
             source=source, plan=plan, batch_size=size, stages=stages, placement=placement
         )
+    records = record_stages(stages.on_record, source.element_spec(), key=stages.key_bytes)
+    check_no_mask(records.spec)
     host = HostLoader(
         source=source,
+        stages=records,
         batcher=batcher,
         batch_size=size,
         records_per_epoch=plan.records_per_epoch,
         mine=None if local else placement.rows(size),
-        specs=functools.partial(_batcher_specs, source, sampler, batcher, size),
+        specs=functools.partial(_batcher_specs, records.spec, sampler, batcher, size),
     )
     return Stream(
         plan=plan,
@@ -277,11 +327,9 @@ class StoredOrder:
         return positions
 
 
-def _batcher_specs(
-    source: Any, sampler: Any, batcher: Any, size: int
-) -> tuple[dict[str, Any], ...]:
-    """Return the specs of what the batcher makes; raise `DataError` if it cannot."""
-    element = source.element_spec()
+def _batcher_specs(spec: Any, sampler: Any, batcher: Any, size: int) -> tuple[dict[str, Any], ...]:
+    """Return the specs of what the batcher makes of records; raise `DataError` if it cannot."""
+    element = map_leaves(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), spec)
     if provides(sampler, protocols.Windowed):
         element = window_spec(element, sampler.index_spec().shape)
     if batcher is None:

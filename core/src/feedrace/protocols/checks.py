@@ -33,9 +33,9 @@ def is_row_wise(batcher: Any) -> bool:
     return batcher is None or (provides(batcher, RowWise) and bool(batcher.row_wise))
 
 
-def is_on_host(stage: Any) -> bool:
-    """Return whether a stage runs on the host."""
-    return provides(stage, Placed) and bool(stage.on == "host")
+def place_of(stage: Any) -> str:
+    """Return where a stage runs: on a "record", the "host" or the "device"."""
+    return str(stage.on) if provides(stage, Placed) else "device"
 
 
 def is_stochastic(stage: Any) -> bool:

@@ -88,7 +88,10 @@ class Scheduler(Protocol):
 
 @runtime_checkable
 class Stage(Protocol):
-    """A stage: maps a batch to a batch with the same leading axis, and runs on the device."""
+    """A stage: maps a batch to a batch with the same leading axis, and runs on the device.
+
+    One that is `Placed` elsewhere maps a batch of numpy arrays, or one record.
+    """
 
     def __call__(self, batch: Arrays) -> Arrays:
         """Return the batch that follows; traced by `jax.jit` once for each shape."""
@@ -172,11 +175,13 @@ class OnDevice(Protocol):
 
 
 class Readable(Protocol):
-    """A source with a part that reads on the host, needs no JAX, and can be pickled."""
+    """A source with a part that reads on the host, needs no JAX, and can be pickled.
 
-    def reader(self) -> "Reader":
-        """Return that part."""
-        raise NotImplementedError
+    Workers hold that part. Without one, a source is read in a single thread.
+    """
+
+    def reader(self) -> "Reader | None":
+        """Return that part, or None if it has none after all."""
 
 
 class Reader(Protocol):
@@ -193,6 +198,21 @@ class Skipping(Protocol):
     def invalid_rows(self, indices: "NDArray[np.int64]") -> "NDArray[np.bool_]":
         """Return (len(indices),): which of the records fetched last are blank."""
         raise NotImplementedError
+
+
+class Noting(Protocol):
+    """A reader that goes on without records it could not read, and notes them for its source."""
+
+    def noted(self) -> list[Any]:
+        """Return, and forget, what the fetches of this thread noted; it can be pickled."""
+        return []
+
+
+class Noted(Protocol):
+    """A source that is given what its readers noted, step by step, in the order of the steps."""
+
+    def note(self, noted: list[Any]) -> None:
+        """Take it over; raise `DataError` if that is one record too many."""
 
 
 class Timed(Protocol):
@@ -345,7 +365,10 @@ class Drawn(Protocol):
 class Placed(Protocol):
     """A stage that says where it runs.
 
-    on: "host", on a batch of numpy arrays before it moves, or "device", the default.
+    on: "record", on one record as soon as it is read; "host", on a batch of numpy arrays before it
+        moves; or "device", the default. A record is a dict of field to an array, a numpy scalar,
+        or text. Workers hold stages on records: several threads call one at a time, processes need
+        to pickle it, and it needs numpy alone.
     """
 
     on: str
@@ -355,18 +378,32 @@ class Stochastic(Protocol):
     """A stage that may draw random numbers.
 
     stochastic: whether it is called as `stage(batch, keys)` with one PRNG key for each row: a JAX
-        key array on the device, uint32 (rows, 2) on the host.
+        key array on the device, uint32 (rows, 2) on the host. On a record it is called as
+        `stage(record, rng)` with a `numpy.random.Generator`, for this call alone.
     """
 
     stochastic: bool
 
 
 class Specified(Protocol):
-    """A host stage that changes shapes or dtypes."""
+    """A stage on the host or on records that changes shapes or dtypes."""
 
-    def spec(self, batch_spec: Arrays) -> Arrays:
-        """Return the spec of what it returns for batches of `batch_spec`."""
+    def spec(self, spec: Arrays) -> Arrays:
+        """Return the spec of what it returns for batches, or a record, of `spec`.
+
+        Raises `DataError` for those that it cannot take.
+        """
         return {}
+
+
+class Fusing(Protocol):
+    """A stage on records that can do the work of the one before it with its own, and faster."""
+
+    def fused(self, before: Any) -> Any:
+        """Return one stage in place of `before` and this one, or None; one of them may be random.
+
+        It is `Placed`, and `Stochastic` if one of them is.
+        """
 
 
 KINDS: Mapping[str, type] = {

@@ -1,13 +1,7 @@
 """Components by name: declared by plugins, found, looked up, made and described."""
 
 from feedrace.registry.catalog import refresh, resolve, scan
-from feedrace.registry.describing import (
-    class_name,
-    component_of,
-    describe,
-    filled,
-    shortest_reference,
-)
+from feedrace.registry.describing import component_of, describe, filled, shortest_reference
 from feedrace.registry.in_code import adopt, register, registered, temporary, unregister
 from feedrace.registry.listing import available, broken_plugins
 from feedrace.registry.making import ComponentSpec, config_class_of, create, instantiate, parse
@@ -17,7 +11,6 @@ __all__ = [
     "adopt",
     "available",
     "broken_plugins",
-    "class_name",
     "component_of",
     "config_class_of",
     "create",

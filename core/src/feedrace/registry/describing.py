@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 
 from feedrace.config.mapping import unstructure
-from feedrace.errors import UnknownComponentError, clipped
+from feedrace.errors import UnknownComponentError, class_name, clipped
 from feedrace.protocols import Unnameable, provides
 from feedrace.registry.catalog import BUILTIN, installed
 from feedrace.registry.component import Component
@@ -109,12 +109,6 @@ def shortest_reference(component: Component) -> str:
     """Return the component's name, qualified if another one offers it, too."""
     shared = [c for c in available(component.kind) if component.name in (c.name, *c.aliases)]
     return component.name if len(shared) == 1 else component.reference
-
-
-def class_name(value: Any) -> str:
-    """Return `module:name` of a function, or of an object's class."""
-    named = value if hasattr(value, "__qualname__") else type(value)
-    return f"{getattr(named, '__module__', '')}:{named.__qualname__}"
 
 
 def code_digest(value: Any) -> str:

@@ -1,0 +1,149 @@
+"""Sources and stages for tests of workers; worker processes import this file."""
+
+import os
+import signal
+import time
+from types import SimpleNamespace
+
+import numpy as np
+
+import feedrace
+
+
+def leaf(shape, dtype):
+    return SimpleNamespace(shape=shape, dtype=np.dtype(dtype))
+
+
+class Reader:
+    """Gives `x`, 4 numbers, and `i`, the record's number."""
+
+    def fetch(self, indices):
+        x = np.tile(indices[:, None], 4).astype(np.float32)
+        return {"x": x, "i": indices.astype(np.int32)}
+
+
+class Readable(Reader):
+    def __init__(self, length):
+        self.length = length
+
+    def __len__(self):
+        return self.length
+
+    def element_spec(self):
+        return {"x": leaf((4,), np.float32), "i": leaf((), np.int32)}
+
+    def reader(self):
+        return Reader()
+
+
+class Serial(Readable):
+    """A source without a reader."""
+
+    reader = None
+
+    def __init__(self, length):
+        super().__init__(length)
+        self.fetched = []
+
+    def fetch(self, indices):
+        self.fetched.append(indices.tolist())
+        return super().fetch(indices)
+
+
+class HoleReader(Reader):
+    """Leaves out every fifth record, and notes it."""
+
+    def __init__(self):
+        self.met = []
+
+    def fetch(self, indices):
+        self.met += [int(i) for i in indices if i % 5 == 0]
+        records = super().fetch(indices)
+        records["x"][indices % 5 == 0] = 0
+        return records
+
+    def invalid_rows(self, indices):
+        return indices % 5 == 0
+
+    def noted(self):
+        met, self.met = self.met, []
+        return met
+
+
+class Holed(Readable):
+    def __init__(self, length):
+        super().__init__(length)
+        self.notes = []
+
+    def reader(self):
+        return HoleReader()
+
+    def note(self, noted):
+        self.notes.append(noted)
+
+
+@feedrace.record(spec={"r": leaf((2,), np.float32)})
+def drawn(record, rng):
+    return {**record, "r": rng.random(2, np.float32)}
+
+
+@feedrace.record(spec={"words": leaf((), object), "tokens": leaf((None,), np.int32)})
+def worded(record):
+    number = int(record["i"])
+    return {**record, "words": "w" * number, "tokens": np.arange(number % 7, dtype=np.int32)}
+
+
+@feedrace.record(spec={"big": leaf((None,), np.float64), "x": None})
+def enlarged(record):
+    return {"i": record["i"], "big": np.full(4096, record["i"], np.float64)}
+
+
+@feedrace.record
+def fails_at_57(record):
+    if record["i"] == 57:
+        raise ValueError("a stage that fails")
+    return record
+
+
+@feedrace.record
+def dies_at_57(record):
+    if record["i"] == 57:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return record
+
+
+@feedrace.record(spec={"seen": leaf((3,), np.bool_)})
+def imports(record):
+    import sys
+
+    found = [name in sys.modules for name in ("jax", "flax", "tensorflow")]
+    return {**record, "seen": np.array(found)}
+
+
+@feedrace.record(spec={"pid": leaf((), np.int32)})
+def slow_with_pid(record):
+    time.sleep(0.002)
+    return {**record, "pid": np.int32(os.getpid())}
+
+
+def pause(record):
+    time.sleep(0.001)
+    return record
+
+
+class DiesOnce:
+    """Kills its process the first time that it is called anywhere."""
+
+    on = "record"
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __call__(self, record):
+        if record["i"] == 31:
+            try:
+                os.close(os.open(os.path.join(self.folder, "done"), os.O_CREAT | os.O_EXCL))
+            except FileExistsError:
+                return record
+            os.kill(os.getpid(), signal.SIGKILL)
+        return record

@@ -63,6 +63,13 @@ def main(arguments):
         }
         source = feedrace.create("source", "memory", data=data)
     stages = [on_host, noise] if arguments["source"] == "host" else [noise]
+    if arguments["source"] == "workers":
+        from hosts_stages import noisy
+
+        source, stages = (
+            feedrace.create("source", "memory", data=source.fetch(np.arange(50))),
+            [noisy],
+        )
     if arguments["source"] == "memory":
         stages = [lambda batch: {**batch, "image": batch["image"] * 2}, noise]
     pipeline = feedrace.Pipeline(
@@ -74,6 +81,7 @@ def main(arguments):
         batcher=arguments.get("batcher"),
         sharding=layout(arguments),
         prefetch=arguments["prefetch"],
+        workers=arguments.get("workers"),
         stall_seconds=arguments.get("stall_seconds", 60.0),
     )
     if arguments.get("state"):

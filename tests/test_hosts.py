@@ -76,6 +76,19 @@ def test_the_stream_is_the_same_for_any_number_of_processes(
         assert all(result["fetched"] <= 100 / processes + 4 for result in results)
 
 
+def test_workers_give_the_same_stream_on_any_number_of_hosts(tmp_path):
+    one, threads, processes = (
+        stream(run(tmp_path, hosts, source="workers", sharding=sharding, workers=workers))
+        for hosts, sharding, workers in (
+            (1, None, 0),
+            (2, "data", 2),
+            (2, "data", {"kind": "process", "count": 1}),
+        )
+    )
+    assert one == threads == processes
+    assert sorted(i for indices, _ in one for i in indices) == sorted([*range(50)] * 2)
+
+
 def test_a_stopped_run_resumes_with_another_number_of_processes(tmp_path, single):
     done, state = [], ""
     for number, (processes, steps) in enumerate([(4, 3), (1, 2), (2, None)]):

@@ -248,3 +248,30 @@ def test_what_is_not_a_function_is_refused():
     with pytest.raises(ConfigError, match="3 is not a function of a record"):
         feedrace.record(3)
     assert "worker_parts" in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        (lambda n: {"x": np.zeros((len(n), 3), np.float32)}, r"gave records of x: float32\[3\]; "),
+        (lambda n: {"x": np.zeros((len(n), 4), np.int32)}, r"x: int32\[4\]; its element_spec says"),
+        (lambda n: {"y": np.zeros((len(n), 4), np.float32)}, "gave records of y"),
+        (
+            lambda n: {"x": np.zeros((len(n), 4), np.float32), "more": n},
+            r"more: int64\[\], x: float32\[4\]",
+        ),
+    ],
+)
+def test_a_source_that_breaks_its_word_is_named(parts, given, found):
+    class Careless(parts.Serial):
+        def element_spec(self):
+            return {"x": parts.leaf((4,), np.float32)}
+
+        def fetch(self, indices):
+            return given(indices) if 7 in indices else {"x": np.zeros((len(indices), 4), "f4")}
+
+    pipeline = feedrace.Pipeline(source=Careless(12), batch_size=4)
+    batches = iter(pipeline)
+    next(batches)
+    with pytest.raises(DataError, match=found):
+        next(batches)

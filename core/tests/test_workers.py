@@ -343,3 +343,33 @@ def test_a_trace_shows_what_each_worker_did_for_each_step(parts, workers, tmp_pa
     assert {e["name"] for e in loop} >= {"waiting", "training"}
     with pytest.raises(OSError), pipeline.traced(tmp_path / "nowhere" / "trace.json"):
         raise AssertionError
+
+
+def test_an_interrupt_in_the_loop_leaves_nothing(parts, tmp_path):
+    program = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "import feedrace, signal, numpy as np, worker_parts as parts\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "pipeline = feedrace.Pipeline(source=parts.Readable(10**6), batch_size=10,\n"
+        "    stages=[parts.slow_with_pid], workers={'kind': 'process', 'count': 2})\n"
+        "for batch in pipeline:\n"
+        "    print(*np.unique(np.asarray(batch['pid'])), flush=True)\n"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        start_new_session=True,
+    )
+    pids = {int(child.stdout.readline()) for _ in range(3)}
+    os.killpg(child.pid, signal.SIGINT)  # as a terminal does
+    _, errors = child.communicate(timeout=100)
+    assert child.returncode
+    assert errors.strip().endswith("KeyboardInterrupt")
+    assert errors.count("Traceback") == 1
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and any(Path(f"/proc/{pid}").exists() for pid in pids):
+        time.sleep(0.02)
+    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]

@@ -158,8 +158,10 @@ def _join_threads() -> None:
     """End all threads at exit, and wait for them: XLA must not be left in mid-call."""
     for buffer in list(_running.values()):
         buffer.close()
+    deadline = time.monotonic() + 2 * _PATIENCE  # for all of them
     for thread in list(_running):
-        thread.join(timeout=10)
+        if thread.is_alive():  # an interrupt may have kept it from starting
+            thread.join(max(0.0, deadline - time.monotonic()))
 
 
 def _fill(items: Iterator[Any], buffer: _Buffer) -> None:

@@ -7,8 +7,8 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from feedrace.errors import DataError
-from feedrace.host.record_stages import RecordStages
+from feedrace.errors import DataError, class_name
+from feedrace.host.record_stages import RecordStages, check_delivered, flat_spec
 from feedrace.host.records import (
     VALID_MASK,
     aligned,
@@ -77,6 +77,7 @@ class RecordLoader:
         count = count_records(records)
         if count != len(numbers):
             raise DataError(f"the source gave {count} records; {len(numbers)} were asked for")
+        check_delivered(records, flat_spec(self.stages.specs[0]), class_name(self.reader))
         skipped = None
         if provides(self.reader, Skipping):
             skipped = np.asarray(self.reader.invalid_rows(numbers))

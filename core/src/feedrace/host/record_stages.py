@@ -109,7 +109,7 @@ class RecordStages:
         It raises `DataError` for a stage that returns something other than its spec says, and what
         a stage raises with a note on the stage and the record. For one thread.
         """
-        promises = [_flat(spec) for spec in self.specs[1:]]
+        promises = [flat_spec(spec) for spec in self.specs[1:]]
         rngs = [None if key is None else _Rng(key, epoch) for key in self.keys]
         steps = list(zip(self.stages, self.names, rngs, promises, strict=True))
 
@@ -195,11 +195,45 @@ def _as_spec(spec: Any) -> Any:
     return map_leaves(lambda leaf: LeafSpec(tuple(leaf.shape), leaf.dtype), spec)
 
 
-def _flat(spec: Any) -> dict[str, tuple[Any, Any, bool]]:
+def flat_spec(spec: Any) -> dict[str, tuple[Any, Any, bool]]:
     """Return (shape, dtype, whether it is text or another object) of each leaf by dotted name."""
     return {
         name: (leaf.shape, leaf.dtype, is_host_dtype(leaf.dtype)) for name, leaf in leaves(spec)
     }
+
+
+def check_delivered(records: dict[str, Any], promise: Mapping[str, Any], source: str) -> None:
+    """Raise `DataError` unless the rows that a source gave are what its spec promises.
+
+    Records of different shapes come as one array of arrays; each is checked if a stage takes it.
+    """
+    flat = records if records.keys() == promise.keys() else dict(leaves(records))
+    fits = flat.keys() == promise.keys()
+    for name, leaf in flat.items() if fits else ():
+        shape, dtype, is_text = promise[name]
+        if is_host_dtype(leaf.dtype):
+            fits = fits and (is_text or leaf.ndim == 1)
+        else:
+            narrow = arriving_dtype(leaf.dtype, wide=False)
+            fits = fits and (leaf.dtype == dtype or narrow == dtype)
+            fits = fits and _fits_shape(leaf.shape[1:], shape)
+    if not fits:
+        shown = [f"{n}: {v.dtype}{list(v.shape[1:])}" for n, v in sorted(leaves(records))]
+        raise DataError(
+            f"source {source} gave records of {', '.join(shown)}; its element_spec says "
+            f"{_promised(promise)}; correct one of the two"
+        )
+
+
+def _promised(promise: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}: {leaf[1]}{list(leaf[0])}" for name, leaf in sorted(promise.items()))
+
+
+def _fits_shape(found: Any, shape: Any) -> bool:
+    return bool(found == shape) or (
+        len(found) == len(shape)
+        and all(n is None or n == m for n, m in zip(shape, found, strict=True))
+    )
 
 
 def _checked(stage: str, number: int, record: Any, promise: Mapping[str, Any]) -> dict[str, Any]:
@@ -216,12 +250,9 @@ def _checked(stage: str, number: int, record: Any, promise: Mapping[str, Any]) -
     if isinstance(record, dict) and record:
         shown = [f"{name}: {_shown(value)}" for name, value in sorted(leaves(record))]
         found = f"returned {', '.join(shown) or 'no field'}"
-    wanted = [
-        f"{name}: {dtype}{list(shape)}" for name, (shape, dtype, _) in sorted(promise.items())
-    ]
     raise DataError(
         f"record stage {stage} {found} for record {number}; its spec, or what came in if it has "
-        f"none, says {', '.join(wanted)}; correct one of the two (feedrace.record takes `spec`)"
+        f"none, says {_promised(promise)}; correct one of the two (feedrace.record takes `spec`)"
     )
 
 
@@ -229,13 +260,8 @@ def _fits(value: Any, shape: Any, dtype: Any, is_text: bool) -> bool:
     if is_text:
         return value is not None and (shape == () or np.ndim(value) == len(shape))
     if isinstance(value, np.ndarray | np.generic):
-        return (value.dtype == dtype or arriving_dtype(value.dtype, wide=False) == dtype) and (
-            value.shape == shape
-            or (
-                len(value.shape) == len(shape)
-                and all(n is None or n == m for n, m in zip(shape, value.shape, strict=True))
-            )
-        )
+        fits = value.dtype == dtype or arriving_dtype(value.dtype, wide=False) == dtype
+        return bool(fits) and _fits_shape(value.shape, shape)
     # Python's numbers have no dtype: what the spec says holds them if their kind does.
     if shape != () or not isinstance(value, bool | int | float):
         return False

@@ -75,13 +75,14 @@ def execute(
     planned: Iterable[Step],
     streams: Mapping[str, "Stream"],
     before: Mapping[str, int],
-    workers: Workers,
+    workers: Workers | None,
     clock: Clock,
     alone: bool,
 ) -> Items:
     """Yield the planned steps of all streams, each made by its stream's executor.
 
-    before: the counters ahead of the first step. alone: make each batch when it is asked for.
+    before: the counters ahead of the first step. workers: load what is on the host, if anything is.
+    alone: make each batch when it is asked for.
     """
 
     def paired() -> Iterator[tuple[Mapping[str, int], Step]]:
@@ -92,11 +93,13 @@ def execute(
 
     clock.enter("plan")
     try:
-        under_way = workers.ahead(paired())
+        pairs = paired()
+        under_way: Any = workers.ahead(pairs) if workers else ((*pair, None) for pair in pairs)
         for name, steps in itertools.groupby(under_way, key=lambda item: item[1].stream):
             yield from streams[name].execute(streams[name], steps, clock, alone)
     finally:
-        workers.join()
+        if workers:
+            workers.join()
 
 
 def parts_of(

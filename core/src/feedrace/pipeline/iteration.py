@@ -1,6 +1,7 @@
 """Iterating a pipeline: the counters of what was handed out, and the iterators that hand it out."""
 
 import json
+import os
 from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
@@ -23,25 +24,46 @@ class Progress:
 
     updates: the training updates done, which traced functions move, too.
     updates_per_pass: None if a pass never ends.
-    counters: the scheduler's state after the last step that was handed out.
     iteration: the newest iteration; older ones are out of date.
-    handed: the last step, until the sampler knows that its epoch is over.
-    live: whether a step of this pass was handed out by this very object.
+    handed: the last step, until the next is asked for. Setting it is what counts the step, so that
+        an interrupt finds it handed out and counted, or neither.
     """
 
     updates: "nnx.Variable[Any]"
     updates_per_pass: int | None
-    counters: dict[str, int] = attrs.field(factory=lambda: {"pass": 0})
     iteration: object = None
     handed: Step | None = None
-    live: bool = False
     done: int = 0  # as `updates` says, unless a traced function moved that
     timing: Timing = attrs.field(factory=Timing)
+    process: int = attrs.field(factory=os.getpid)
+    _counters: Mapping[str, int] = attrs.field(factory=lambda: {"pass": 0})
+    _live: bool = False
 
-    def hand(self, step: Step) -> None:
-        """Count a step as handed out."""
-        self.counters, self.handed, self.live = dict(step.after), step, True
-        self._count(step.update)
+    @property
+    def counters(self) -> dict[str, int]:
+        """The scheduler's state after the last step that was handed out."""
+        return dict(self._counters if self.handed is None else self.handed.after)
+
+    @property
+    def live(self) -> bool:
+        """Whether a step of this pass was handed out by this very object."""
+        return self._live or self.handed is not None
+
+    def settle(self) -> Step | None:
+        """Return the step that was handed out last, once."""
+        step = self.handed
+        if step is not None:
+            self._counters, self._live = step.after, True
+            self.handed = None
+        return step
+
+    def check_process(self) -> None:
+        """Raise `FeedraceError` in a process that was forked: JAX and threads do not survive it."""
+        if os.getpid() != self.process:
+            raise FeedraceError(
+                f"this pipeline was made in process {self.process}, of which this one is a fork; "
+                f"threads and JAX do not work there: start processes with spawn"
+            )
 
     def check(self, iteration: object) -> None:
         """Raise `FeedraceError` if a newer iteration or a state has taken over."""
@@ -53,13 +75,13 @@ class Progress:
 
     def end_pass(self) -> None:
         """Stand at the start of the next pass."""
-        self.counters, self.live = {"pass": self.counters["pass"] + 1}, False
+        self._counters, self._live, self.handed = {"pass": self.counters["pass"] + 1}, False, None
 
     def go_to(self, counters: Mapping[str, int]) -> None:
         """Stand there, and end all iterations."""
-        self._count(counters.get("update", counters["pass"] * (self.updates_per_pass or 0)))
-        self.iteration, self.handed, self.live = object(), None, False
-        self.counters = dict(counters)
+        self.count(counters.get("update", counters["pass"] * (self.updates_per_pass or 0)))
+        self.iteration, self.handed, self._live = object(), None, False
+        self._counters = dict(counters)
 
     def catch_up(self) -> None:
         """Take over the steps that a traced function made."""
@@ -68,7 +90,8 @@ class Progress:
             length = self.updates_per_pass
             self.go_to({"pass": done // length if length else 0, "update": done})
 
-    def _count(self, done: int) -> None:
+    def count(self, done: int) -> None:
+        """Show traced functions how many training updates are done."""
         self.done = min(done, _MOST_UPDATES)
         self.updates.set_value(np.int32(self.done))
 
@@ -80,12 +103,24 @@ class PipelineIterator(ClosableIterator):
     what saves and restores these, grain's own handler for Orbax among it, does so with this one.
     """
 
-    def __init__(self, pipeline: Any, make: Callable[[], Generator[Any]]) -> None:
-        self._pipeline, self._make = pipeline, make
+    def __init__(
+        self,
+        pipeline: Any,
+        progress: Progress,
+        make: Callable[[], Generator[Step]],
+        *,
+        batches: bool = False,
+    ) -> None:
+        self._pipeline, self._progress, self._make = pipeline, progress, make
+        self._batches = batches
         self._items = make()
 
     def __next__(self) -> Any:
-        return next(self._items)
+        self._progress.check_process()
+        step = next(self._items)
+        item = step.batch if self._batches else step
+        self._progress.handed = step  # nothing can interrupt between this and the caller
+        return item
 
     def close(self) -> None:
         """Stop, and end the thread that makes batches ahead."""

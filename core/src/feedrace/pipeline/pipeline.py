@@ -4,7 +4,7 @@ import inspect
 import itertools
 import os
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import attrs
@@ -69,7 +69,7 @@ class Pipeline(nnx.Module):
 
     def __iter__(self) -> PipelineIterator:
         """Return an iterator over the batches that are left of the current pass, of all streams."""
-        return PipelineIterator(self, self._batches)
+        return PipelineIterator(self, self._progress, self._steps, batches=True)
 
     def steps(self) -> PipelineIterator:
         """Return an iterator over the steps that are left of the current pass, with their batches.
@@ -79,15 +79,10 @@ class Pipeline(nnx.Module):
         `FeedraceError`. The end of the loop, `close()`, the end of a `with` block and garbage
         collection close the iterator.
         """
-        return PipelineIterator(self, self._steps)
-
-    def _batches(self) -> Generator[dict[str, Any]]:
-        with closing(self._steps()) as steps:
-            for step in steps:
-                yield step.batch
+        return PipelineIterator(self, self._progress, self._steps)
 
     def _steps(self) -> Generator[Step]:
-        """Plan the steps, execute them ahead of the loop, and count those that are handed out."""
+        """Plan the steps, execute them ahead of the loop, and hand them out."""
         if self._stepping.iteration is not self._progress.iteration:
             self._stepping.end()
         return self._run()
@@ -105,7 +100,7 @@ class Pipeline(nnx.Module):
             if parts.is_global:
                 agreed = [progress.counters, self._fingerprint()]
                 same_on_all_processes(agreed, options.stall_seconds)
-            workers = start_workers(parts, progress.timing)
+            workers = None if parts.is_on_device else start_workers(parts, progress.timing)
             items = execute(
                 itertools.chain([first], planned),
                 parts.streams,
@@ -120,11 +115,11 @@ class Pipeline(nnx.Module):
                 late=parts.is_late,
                 stall_seconds=options.stall_seconds,
                 timing=progress.timing,
-                on_close=workers.close,
+                on_close=workers.close if workers else bool,
             ) as (steps, ready):
                 for step in progress.timing.follow(steps, ready):
                     progress.check(mine)  # another thread may have gone elsewhere meanwhile
-                    progress.hand(step)
+                    progress.count(step.update)
                     yield step
                     progress.check(mine)
                     self._settle()
@@ -138,7 +133,7 @@ class Pipeline(nnx.Module):
 
     def _settle(self) -> None:
         """Report to a sampler that the last step handed out has completed its epoch."""
-        step, self._progress.handed = self._progress.handed, None
+        step = self._progress.settle()
         if step is not None and INSIDE not in step.after:
             stream = self._parts.streams[step.stream]
             if provides(stream.sampler, EpochListener) and stream.plan.ends_epoch(step.start):
@@ -197,6 +192,7 @@ class Pipeline(nnx.Module):
         """
         check_scan(step_fn, length, modules)
         parts, progress = self._parts, self._progress
+        progress.check_process()
         loader = parts.streams[TRAIN].device_loader("scan()")
         self._settle()
         progress.catch_up()
@@ -207,7 +203,8 @@ class Pipeline(nnx.Module):
         result = loader.scan(step_fn, tuple(modules), init_carry, steps)
         progress.iteration = object()
         for step in steps:
-            progress.hand(step)
+            progress.count(step.update)
+            progress.handed = step
             self._settle()
         return result
 

@@ -56,6 +56,7 @@ def test_state_at_every_position_continues_exactly(name):
         assert [*second, *second] == passes[taken:]
 
 
+@pytest.mark.slow
 @all_samplers
 def test_it_goes_on_exactly_in_another_process(name):
     made = MAKERS[name](9)

@@ -124,6 +124,7 @@ def test_recovery_commands_work_beside_broken_plugins(site, tmp_path, command):
     assert "Traceback" not in done.output
 
 
+@pytest.mark.together
 @pytest.mark.parametrize(
     ("words", "offered"),
     [("feedrace plu", "plugins"), ("feedrace plugins wh", "why"),

@@ -103,6 +103,7 @@ def test_processes_import_no_jax(parts):
     assert not np.asarray(batch["seen"]).any()
 
 
+@pytest.mark.together
 def test_text_objects_and_ragged_fields_cross_process_borders(parts):
     pytest.importorskip("feedrace_batchers")
     batcher = {"use": "bucket", "fields": ["tokens"], "boundaries": [3, 6], "window": 4}
@@ -112,6 +113,7 @@ def test_text_objects_and_ragged_fields_cross_process_borders(parts):
     assert by_threads == by_processes
 
 
+@pytest.mark.together
 def test_memory_that_is_too_small_grows(parts):
     """An axis that varies counts 256 entries at first; these records have 4,096."""
     pytest.importorskip("feedrace_batchers")
@@ -121,6 +123,7 @@ def test_memory_that_is_too_small_grows(parts):
     assert sorted(itertools.chain(*seen)) == list(range(45))
 
 
+@pytest.mark.together
 def test_records_beyond_the_limit_of_the_memory_are_an_error_that_says_it(parts, monkeypatch):
     pytest.importorskip("feedrace_batchers")
     monkeypatch.setattr("feedrace.host.workers._memory", lambda: 1 << 21)

@@ -1,5 +1,6 @@
 """Workers: the same batches from any number of either kind, and nothing lost or left."""
 
+import functools
 import gc
 import hashlib
 import itertools
@@ -191,6 +192,22 @@ def test_stages_and_sources_that_processes_cannot_hold_are_named(parts):
     with pytest.raises(ConfigError, match=r"workers: source .*Serial has no reader\(\)"):
         feedrace.Pipeline(source=parts.Serial(9), batch_size=3, workers=PROCESSES)
     assert digest(make(parts, 2, [local])) == digest(make(parts, 0, []))
+
+
+def test_a_source_may_be_its_own_reader(parts):
+    pipeline = feedrace.Pipeline(source=parts.OwnReader(9), batch_size=3, workers=PROCESSES)
+    assert digest(pipeline) == digest(
+        feedrace.Pipeline(source=parts.Readable(9), batch_size=3, workers=0)
+    )
+    assert set(pipeline.stats()["workers"]) == {"batches", "process 0", "process 1"}
+
+
+def test_processes_call_objects_that_are_no_functions(parts):
+    calls = [parts.Scaled(np.float32(3)), functools.partial(parts.scaled, np.float32(2))]
+    stages = [feedrace.record(call) for call in calls]
+    assert digest(make(parts, PROCESSES, stages, length=40)) == digest(
+        make(parts, 0, stages, length=40)
+    )
 
 
 def test_a_source_without_a_reader_is_read_in_order_by_one_thread(parts):

@@ -36,6 +36,13 @@ class Readable(Reader):
         return Reader()
 
 
+class OwnReader(Readable):
+    """A source that reads by itself."""
+
+    def reader(self):
+        return self
+
+
 class Serial(Readable):
     """A source without a reader."""
 
@@ -85,6 +92,20 @@ class Holed(Readable):
 @feedrace.record(spec={"r": leaf((2,), np.float32)})
 def drawn(record, rng):
     return {**record, "r": rng.random(2, np.float32)}
+
+
+class Scaled:
+    """An object that is called as a function of a record."""
+
+    def __init__(self, factor):
+        self.factor = factor
+
+    def __call__(self, record):
+        return scaled(self.factor, record)
+
+
+def scaled(factor, record):
+    return {**record, "x": record["x"] * factor}
 
 
 @feedrace.record(spec={"words": leaf((), object), "tokens": leaf((None,), np.int32)})

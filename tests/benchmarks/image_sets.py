@@ -5,7 +5,7 @@ import io
 import numpy as np
 import tensorflow_datasets as tfds
 
-SMALL, LARGE = 50_000, 4_000
+SMALL, LARGE, PHOTOGRAPHS = 50_000, 4_000, 1_500
 
 
 def _crops(count, size, seed):
@@ -75,3 +75,58 @@ class LargeJpeg(tfds.core.GeneratorBasedBuilder):
             image.save(encoded, "JPEG", quality=90)
             encoded.seek(0)
             yield i, {"image": encoded, "label": i % 10}
+
+
+def _photographs():
+    """Yield number and JPEG of random parts of the photographs, 200 to 700 pixels a side."""
+    from PIL import Image
+    from sklearn.datasets import load_sample_images
+
+    originals = [Image.fromarray(image) for image in load_sample_images().images]
+    rng = np.random.default_rng(3)
+    for i in range(PHOTOGRAPHS):
+        original = originals[i % len(originals)]
+        width, height = rng.integers(200, 701, 2).tolist()
+        most = min(original.width / width, original.height / height)
+        scale = most * rng.uniform(0.7, 1.0)
+        left = rng.uniform(0, original.width - scale * width)
+        top = rng.uniform(0, original.height - scale * height)
+        box = (left, top, left + scale * width, top + scale * height)
+        encoded = io.BytesIO()
+        part = original.resize((width, height), Image.Resampling.BICUBIC, box)
+        part.save(encoded, "JPEG", quality=90)
+        yield i, encoded.getvalue()
+
+
+class Photographs(tfds.core.GeneratorBasedBuilder):
+    """1,500 JPEG images of 200 to 700 pixels a side."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        return tfds.core.DatasetInfo(
+            builder=self,
+            features=tfds.features.FeaturesDict(
+                {
+                    "id": tfds.features.Scalar(np.int32),
+                    "image": tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg"),
+                }
+            ),
+        )
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self):
+        for i, encoded in _photographs():
+            yield i, {"id": i, "image": io.BytesIO(encoded)}
+
+
+def write_encoded(path):
+    """Write the photographs one after another to a file, and where each stops beside it."""
+    stops = [0]
+    with open(path, "wb") as file:
+        for _, encoded in _photographs():
+            file.write(encoded)
+            stops.append(file.tell())
+    np.save(f"{path}.stops.npy", stops)

@@ -1,5 +1,6 @@
 """Alternating measurements in one run, as ratios of medians."""
 
+import os
 import statistics
 import subprocess
 import time
@@ -19,6 +20,53 @@ def alternate(functions: Mapping[str, Callable[[], object]], rounds: int = 7) ->
             function()
             times[name].append(time.perf_counter() - began)
     return {name: statistics.median(values) for name, values in times.items()}
+
+
+def take_turns(functions: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[Any]]:
+    """Return what each function returned, all called in turn `rounds` times."""
+    found: dict[str, list[Any]] = {name: [] for name in functions}
+    for _ in range(rounds):
+        for name, function in functions.items():
+            found[name].append(function())
+    return found
+
+
+def _descendants() -> dict[int, list[str]]:
+    """Return the fields of /proc/PID/stat after the command, of all processes below this one."""
+    stats = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            stats[int(path.parent.name)] = path.read_text().rpartition(")")[2].split()
+        except OSError:  # it has ended meanwhile
+            continue
+    found: dict[int, list[str]] = {}
+    parents = {os.getpid()}
+    while parents:
+        below = {pid: stat for pid, stat in stats.items() if int(stat[1]) in parents}
+        found |= below
+        parents = set(below)
+    return found
+
+
+def children() -> list[int]:
+    """Return the processes below this one, without the one that multiprocessing cleans up by."""
+    found = []
+    for pid, stat in _descendants().items():
+        if stat[0] != "Z" and b"resource_tracker" not in Path(f"/proc/{pid}/cmdline").read_bytes():
+            found.append(pid)
+    return sorted(found)
+
+
+def cpu_seconds() -> float:
+    """Return the seconds that this process and all below it have computed."""
+    ticks = sum(int(field) for stat in _descendants().values() for field in stat[11:15])
+    return sum(os.times()[:4]) + ticks / os.sysconf("SC_CLK_TCK")
+
+
+def private_bytes(pid: int) -> int:
+    """Return the memory of a process that it shares with no other."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
 
 
 def report(what: str, ratio: float, target: str, detail: str) -> None:

@@ -103,15 +103,13 @@ def tf_data(folder, name, threads, shuffle=0):
     return go
 
 
-def bare_decoder(made, shape, threads):
+def bare_decoder(folder, name, threads, split="train"):
     """Return a function that decodes all images from bytes in memory, in `threads` threads."""
     import imagecodecs
     import simplejpeg
-    from tensorflow_datasets.proto import tf_example_pb2
 
-    raw = made._split.records.reader.read(np.arange(len(made)))
-    parse = tf_example_pb2.Example.FromString
-    encoded = [parse(r).features.feature["image"].bytes_list.value[0] for r in raw]
+    made, (_, shape) = source(folder, name, split=split, decode={"image": False}), SETS[name]
+    encoded = made.fetch(np.arange(len(made)))["image"].tolist()
     buffers = [np.empty((BATCH, *shape), np.uint8) for _ in range(2 * threads)]
 
     def png(data, out):
@@ -138,7 +136,7 @@ def streaming(folder, threads):
     from feedrace_tfds.tensorflow_runtime import import_tensorflow
 
     import_tensorflow(threads)
-    for name, (count, shape) in SETS.items():
+    for name, (count, _) in SETS.items():
         made = {f: source(folder, name, f, num_threads=threads) for f in FORMATS}
         by_tensorflow = source(folder, name, num_threads=threads, decoder="tensorflow")
         sources = {**made, "decoder = tensorflow": by_tensorflow}
@@ -149,7 +147,7 @@ def streaming(folder, threads):
         functions |= {
             "tf.data": tf_data(folder, name, threads),
             "tf.data, shuffle(1000)": tf_data(folder, name, threads, 1000),
-            "limit": bare_decoder(made["tfrecord"], shape, threads),
+            "limit": bare_decoder(folder, name, threads),
         }
         rates = {k: count / s for k, s in alternate(functions, rounds=3).items()}
         for file_format in FORMATS:

@@ -137,7 +137,7 @@ def pip_line(*arguments: str) -> str:
 
 
 # Extras of the core that stand for a workspace member, if not for the member of the same name.
-_MEMBERS = {"tfds": "tfds[prepare]", "tfds-read": "tfds"}
+_MEMBERS = {"tfds": "tfds[prepare]", "tfds-read": "tfds", "tokenize": "text[tokenize]"}
 
 
 def install_line(extra: str) -> str:

@@ -48,6 +48,7 @@ from feedrace.errors import (
     RecordError as RecordError,
     StateError as StateError,
     WorkerWarning as WorkerWarning,
+    clipped as clipped,
     did_you_mean as did_you_mean,
     install_line as install_line,
     pip_line as pip_line,
@@ -83,7 +84,6 @@ from feedrace.host.records import (
     pad_batch as pad_batch,
     split_records as split_records,
 )
-
 from feedrace.host.stages import LeafSpec as LeafSpec
 from feedrace.host.workers import usable_cpus as usable_cpus
 

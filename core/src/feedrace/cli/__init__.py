@@ -19,6 +19,7 @@ _HOMES = {
     "plugins": "plugins:plugins",
     "run": "run:run",
     "schema": "config:schema",
+    "tune": "tune:tune",
     "validate": "config:validate",
     "verify-resume": "verify:verify_resume",
 }

@@ -103,11 +103,9 @@ def _timed(steps: Iterable[Any], report: Report, after_first: Callable[[], None]
 
     after_first: called after the first step of all.
     """
-    import jax
-
     asked = time.perf_counter()
     for step in steps:
-        jax.block_until_ready([x for x in jax.tree.leaves(step.batch) if hasattr(x, "devices")])
+        await_batch(step)
         took = time.perf_counter() - asked
         if not report:
             after_first()
@@ -119,6 +117,13 @@ def _timed(steps: Iterable[Any], report: Report, after_first: Callable[[], None]
         row["waiting_s"] += took
         yield step
         asked = time.perf_counter()
+
+
+def await_batch(step: Any) -> None:
+    """Return when the batch of a step is on the device, with all that its stages compute."""
+    import jax
+
+    jax.block_until_ready([x for x in jax.tree.leaves(step.batch) if hasattr(x, "devices")])
 
 
 def _advice(stats: dict[str, Any], after_first: dict[str, Any]) -> str:

@@ -205,7 +205,7 @@ def _toml_lines(mapping: Mapping[str, Any], path: str) -> Iterator[str]:
         if value is None:
             yield f"# {_toml_key(key)} is not set"
         elif key not in tables:
-            yield f"{_toml_key(key)} = {_toml_value(value)}"
+            yield f"{_toml_key(key)} = {toml_value(value)}"
     for key, value in tables.items():
         where = join(path, _toml_key(key))
         for item in [value] if isinstance(value, Mapping) else value:
@@ -221,10 +221,11 @@ def _is_table(value: Any) -> bool:
 
 
 def _toml_key(key: str) -> str:
-    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _toml_value(key)
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else toml_value(key)
 
 
-def _toml_value(value: Any) -> str:
+def toml_value(value: Any) -> str:
+    """Return a plain value as TOML writes it on one line."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
@@ -234,8 +235,8 @@ def _toml_value(value: Any) -> str:
     if isinstance(value, date | time):
         return value.isoformat()
     if isinstance(value, list):
-        return f"[{', '.join(map(_toml_value, value))}]"
+        return f"[{', '.join(map(toml_value, value))}]"
     if isinstance(value, Mapping):
-        pairs = [f"{_toml_key(k)} = {_toml_value(v)}" for k, v in value.items() if v is not None]
+        pairs = [f"{_toml_key(k)} = {toml_value(v)}" for k, v in value.items() if v is not None]
         return f"{{{', '.join(pairs)}}}"
     raise ConfigError([Problem("", f"{value!r} cannot be written as TOML")])

@@ -15,12 +15,15 @@ from feedrace.host.records import VALID_MASK, blank, count_records, map_leaves, 
 from feedrace.host.timing import Clock
 from feedrace.protocols import Collating, Grouping, Noted, Readable, Skipping, is_row_wise, provides
 
+_IN_ORDER = np.empty(0, np.int64)
+
 
 @attrs.frozen(eq=False)
 class Made:
     """One batch on the host.
 
-    rows: int64, places among the records of the step of those that begin in the batch.
+    rows: int64, places among the records of the step of those that begin in the batch; empty if
+        row i is record i.
     positions: uint32 (batch_size,), the place of each row in its epoch, which seeds its random
         numbers; or a scalar, the place of row 0, after which the others follow one by one.
     """
@@ -47,14 +50,16 @@ class HostLoader:
     mine: NDArray[np.int64] | None
     specs: Callable[[], Sequence[Any]]
 
-    def record_loader(self) -> RecordLoader:
-        """Return what workers do for this stream.
-
-        Its reader is the source's; the source itself, for one thread alone, if that has none.
-        """
+    def reader(self) -> Any:
+        """Return the source's reader; None if only one thread can read from the source."""
         reader = self.source.reader() if provides(self.source, Readable) else None
         if provides(self.source, Skipping) and not provides(reader, Skipping):
-            reader = None  # it cannot show which records it left out
+            return None  # it cannot show which records it left out
+        return reader
+
+    def record_loader(self) -> RecordLoader:
+        """Return what workers do for this stream; without a reader they read from the source."""
+        reader = self.reader()
         every = np.arange(self.batch_size) if self.mine is None else self.mine
         return RecordLoader(
             reader=self.source if reader is None else reader,
@@ -74,11 +79,11 @@ class HostLoader:
         if loaded.noted and provides(self.source, Noted):
             self.source.note(list(loaded.noted))
         position = start % self.records_per_epoch
-        every = np.arange(len(indices))
         records = loaded.records
         if is_row_wise(self.batcher):
-            yield Made(records, every, _word(position))
+            yield Made(records, _IN_ORDER, _word(position))
             return
+        every = np.arange(len(indices))
         kept = every if loaded.skipped is None else np.flatnonzero(~loaded.skipped)
         if not len(kept):  # a batch of padding, so that the step is there
             batch = map_leaves(

@@ -6,6 +6,7 @@ its last holder).
 """
 
 import contextlib
+import math
 import mmap
 import os
 import sys
@@ -101,7 +102,7 @@ class Arena:
     def allocate(self, shape: tuple[int, ...], dtype: Any) -> Any:
         """Return an empty array."""
         dtype = np.dtype(dtype)
-        size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        size = math.prod(shape) * dtype.itemsize
         start = self._start(size)
         if start < 0:
             return aligned(shape, dtype)
@@ -163,7 +164,7 @@ def placed_arrays(described: Any, memory: NDArray[np.uint8]) -> dict[str, Any]:
         if not isinstance(value, Placed):
             return value
         if isinstance(value.shape, tuple):
-            size = int(np.prod(value.shape, dtype=np.int64)) * value.dtype.itemsize
+            size = math.prod(value.shape) * value.dtype.itemsize
             return memory[value.offset : value.offset + size].view(value.dtype).reshape(value.shape)
         sizes = value.shape.prod(axis=1)
         total = int(sizes.sum()) * value.dtype.itemsize

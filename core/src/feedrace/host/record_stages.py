@@ -65,9 +65,9 @@ class FunctionStage:
         return {name: leaf for name, leaf in changed.items() if leaf is not None}
 
     def __reduce__(self) -> Any:
-        home = inspect.getmodule(self._function)
-        if getattr(home, self._function.__qualname__, None) is self:  # it was decorated
-            return self._function.__qualname__
+        name = getattr(self._function, "__qualname__", "")  # a callable object has none
+        if name and getattr(inspect.getmodule(self._function), name, None) is self:
+            return name  # it was decorated
         return FunctionStage, (self._function, None, self.stochastic)  # workers know the spec
 
 
@@ -144,6 +144,8 @@ def record_stages(stages: Sequence[Any], element_spec: Any, *, key: bytes | None
     for i, stage in enumerate(stages):
         try:
             spec = _as_spec(stage.spec(spec)) if provides(stage, Specified) else spec
+        except ConfigError as error:
+            raise ConfigError(error.at(f"stages[{i}]")) from error
         except Exception as error:
             message = str(error) if isinstance(error, DataError) else f"spec: {in_words(error)}"
             raise ConfigError([Problem(f"stages[{i}]", message)]) from error

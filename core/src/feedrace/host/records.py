@@ -107,12 +107,17 @@ def arriving_dtype(dtype: Any, *, wide: bool) -> Any:
     return plain if wide else np.dtype(_NARROW.get(plain.name, plain))
 
 
+_AS_IT_IS = "?bBhHiIefF"  # numpy's letters for dtypes that arrive as they are; for speed
+
+
 def canonical(name: str, array: Any, *, wide: bool) -> Any:
     """Return `array` with the dtype that arrives on a device, its values unchanged.
 
     Strings, objects and JAX's own arrays come back as they are. Raises `DataError` for an integer
     or a float beyond the dtype that arrives, and for dtypes that JAX lacks; floats are rounded.
     """
+    if type(array) is np.ndarray and array.dtype.char in _AS_IT_IS and array.dtype.isnative:
+        return array
     if not hasattr(array, "dtype"):
         array = np.asarray(array)
     dtype = _plain(array.dtype)

@@ -15,9 +15,9 @@ Keys = Callable[[int, int], Any]  # (number of the stochastic stage, rows) -> ui
 
 @attrs.frozen
 class LeafSpec:
-    """The shape and dtype of one leaf, as a stage's `spec` method sees it."""
+    """The shape and dtype of one leaf; None stands in `shape` for an axis that varies."""
 
-    shape: tuple[int, ...]
+    shape: tuple[int | None, ...]
     dtype: Any
 
 

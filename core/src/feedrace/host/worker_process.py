@@ -204,7 +204,7 @@ class WorkerProcess:
 def not_for_processes(host: HostLoader) -> Iterator[str]:
     """Yield what keeps worker processes from a stream's work, in sentences."""
     loader, source = host.record_loader(), class_name(host.source)
-    if loader.reader is host.source:
+    if host.reader() is None:
         yield (
             f"source {source} has no reader() that processes could hold; use threads "
             f"(workers = 2), or give it one (feedrace.plugin.protocols.Readable)"

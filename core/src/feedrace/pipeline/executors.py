@@ -33,10 +33,12 @@ INSIDE = "inside"  # counter: batches done of a window that is not done yet
 # The counters before each step, the step, and what waits for its records, if they are on the host.
 Planned = Iterator[tuple[Mapping[str, int], Step, Callable[[], Loaded]]]
 Items = Generator[tuple[Step, Callable[[], dict[str, Any]]]]
-Executor = Callable[["Stream", Planned, Clock, bool], Items]
+Executor = Callable[["Stream", Planned, Clock, bool, bool], Items]
 
 
-def host_batches(stream: "Stream", planned: Planned, clock: Clock, alone: bool) -> Items:
+def host_batches(
+    stream: "Stream", planned: Planned, clock: Clock, alone: bool, awaited: bool
+) -> Items:
     """Load (workers) -> batcher -> host stages -> place -> device stages, step after step."""
     for before, step, load in planned:
         clock.step, epoch = step, step.start // stream.plan.records_per_epoch
@@ -55,9 +57,15 @@ def host_batches(stream: "Stream", planned: Planned, clock: Clock, alone: bool) 
         clock.enter("plan")
 
 
-def device_batches(stream: "Stream", planned: Planned, clock: Clock, alone: bool) -> Items:
-    """Gather, mask and stage the batches of several steps in one dispatch, unless `alone`."""
-    loader, most = stream.device_loader("iterating"), 1  # the first batch is waited for
+def device_batches(
+    stream: "Stream", planned: Planned, clock: Clock, alone: bool, awaited: bool
+) -> Items:
+    """Gather, mask and stage the batches of several steps in one dispatch, unless `alone`.
+
+    awaited: whether somebody waits for the first of them, which then comes by itself.
+    """
+    loader = stream.device_loader("iterating")
+    most = 1 if alone or awaited else loader.together
     while steps := [step for _, step, _ in itertools.islice(planned, most)]:
         clock.enter("stages")
         clock.step = steps[0]
@@ -95,8 +103,10 @@ def execute(
     try:
         pairs = paired()
         under_way: Any = workers.ahead(pairs) if workers else ((*pair, None) for pair in pairs)
+        awaited = True
         for name, steps in itertools.groupby(under_way, key=lambda item: item[1].stream):
-            yield from streams[name].execute(streams[name], steps, clock, alone)
+            yield from streams[name].execute(streams[name], steps, clock, alone, awaited)
+            awaited = False
     finally:
         if workers:
             workers.join()
@@ -150,19 +160,20 @@ def made_ahead(
     *,
     prefetch: int,
     late: bool,
+    on_device: bool,
     stall_seconds: float,
     timing: Timing,
     on_close: Callable[[], object],
 ) -> Generator[tuple[Iterator[Step], Callable[[], int]]]:
     """Give the finished steps, up to `prefetch` made ahead by a thread, and what counts those.
 
-    late: finish them in the caller's thread, when they are asked for. on_close: called as soon as
-    no more are wanted.
+    late: finish them in the caller's thread, when they are asked for. on_device: without a thread,
+    as the device works by itself. on_close: called as soon as no more are wanted.
     """
     clock = timing.clock
-    if not prefetch:
+    if not prefetch or on_device:
         with closing(_finished(items, clock)) as steps:
-            yield steps, int
+            yield steps if late or not prefetch else _one_ahead(steps), int
         return
     early = as_in_this_thread(items if late else _finished(items, clock))
     with Prefetched(
@@ -180,6 +191,26 @@ def _finished(items: Items, clock: Clock) -> Generator[Step]:
                 step.batch = make()
             clock.enter("room")
             yield step
+
+
+def _one_ahead(steps: Iterator[Step]) -> Iterator[Step]:
+    """Yield the steps, from the second on with the next one dispatched before.
+
+    So the first batch of another stream is there when it is asked for. An error waits its turn.
+    """
+    held: list[Step] = []
+    for step in steps:
+        yield step
+        break
+    try:
+        for step in steps:
+            if held:
+                yield held.pop()
+            held.append(step)
+    except Exception:
+        yield from held
+        raise
+    yield from held
 
 
 def _single(loader: Any, step: Step) -> Callable[[], dict[str, Any]]:

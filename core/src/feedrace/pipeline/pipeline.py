@@ -111,8 +111,9 @@ class Pipeline(nnx.Module):
             )
             with made_ahead(
                 items,
-                prefetch=0 if parts.is_on_device else options.prefetch,
+                prefetch=options.prefetch,
                 late=parts.is_late,
+                on_device=parts.is_on_device,
                 stall_seconds=options.stall_seconds,
                 timing=progress.timing,
                 on_close=workers.close if workers else bool,

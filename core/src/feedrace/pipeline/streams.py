@@ -216,7 +216,7 @@ def start_workers(parts: Parts, timing: Timing) -> Workers:
     options, workers = parts.options, worker_count(parts.options.workers)
     on_host = {n: s.host for n, s in parts.streams.items() if s.execute is host_batches}
     loaders = {name: host.record_loader() for name, host in on_host.items()}
-    serial = frozenset(name for name in loaders if loaders[name].reader is on_host[name].source)
+    serial = frozenset(name for name, host in on_host.items() if host.reader() is None)
     if not any(name not in serial or loaders[name].stages.stages for name in loaders):
         workers = WorkerCount(workers.kind, 0)
     return Workers(
@@ -225,7 +225,7 @@ def start_workers(parts: Parts, timing: Timing) -> Workers:
         serial,
         timing,
         ahead=workers.ahead if options.prefetch and workers.count else 0,
-        lent=options.prefetch + 2,
+        lent=options.prefetch + 3,
         step_bytes=max(
             [
                 bytes_of(parts.streams[n].host.stages.spec, parts.plans[n].batch_size)

@@ -1,11 +1,13 @@
 """Whether an object has what a protocol asks for."""
 
+import functools
 from typing import Any
 
 from feedrace.protocols.containers import source_line
 from feedrace.protocols.kinds import KINDS, Grouping, Placed, RowWise, Stochastic
 
 
+@functools.cache
 def members(protocol: type) -> tuple[str, ...]:
     """Return the names of what a protocol asks for."""
     own = {**protocol.__annotations__, **vars(protocol)}

@@ -15,5 +15,19 @@ FIRST_PARTY: Mapping[str, tuple[str, ...]] = {
     "batchers": ("batcher/default", "batcher/bucket", "batcher/pack", "batcher/multi-rate"),
     "tfds": ("source/tfds-eager", "source/tfds-streaming"),
     "interleave": ("scheduler/interleaved",),
+    "images": (
+        "stage/decode-image",
+        "stage/random-resized-crop",
+        "stage/resize",
+        "stage/center-crop",
+        "stage/random-flip",
+        "stage/pad-image",
+        "stage/normalize",
+        "stage/random-crop",
+        "stage/color-jitter",
+        "stage/mixup",
+        "stage/cutmix",
+    ),
+    "text": ("stage/byte-tokens", "stage/tokenize"),
     "testing": (),  # commands for plugin authors
 }

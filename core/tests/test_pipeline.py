@@ -2,6 +2,7 @@ import contextlib
 import gc
 import itertools
 import json
+import pickle
 import threading
 
 import jax
@@ -754,3 +755,64 @@ def test_what_a_sampler_of_a_callback_refuses_is_reported_at_its_own_path():
     with pytest.raises(ConfigError) as caught:
         Pipeline(source=Counting(8), batch_size=4, scheduler=Two())
     assert [p.path for p in caught.value.problems] == ["scheduler.callbacks[0].sampler"]
+
+
+@pytest.mark.parametrize(
+    ("option", "hint"),
+    [
+        ("shuffle", "a sampler shuffles"),
+        ("drop_last", "here it is drop_remainder"),
+        ("num_workers", "here it is workers"),
+        ("num_epochs", "a sampler counts epochs"),
+    ],
+)
+def test_options_of_other_loaders_are_answered_with_ours(option, hint):
+    with pytest.raises(ConfigError, match=f"{option}: unknown key; {hint}"):
+        Pipeline(source=create("source", "memory", data={"x": [1]}), batch_size=1, **{option: 2})
+
+
+def test_its_length_is_the_batches_of_a_pass_if_they_are_known():
+    source = create("source", "memory", data={"x": np.arange(10)})
+    assert len(Pipeline(source=source, batch_size=4)) == 3
+    endless = create("sampler", "sequential", num_records=10, num_epochs=-1)
+    pipeline = Pipeline(source=source, sampler=endless, batch_size=4)
+    with pytest.raises(TypeError, match="not known beforehand"):
+        len(pipeline)
+    assert pipeline
+
+
+def test_its_repr_is_a_few_lines_without_values():
+    source = create("source", "memory", data={"x": np.arange(100_000)})
+    shown = repr(Pipeline(source=source, batch_size=64, seed=5, stages=[lambda b: b]))
+    assert shown.splitlines() == [
+        "Pipeline(batch_size=64, seed=5)",
+        "  train: 100000 records, 1563 batches of 64 an epoch, epochs in a pass: 1; MemorySource, "
+        "1 stage",
+    ]
+
+
+def test_a_pickled_pipeline_goes_on_or_says_what_to_keep():
+    source = {"use": "memory", "data": {"x": np.arange(10)}, "shuffle": True}
+    pipeline = Pipeline(source=source, batch_size=4, seed=1)
+    next(iter(pipeline))
+    again = pickle.loads(pickle.dumps(pipeline))
+    expected = [batch["x"].tolist() for batch in pipeline]
+    assert [batch["x"].tolist() for batch in again] == expected
+    with pytest.raises(TypeError, match=r"keep its get_state\(\)"):
+        pickle.dumps(Pipeline(source=source, batch_size=4, stages=[lambda batch: batch]))
+
+
+@pytest.mark.parametrize("place", ["record", "host", "device"])
+def test_an_error_in_a_stage_names_its_number(place):
+    def fails(batch):
+        raise RuntimeError("no")
+
+    fails.on = place
+    first = create("source", "memory", data={"x": np.arange(4)})
+    pipeline = Pipeline(source=first, batch_size=2, stages=[fails])
+    with pytest.raises(RuntimeError) as caught:
+        list(pipeline)
+    notes = "\n".join(caught.value.__notes__)
+    assert "stages[0]" in notes or "record stage" in notes
+    assert "fails" in notes
+    assert "records [0, 1]" in notes

@@ -12,7 +12,7 @@ from flax import nnx
 
 from feedrace.errors import ConfigError, DataError, Problem, class_name, clipped
 from feedrace.host.records import is_host_dtype
-from feedrace.host.stages import HostStages, check_batch
+from feedrace.host.stages import HostStages, check_batch, named
 from feedrace.protocols import is_stochastic, place_of
 
 
@@ -56,7 +56,7 @@ class Stages:
             for place in _PLACES
         }
         self.on_record, self._on_device = by_place["record"], by_place["device"]
-        self.host = HostStages(by_place["host"])
+        self.host = HostStages(by_place["host"], len(self.on_record))
         # Parameters are arguments of the jitted function, so that training them shows here.
         self.modules: Any = nnx.List([s for s in self._on_device if isinstance(s, nnx.Module)])
         self._no_modules = None if len(self.modules) else nnx.split(self.modules)
@@ -132,13 +132,15 @@ class Stages:
         batch = {**batch, **{name: HostField(name) for name in host_names}}
         following = iter(modules)
         drawn = sum(map(is_stochastic, self.host.stages))
-        for stage in self._on_device:
+        first = len(self.stages) - len(self._on_device)
+        for number, stage in enumerate(self._on_device, first):
             function = next(following) if isinstance(stage, nnx.Module) else stage
             before = _variables(function)
-            if is_stochastic(stage):
-                batch, drawn = function(batch, self._keys(drawn, at, rows)), drawn + 1
-            else:
-                batch = function(batch)
+            with named(number, stage):
+                if is_stochastic(stage):
+                    batch, drawn = function(batch, self._keys(drawn, at, rows)), drawn + 1
+                else:
+                    batch = function(batch)
             on_device = batch
             if isinstance(batch, dict):
                 on_device = {k: v for k, v in batch.items() if not isinstance(v, HostField)}

@@ -1,6 +1,7 @@
 """Stages that run on the host: functions of a batch of numpy arrays, strings among them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import attrs
@@ -26,10 +27,11 @@ class HostStages:
     """The host stages of a stream, in order.
 
     What a stage returns is checked against what it says: its `spec`, or what came in if it has
-    none. Each stage is asked once for each shape of batch.
+    none. Each stage is asked once for each shape of batch. first: the number of the first of them.
     """
 
     stages: tuple[Any, ...]
+    first: int = 0
     _promised: dict[Any, Any] = attrs.field(factory=dict, init=False)
 
     def __call__(self, batch: dict[str, Any], keys: Keys) -> dict[str, Any]:
@@ -38,12 +40,13 @@ class HostStages:
             return batch
         batch = map_leaves(np.asarray, batch)
         drawn = 0
-        for stage in self.stages:
+        for number, stage in enumerate(self.stages, self.first):
             rows, before = count_records(batch), _spec(batch)
-            if is_stochastic(stage):
-                batch, drawn = stage(batch, keys(drawn, rows)), drawn + 1
-            else:
-                batch = stage(batch)
+            with named(number, stage):
+                if is_stochastic(stage):
+                    batch, drawn = stage(batch, keys(drawn, rows)), drawn + 1
+                else:
+                    batch = stage(batch)
             check_batch(stage, batch, rows)
             self._check_promise(stage, before, _spec(batch))
         return batch
@@ -65,6 +68,16 @@ class HostStages:
                 f"host stage {class_name(stage)} returned {_text(after)}; its `spec(batch_spec)`, "
                 f"or what came in if it has none, says {self._promised[place]}; {fix}"
             )
+
+
+@contextmanager
+def named(number: int, stage: Any) -> Iterator[None]:
+    """Note on an error in which stage of the pipeline it was raised."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"in stages[{number}], {class_name(stage)}")
+        raise
 
 
 def check_batch(stage: Any, batch: Any, rows: int) -> None:

@@ -27,6 +27,28 @@ def components_of(parts: Parts) -> dict[str, tuple[str, Any]]:
     return {**found, "scheduler": ("scheduler", parts.scheduler)}
 
 
+def summary_of(parts: Parts) -> str:
+    """Return a few lines: the options, and for each stream its parts and its length."""
+    options = parts.options
+    seed = "" if options.seed is None else f", seed={options.seed}"
+    lines = [f"Pipeline(batch_size={options.batch_size}{seed})"]
+    for name, stream in parts.streams.items():
+        plan, stages = stream.plan, len(stream.stages.stages)
+        epochs = "endless" if plan.epochs is None else f"epochs in a pass: {plan.epochs}"
+        made_of = [
+            type(p).__name__
+            for p in (stream.source, stream.sampler, stream.batcher)
+            if p is not None
+        ]
+        made_of += [f"{stages} stage{'s' * (stages > 1)}"] if stages else []
+        lines.append(
+            f"  {name}: {plan.records_per_epoch} records, {plan.batches_per_epoch} "
+            f"{'windows' if stream.is_windowed else 'batches'} of {plan.batch_size} an epoch, "
+            f"{epochs}; {', '.join(made_of)}"
+        )
+    return "\n".join(lines)
+
+
 def config_of(parts: Parts) -> dict[str, Any]:
     """Return a mapping from which `feedrace.build` makes an equal pipeline.
 

@@ -36,6 +36,21 @@ _AXIS = Rule(
     "the name of a mesh axis: letters, digits and _ in ASCII",
     {"type": ["string", "null"], "pattern": "^[A-Za-z_][A-Za-z0-9_]*$"},
 )
+# What other loaders call these options, and where they are found here.
+_ELSEWHERE = {
+    "shuffle": "a sampler shuffles: sampler = { use = 'epoch-aware' }",
+    "num_epochs": "a sampler counts epochs: sampler = { use = 'epoch-aware', num_epochs = 3 }",
+    "drop_last": "here it is drop_remainder",
+    "num_workers": "here it is workers",
+    "worker_count": "here it is workers",
+    "prefetch_factor": "here it is prefetch",
+    "collate_fn": "a batcher has it: feedrace.create('batcher', 'default', collate_fn=...)",
+    "transform": "here it is stages, a list",
+    "transforms": "here it is stages, a list",
+    "operations": "here it is stages, a list",
+    "dataset": "here it is source",
+    "data_source": "here it is source",
+}
 _MOST_WORKERS = 1024
 _COUNT = integer(0, _MOST_WORKERS)
 _KIND = one_of("thread", "process")
@@ -145,7 +160,13 @@ def parse_options(mapping: Mapping[str, Any], origin: str = "") -> PipelineOptio
             PipelineOptions, mapping, parse_component=parse_component
         )
     except ConfigError as error:
-        raise ConfigError(error.problems, origin=origin) from (causes[0] if causes else None)
+        problems = [
+            one._replace(message=f"unknown key; {_ELSEWHERE[one.path]}")
+            if one.path in _ELSEWHERE and one.message.startswith("unknown key")
+            else one
+            for one in error.problems
+        ]
+        raise ConfigError(problems, origin=origin) from (causes[0] if causes else None)
     return options
 
 

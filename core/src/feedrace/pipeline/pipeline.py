@@ -20,11 +20,11 @@ from feedrace.pipeline import description
 from feedrace.pipeline.executors import INSIDE, execute, made_ahead, split_counters
 from feedrace.pipeline.iteration import PipelineIterator, Progress
 from feedrace.pipeline.on_device import check_scan, next_train_steps, traced_batch
-from feedrace.pipeline.options import PipelineOptions, options_of
+from feedrace.pipeline.options import PipelineOptions, options_of, parse_options
 from feedrace.pipeline.streams import Parts, Problems, build_parts, start_workers
 from feedrace.plan import state
 from feedrace.plan.steps import TRAIN, Step, StreamPlan
-from feedrace.protocols import EpochListener, Timed, provides
+from feedrace.protocols import Counted, EpochListener, Timed, provides
 
 
 class Pipeline(nnx.Module):
@@ -66,6 +66,34 @@ class Pipeline(nnx.Module):
         with problems.of("", data_path="sampler"):
             next(self._planned(), None)  # can a schedule be made?
         problems.report()
+
+    def __repr__(self) -> str:
+        return description.summary_of(self._parts)
+
+    def __len__(self) -> int:
+        """Return the number of batches in a pass, of all streams.
+
+        Raises `TypeError` if a pass never ends, and if only reading the records shows it.
+        """
+        windowed = any(stream.is_windowed for stream in self._parts.streams.values())
+        counted = provides(self.scheduler, Counted) and not windowed
+        steps = self.scheduler.steps_per_pass(self.plans) if counted else None
+        if steps is None:
+            raise TypeError(
+                "the number of batches is not known beforehand: a pass never ends, or its batches "
+                "depend on what is in the records"
+            )
+        return int(steps)
+
+    def __bool__(self) -> bool:
+        return True  # also if its length is not known
+
+    def __reduce__(self) -> Any:
+        try:
+            return _rebuilt, (self.config, self.get_state())
+        except FeedraceError as error:
+            message = "this pipeline cannot be pickled; keep its get_state(), and make it anew"
+            raise TypeError(f"{message} ({error})") from error
 
     def __iter__(self) -> PipelineIterator:
         """Return an iterator over the batches that are left of the current pass, of all streams."""
@@ -335,6 +363,13 @@ class _Stepping:
         steps, self.steps = self.steps, None
         if steps is not None:
             steps.close()
+
+
+def _rebuilt(config: dict[str, Any], document: dict[str, Any]) -> Pipeline:
+    """Return a pipeline that was pickled."""
+    pipeline = Pipeline(parse_options(config))
+    pipeline.set_state(document)
+    return pipeline
 
 
 def _problem(path: str, message: str) -> ConfigError:

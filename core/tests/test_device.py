@@ -248,6 +248,7 @@ def test_a_sampler_of_no_record_is_reported_at_its_step():
         pipeline.scan(lambda batch: 0, length=8)
 
 
+@pytest.mark.slow
 def test_step_gives_the_batches_one_by_one_eagerly_and_traced():
     whole = make()
     batches = [batch for _ in range(2) for batch in whole]
@@ -265,6 +266,7 @@ def test_step_gives_the_batches_one_by_one_eagerly_and_traced():
         whole.set_state({**whole.get_state(), "counters": {"pass": 2}})
 
 
+@pytest.mark.slow
 def test_a_traced_step_follows_every_sampler_that_jax_can_compute():
     for sampler in (None, {"use": "sequential", "num_epochs": -1}):
         expected = make(sampler=sampler)

@@ -149,6 +149,7 @@ def test_a_worker_that_dies_loses_nothing_and_is_counted(parts, tmp_path):
     assert got == digest(make(parts, 0))
 
 
+@pytest.mark.slow
 def test_workers_that_are_killed_at_any_time_are_replaced(parts):
     expected = digest(make(parts, 0, [parts.drawn], length=600))
     killed = []
@@ -250,6 +251,7 @@ def test_an_iteration_that_ends_early_leaves_nothing(parts, workers, end):
     del iterator  # the fixture waits until nothing is left
 
 
+@pytest.mark.slow
 def test_a_killed_parent_leaves_no_worker(parts, tmp_path):
     program = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
@@ -287,6 +289,7 @@ def test_functions_of_the_program_itself_reach_processes(parts, tmp_path):
     assert done.stdout == "[[0, 2, 4], [6, 8, 10]]\n", done.stderr
 
 
+@pytest.mark.slow
 def test_a_program_without_a_main_guard_learns_of_it(parts, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(

@@ -264,6 +264,50 @@ def test_other_byte_orders_keys_and_small_floats_arrive():
     assert source.identity() != other.identity()
 
 
+def test_values_that_would_change_are_refused():
+    masked = np.ma.array(np.arange(3), mask=[0, 1, 0])
+    for wrong, message in (
+        (masked, "'x' is a masked array"),
+        ([b"a", "b"], r"'x' holds 'b' \(entry 1\), among entries that are bytes"),
+        (np.array(["a", b"b"], object), r"'x' holds b'b' \(entry 1\), among entries that are str"),
+        ([1, "a"], r"'x' holds 1 \(entry 0\), which is neither a number that fits nor a string"),
+        ([[2**24 + 1], [0.5, 1.5]], r"'x' holds \[16777217\] \(entry 0\), which float32 rounds"),
+        ({"y": {3: [1, 2]}}, "keys that are not strings"),
+    ):
+        with pytest.raises((DataError, ConfigError), match=message):
+            create("source", "memory", data={"x": wrong})
+
+
+def test_a_tensor_that_numpy_cannot_read_is_named():
+    class Tensor:
+        dtype = "bfloat16 of another library"
+        shape = (2,)
+
+        def __array__(self, *_, **__):
+            raise TypeError("Got unsupported ScalarType BFloat16")
+
+    with pytest.raises(DataError, match=r"'x' is no array that numpy can read: .* BFloat16"):
+        create("source", "memory", data={"x": Tensor()})
+
+
+def test_strings_keep_their_trailing_nuls():
+    data = {"b": [b"a\0", b"\0\0"], "s": ["a\0", "b"], "grid": [["a\0", "b"], ["c", "d\0"]]}
+    made = create("source", "memory", data=data).data
+    assert {name: made[name].tolist() for name in data} == data
+
+
+def test_the_callers_arrays_can_change_later():
+    rows = [np.zeros(2, np.float32), np.zeros(3, np.float32)]
+    data = {"rows": rows, "text": np.array(["a", "b"], object)}
+    made = create("source", "memory", data=data)
+    rows[0][0], data["text"][0] = 9, "changed"
+    fetched = made.fetch(np.array([0]))
+    assert fetched["rows"][0].tolist() == [0, 0]
+    assert fetched["text"].tolist() == ["a"]
+    with pytest.raises(ValueError, match="read-only"):
+        fetched["rows"][0][0] = 1
+
+
 def test_numbers_beyond_float32_and_structured_arrays_are_refused():
     with pytest.raises(DataError, match=r"'x' holds 1e[+]300, which does not fit float32"):
         create("source", "memory", data={"x": np.array([1.0, 1e300])})
@@ -369,7 +413,7 @@ def test_a_data_set_of_torch_gets_the_line_that_works():
 @pytest.mark.parametrize("data", [{}, [], {"x": []}, {"x": np.zeros((0, 3))}, 5, None, "x"])
 def test_data_without_records_is_refused(data):
     with pytest.raises(
-        (ConfigError, DataError), match=r"memory source has no|is no dict|not a dict"
+        (ConfigError, DataError), match=r"memory source has no|is no dict|not a table"
     ):
         create("source", "memory", data=data)
 

@@ -22,6 +22,27 @@ def sampler(n=5, epochs=1):
     return create("sampler", "sequential", num_records=n, num_epochs=epochs)
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"_position": 10**5000}, {"_position": "x" * 10**6}, {"x" * 10**6: 1}, {3: 1, "a": 2}]
+)
+def test_a_state_with_what_no_position_is_is_refused_in_a_few_words(wrong):
+    made = sampler()
+    saved = made.get_state()
+    with pytest.raises(StateError) as caught:
+        made.set_state({**saved, **wrong})
+    assert len(str(caught.value)) < 2000
+    assert made.get_state() == saved
+
+
+def test_a_pass_of_more_positions_than_an_int64_counts_is_refused():
+    made = create("sampler", "sequential", num_records=2**40, num_epochs=2**40)
+    for use in (lambda: len(made), lambda: next(iter(made))):
+        with pytest.raises(ConfigError, match=r"^num_epochs: 1099511627776 epochs of .* endless"):
+            use()
+    with pytest.raises(ConfigError, match=r"stop: 9223372036854775808 is not an int from 0 to"):
+        made.indices(0, 2**63)
+
+
 def test_one_method_makes_a_sampler():
     made = Backwards(SamplerConfig(num_records=3))
     assert list(made) == [2, 1, 0]
@@ -229,7 +250,7 @@ def test_a_seed_has_no_effect_on_a_sampler_without_randomness():
     made.sample(2)
     made.reset(seed=3)
     assert list(made) == [0, 1, 2]
-    with pytest.raises(ConfigError, match="seed: -1 is not an int of 0 or more"):
+    with pytest.raises(ConfigError, match="seed: -1 is not an int from 0"):
         made.reset(seed=-1)
 
 

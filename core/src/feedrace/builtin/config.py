@@ -1,6 +1,5 @@
 """Configs of the built-in components."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -8,6 +7,7 @@ import attrs
 from feedrace.config.fields import (
     IDENTITY,
     MAX_SEED,
+    MAX_SIZE,
     Rule,
     SamplerConfig,
     StructuralConfig,
@@ -17,6 +17,7 @@ from feedrace.config.fields import (
     integer,
     number,
     one_of,
+    string_keys,
     text,
 )
 from feedrace.protocols.containers import columns_of
@@ -28,11 +29,7 @@ _NAMES = Rule(
     "a list of field names",
     {"minItems": 1},
 )
-_COLUMNS = Rule(
-    lambda value: isinstance(value, Mapping) and all(isinstance(name, str) for name in value),
-    "a dict of field name to array",
-    {"type": ["object", "array"]},
-)
+_COLUMNS = Rule(string_keys.holds, string_keys.rule, {"type": ["object", "array"]})
 
 
 def _as_columns(data: Any) -> Any:
@@ -100,7 +97,7 @@ class OneHotConfig:
     """field: name of an integer field; num_classes: length of the vectors, 1 or more."""
 
     field: str = attrs.field(validator=text())
-    num_classes: int = attrs.field(validator=integer(1))
+    num_classes: int = attrs.field(validator=integer(1, MAX_SIZE))
 
 
 @attrs.frozen(kw_only=True)

@@ -1,13 +1,15 @@
 """The command `feedrace`: one file for each command or group, imported when it is used."""
 
 import importlib
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import redirect_stdout
 from typing import Any
 
 import click
 
-from feedrace.errors import PluginWarning, did_you_mean
+from feedrace.errors import PluginWarning, clipped, did_you_mean
 from feedrace.registry import catalog
 from feedrace.registry.listing import collect
 
@@ -78,17 +80,24 @@ class Group(click.Group):
 def _offered() -> Iterator[click.Command]:
     """Yield the commands and groups of all plugins; report on stderr what is not a command."""
     quiet()
-    for namespace, command in collect("feedrace_commands"):
+    with redirect_stdout(sys.stderr):
+        offered = list(collect("feedrace_commands"))
+    for namespace, command in offered:
         if isinstance(command, click.Command) and command.name:
             yield command
         else:
-            message = f"the plugin {namespace!r} offers {command!r}, which is not a click command"
+            message = (
+                f"the plugin {namespace!r} offers {clipped(command)}, which is not a click command"
+            )
             click.echo(f"feedrace: {message}", err=True)
 
 
 def quiet() -> None:
-    """Scan the plugins without warnings: the commands report broken ones in their own way."""
-    with warnings.catch_warnings():
+    """Scan the plugins without warnings: the commands report broken ones in their own way.
+
+    What plugins print when they are imported goes to stderr.
+    """
+    with warnings.catch_warnings(), redirect_stdout(sys.stderr):
         warnings.simplefilter("ignore", PluginWarning)
         catalog.scan()
 

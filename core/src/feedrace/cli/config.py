@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from feedrace.cli import quiet
-from feedrace.cli.output import config_argument, json_option, report_errors
+from feedrace.cli.output import config_argument, json_option, print_json, report_errors
 from feedrace.errors import ConfigError
 
 output_option = click.option(
@@ -35,7 +35,7 @@ def validate(config: str, as_json: bool) -> None:
     else:
         read_options(config)
     document = {"config": config, "problems": []}
-    click.echo(json.dumps(document) if as_json else f"{config}: good")
+    print_json(document) if as_json else click.echo(f"{config}: good")
 
 
 def _check_text(text: str) -> None:
@@ -66,9 +66,13 @@ def fill(config: str, output: str | None, as_json: bool) -> None:
     from feedrace.registry import filled
 
     quiet()
-    suffix = ".json" if as_json else Path(output or config).suffix.lower()
-    text = write_text(filled(read_options(config)), suffix)
-    _write(text, output)
+    mapping = filled(read_options(config))
+    if as_json and output is None:
+        print_json(mapping)
+        return
+    _write(
+        write_text(mapping, ".json" if as_json else Path(output or config).suffix.lower()), output
+    )
 
 
 @click.command()
@@ -81,8 +85,11 @@ def schema(output: str | None, as_json: bool) -> None:
     from feedrace.registry.schema import schema as schema_of
 
     quiet()
-    text = json.dumps(schema_of(PipelineOptions), indent=None if as_json else 2)
-    _write(text + "\n", output)
+    document = schema_of(PipelineOptions)
+    if as_json and output is None:
+        print_json(document)
+        return
+    _write(json.dumps(document, indent=None if as_json else 2) + "\n", output)
 
 
 def _write(text: str, output: str | None) -> None:

@@ -1,6 +1,5 @@
 """`feedrace describe`: what a config would build."""
 
-import json
 from typing import Any
 
 import click
@@ -11,6 +10,7 @@ from feedrace.cli.output import (
     config_argument,
     echo,
     json_option,
+    print_json,
     report_errors,
     short,
     spec_texts,
@@ -33,7 +33,7 @@ def describe(config: str, as_json: bool) -> None:
     timeline = scheduler.timeline(pipeline.plans) if provides(scheduler, Drawn) else []
     if as_json:
         document = {"components": parts, "streams": streams, "timeline": timeline}
-        click.echo(json.dumps(document, default=short))
+        print_json(document, default=short)
         return
     for part in parts:
         shown = ", ".join(f"{key}={short(value)}" for key, value in part["config"].items())

@@ -1,7 +1,5 @@
 """`feedrace plugins`: look at what is installed, even if it is broken."""
 
-import json
-
 import click
 
 from feedrace.cli import Group, quiet
@@ -11,6 +9,7 @@ from feedrace.cli.output import (
     echo,
     echo_table,
     json_option,
+    print_json,
     report_errors,
 )
 from feedrace.errors import NotInstalledError, install_line
@@ -61,7 +60,7 @@ def list_plugins(kind: str | None, as_json: bool) -> None:
     components, broken = available(kind), broken_plugins()
     if as_json:
         document = {"components": [as_row(component) for component in components]}
-        click.echo(json.dumps({**document, "broken": broken}, default=str))
+        print_json({**document, "broken": broken}, default=str)
         return
     rows = [
         (c.kind, c.name, c.reference, f"{c.dist} {c.version}",
@@ -88,7 +87,7 @@ def show(reference: str, kind: str | None, as_json: bool) -> None:
         raise missing(reference, kind)
     documents = [{**as_row(c), "fields": fields_of(c)} for c in found]
     if as_json:
-        click.echo(json.dumps({"components": documents}))
+        print_json({"components": documents})
         return
     for document in documents:
         fields = document.pop("fields")
@@ -113,6 +112,6 @@ def why(reference: str, kind: str | None, as_json: bool) -> None:
 
     quiet()
     found = explain(reference, kind)
-    click.echo(json.dumps(found) if as_json else "\n".join(found["lines"]))
+    print_json(found) if as_json else click.echo("\n".join(found["lines"]))
     if not found["found"]:
         raise SystemExit(1)

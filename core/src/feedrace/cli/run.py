@@ -1,6 +1,5 @@
 """`feedrace run`: iterate a pipeline and report what came."""
 
-import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -15,6 +14,7 @@ from feedrace.cli.output import (
     config_argument,
     echo,
     json_option,
+    print_json,
     report_errors,
     spec_texts,
 )
@@ -67,7 +67,7 @@ def run(
         _complete(row, pipeline, stream)
     if as_json:
         document = {"config": config, "elapsed_s": round(elapsed, 6), "streams": report}
-        click.echo(json.dumps({**document, "stats": stats, "advice": later}))
+        print_json({**document, "stats": stats, "advice": later})
         return
     click.echo(f"{elapsed:.3f} s in all")
     for stream, row in report.items():

@@ -19,7 +19,10 @@ from feedrace.config.dataclass import (
 )
 from feedrace.errors import ConfigError, Problem, clipped, did_you_mean
 
-MAX_SEED = 2**63 - 1
+# The largest numbers in a config: each fits an int64, and the length of an axis an int32.
+MAX_INT = 2**63 - 1
+MAX_SIZE = 2**31 - 1
+MAX_SEED = MAX_INT
 
 # Keys of a field's metadata, which `config.mapping` and the schema read.
 COMPONENT = "feedrace_component"  # the kind of component that the field holds
@@ -62,18 +65,24 @@ def _is(kind: type, value: Any) -> bool:
 def integer(
     minimum: int | None = None, maximum: int | None = None, *, optional: bool = False
 ) -> Rule:
-    """Return a rule: an int from `minimum` to `maximum`, Python's or numpy's, but no bool."""
-    rule = "an int"
-    if minimum is not None:
-        rule += f" of {minimum} or more" if maximum is None else f" from {minimum} to {maximum}"
-    limits = {"minimum": minimum, "maximum": maximum}
-    schema = {key: limit for key, limit in limits.items() if limit is not None}
-    low, high = schema.get("minimum", -math.inf), schema.get("maximum", math.inf)
+    """Return a rule: an int from `minimum` to `maximum`, Python's or numpy's, but no bool.
+
+    Both are those of an int64 if they are left out; give `MAX_SIZE` for the length of an axis.
+    """
+    low = -MAX_INT if minimum is None else minimum
+    high = MAX_INT if maximum is None else maximum
+    short = "an int" if minimum is None else f"an int of {minimum} or more"
 
     def holds(value: Any) -> bool:
         return _is(Integral, value) and low <= int(value) <= high
 
-    return Rule(holds, rule, schema, optional)
+    def message(value: Any) -> str:
+        # The general limits are worth naming only to who goes beyond them.
+        beyond = _is(Integral, value) and not -MAX_INT <= value <= high
+        whole = beyond or maximum not in (None, MAX_SIZE)
+        return f"{clipped(value)} is not {f'an int from {low} to {high}' if whole else short}"
+
+    return Rule(holds, message, {"minimum": low, "maximum": high}, optional)
 
 
 def check_integer(
@@ -129,10 +138,33 @@ boolean = Rule(
 
 #: A rule: a number of epochs, 1 or more, or -1 for an endless pass.
 epochs = Rule(
-    lambda value: _is(Integral, value) and (value == -1 or value >= 1),
-    lambda value: f"{clipped(value)} is neither 1 or more nor -1 (endless)",
-    {"minimum": -1, "not": {"const": 0}},
+    lambda value: _is(Integral, value) and (value == -1 or 1 <= value <= MAX_INT),
+    lambda value: (
+        f"{clipped(value)} is neither from 1 to {MAX_INT} nor -1 (endless)"
+        if _is(Integral, value) and value > MAX_INT
+        else f"{clipped(value)} is neither 1 or more nor -1 (endless)"
+    ),
+    {"minimum": -1, "maximum": MAX_INT, "not": {"const": 0}},
 )
+
+
+#: A rule: None, or a table whose keys are strings, as are those of all tables within it.
+string_keys = Rule(
+    lambda value: isinstance(value, dict) and _has_string_keys(value),
+    lambda value: f"{clipped(value)} is not a table, or has keys that are not strings",
+    optional=True,
+)
+
+
+def _has_string_keys(value: Any, outer: tuple[int, ...] = ()) -> bool:
+    if not isinstance(value, dict | list | tuple):
+        return True
+    if id(value) in outer or len(outer) > 50:  # it holds itself
+        return False
+    if isinstance(value, dict) and not all(isinstance(key, str) for key in value):
+        return False
+    items = value.values() if isinstance(value, dict) else value
+    return all(_has_string_keys(item, (*outer, id(value))) for item in items)
 
 
 def as_tuple(value: Any) -> Any:
@@ -181,7 +213,11 @@ class StructuralConfig:
         default=None, repr=False, metadata={IDENTITY: False, QUIET: True}
     )
     precomputed_stats: dict[str, Any] | None = attrs.field(
-        default=None, eq=False, repr=False, metadata={IDENTITY: False, QUIET: True}
+        default=None,
+        eq=False,
+        validator=string_keys,
+        repr=False,
+        metadata={IDENTITY: False, QUIET: True},
     )
     stochastic: bool = attrs.field(
         default=False, validator=boolean, repr=False, metadata={QUIET: True}

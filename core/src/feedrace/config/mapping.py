@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from feedrace.config.fields import COMPONENT, EXPAND, IDENTITY, MANY, QUIET, REQUIRED
-from feedrace.errors import ConfigError, Problem, clipped, did_you_mean, join
+from feedrace.errors import ConfigError, Problem, clipped, did_you_mean, join, text_of
 
 ParseComponent = Callable[[str, Any, str], Any]
 NameComponent = Callable[[str, Any], Any]
@@ -36,8 +36,8 @@ def structure(
     for key in mapping:
         if key not in fields:
             known = ", ".join(sorted(fields)) or "none"
-            hint = did_you_mean(str(key), list(fields)) or f"; known keys: {known}"
-            problems.append(Problem(join(path, str(key)), f"unknown key{hint}"))
+            hint = did_you_mean(key, list(fields)) or f"; known keys: {known}"
+            problems.append(Problem(join(path, key), f"unknown key{hint}"))
     values: dict[str, Any] = {}
     faults: dict[str, list[Problem]] = {}  # by field
     for key, field in fields.items():
@@ -70,7 +70,7 @@ def _problems_of(error: Exception, path: str) -> list[Problem]:
     if isinstance(error, ConfigError):
         return error.at(path)
     if isinstance(error, ValueError | TypeError | OverflowError):  # a rule of a plugin's own
-        return [Problem(path, str(error))]
+        return [Problem(path, text_of(error))]
     raise error
 
 
@@ -141,7 +141,7 @@ def _typed(value: Any, path: str, annotation: Any, parse_component: ParseCompone
         if not isinstance(value, Mapping):
             message = f"{clipped(value)} is not a table of keys and values"
             raise ConfigError([Problem(path, message)])
-        made = _each([(join(path, str(key)), item) for key, item in value.items()], inner)
+        made = _each([(join(path, key), item) for key, item in value.items()], inner)
         return dict(zip(value, made, strict=True))
     made = _each(_items(value, path), inner)
     return origin(made) if origin in (list, set, frozenset) else tuple(made)
@@ -174,9 +174,9 @@ def _expanded(value: str, path: str) -> str:
         return os.path.expanduser(string.Template(value).substitute(os.environ))
     except KeyError as error:
         name = error.args[0]
-        message = f"{value!r} needs the environment variable {name}, which is not set"
+        message = f"{clipped(value)} needs the environment variable {name}, which is not set"
     except ValueError:
-        message = f"{value!r} has a $ that begins no variable; write $$ for a plain $"
+        message = f"{clipped(value)} has a $ that begins no variable; write $$ for a plain $"
     raise ConfigError([Problem(path, message)])
 
 
@@ -185,6 +185,9 @@ def _converted(value: Any, path: str, annotation: Any) -> Any:
 
     try:
         return msgspec.convert(_builtin(value), annotation)
+    except AttributeError:  # it takes arrays and ranges for mappings
+        message = f"expected another type, got '{type(value).__name__}' ({clipped(value)})"
+        raise ConfigError([Problem(path, message)]) from None
     except msgspec.ValidationError as error:
         reason, _, at = str(error).partition(" - at `$")
         reason = reason.replace("Expected", "expected").replace("`", "'").replace("null", "none")

@@ -13,7 +13,7 @@ import numpy as np
 from flax import nnx
 from numpy.typing import NDArray
 
-from feedrace.config.fields import StructuralConfig, check_integer
+from feedrace.config.fields import MAX_INT, StructuralConfig, check_integer
 from feedrace.errors import ConfigError, FeedraceError, Problem, StateError
 from feedrace.modules.module import StructuralModule
 from feedrace.modules.state import set_seed
@@ -27,7 +27,7 @@ def _checked(indices: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(indices)
     def checked(self: Any, start: int, stop: int) -> Any:
-        if not (type(start) is type(stop) is int and 0 <= start <= stop):
+        if not (type(start) is type(stop) is int and 0 <= start <= stop <= MAX_INT):
             check_integer("start", start, 0)
             check_integer("stop", stop, 0)
             if start > stop:
@@ -103,7 +103,12 @@ class SamplerModule(StructuralModule):
     @_Length
     def __len__(self) -> int:
         """Return the number of records in one pass; raises `TypeError` for an endless sampler."""
-        return self.records_per_epoch * int(getattr(self.config, "num_epochs", 1))
+        epochs = int(getattr(self.config, "num_epochs", 1))
+        length = self.records_per_epoch * epochs
+        if length > MAX_INT:
+            message = f"{epochs} epochs of {self.records_per_epoch} records are more than {MAX_INT}"
+            raise ConfigError([Problem("num_epochs", f"{message}; -1 makes the pass endless")])
+        return length
 
     @property
     def position(self) -> int:

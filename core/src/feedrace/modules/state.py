@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from feedrace.config.fields import check_integer
+from feedrace.config.fields import MAX_INT, MAX_SEED, check_integer
 from feedrace.config.mapping import unstructure
-from feedrace.errors import ConfigError, StateError
+from feedrace.errors import ConfigError, StateError, clipped
 from feedrace.plan.state import diff, fingerprint
 
 _CONFIG, _STATISTICS = "config", "statistics"
@@ -47,8 +47,11 @@ def restore(module: Any, state: Any) -> None:
     expected = {*variables, *fields, _CONFIG, _STATISTICS}
     problem = f"the state does not fit a {type(module).__name__}"
     if state.keys() != expected:
-        missing, unknown = sorted(expected - state.keys()), sorted(state.keys() - expected, key=str)
-        raise StateError(f"{problem}: missing {missing}, unknown {unknown}")
+        missing, unknown = (
+            sorted(expected - state.keys()),
+            sorted(state.keys() - expected, key=clipped),
+        )
+        raise StateError(f"{problem}: missing {missing}, unknown {clipped(unknown)}")
     differences = diff(state[_CONFIG], _identity(module))
     if differences:
         raise StateError(
@@ -83,7 +86,7 @@ def set_seed(module: Any, seed: int) -> None:
     if hasattr(module.config, "seed"):
         module.config = nnx.static(attrs.evolve(module.config, seed=seed))
     else:
-        check_integer("seed", seed, 0)
+        check_integer("seed", seed, 0, MAX_SEED)
 
 
 def _identity(module: Any) -> dict[str, Any]:
@@ -146,8 +149,11 @@ def _plain(value: Any) -> Any:
 def _restored(path: str, value: Any, current: Any) -> Any:
     """Return the plain `value` as the type of `current`; raise `StateError` if it does not fit."""
     expected = _plain(current)
-    if np.shape(value) != np.shape(expected) or type(value) is not type(expected):
-        raise StateError(f"{path} is {value!r} in the state; expected something like {expected!r}")
+    fits = type(value) is type(expected) and (not isinstance(value, int) or value <= MAX_INT)
+    if not fits or np.shape(value) != np.shape(expected):
+        raise StateError(
+            f"{path} is {clipped(value)} in the state; expected something like {clipped(expected)}"
+        )
     if isinstance(current, jax.Array):
         if jnp.issubdtype(current.dtype, jax.dtypes.prng_key):
             words = jnp.asarray(value, jnp.uint32)

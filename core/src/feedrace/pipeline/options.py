@@ -10,6 +10,7 @@ import numpy as np
 from feedrace import registry
 from feedrace.config.fields import (
     MAX_SEED,
+    MAX_SIZE,
     Rule,
     boolean,
     component_field,
@@ -107,7 +108,7 @@ class PipelineOptions:
     """
 
     source: Any = component_field("source")
-    batch_size: int = attrs.field(validator=integer(1))
+    batch_size: int = attrs.field(validator=integer(1, MAX_SIZE))
     stages: Any = component_field("stage", default=(), many=True)
     sampler: Any = component_field("sampler", default=None)
     batcher: Any = component_field("batcher", default=None)

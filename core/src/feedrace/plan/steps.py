@@ -8,8 +8,8 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from feedrace.config.fields import integer
-from feedrace.errors import ConfigError, DataError, Problem
+from feedrace.config.fields import MAX_INT, integer
+from feedrace.errors import ConfigError, DataError, Problem, StateError
 from feedrace.protocols import Epochal, Windowed, provides
 
 TRAIN = "train"
@@ -131,6 +131,8 @@ class StreamPlan:
             stop = (first // self.batches_per_epoch + 1) * self.batches_per_epoch
             stop = min(stop, first + per_block, stop if last is None else last)
             base, end = self.positions(first)[0], self.positions(stop - 1)[1]
+            if end > MAX_INT:
+                raise StateError(f"position {end} of stream {self.name!r} is beyond {MAX_INT}")
             block = np.asarray(self.sampler.indices(base, end), dtype=np.int64)
             if block.shape[:1] != (end - base,):
                 raise DataError(
@@ -177,6 +179,8 @@ def plan_stream(name: str, sampler: Any, *, batch_size: int, drop_remainder: boo
         length: int | None = len(sampler)
     except TypeError:  # raised by an endless sampler
         length = None
+    except OverflowError as error:
+        raise DataError(f"the length of the sampler of stream {name!r}: {error}") from error
     per_epoch = sampler.records_per_epoch if provides(sampler, Epochal) else None
     per_epoch = length if per_epoch is None else per_epoch
     if per_epoch is None:

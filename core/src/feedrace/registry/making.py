@@ -63,7 +63,7 @@ def parse(kind: str, value: Any, path: str = "", defaults: Mapping[str, Any] | N
     if config_class is None:
         message = f"unknown key; {kind} {component.name!r} takes none"
         if given:
-            raise ConfigError([Problem(errors.join(path, str(key)), message) for key in given])
+            raise ConfigError([Problem(errors.join(path, key), message) for key in given])
         return ComponentSpec(component, None)
     names = {field.name for field in attrs.fields(config_class)}
     filled = {k: v for k, v in (defaults or {}).items() if k in names and v is not None}
@@ -81,7 +81,7 @@ def config_class_of(component: Component) -> Any:
     config_class = component.load_config()
     if config_class is None:
         return None
-    whose = f"{component.origin}: its config class {config_class!r}"
+    whose = f"{component.origin}: its config class {clipped(config_class)}"
     if not isinstance(config_class, type) or not attrs.has(config_class):
         raise BrokenPluginError(f"{whose} is not an attrs class")
     try:
@@ -92,7 +92,7 @@ def config_class_of(component: Component) -> Any:
     for field in attrs.fields(config_class):
         if isinstance(field.default, list | dict | set | bytearray):
             fix = f"write attrs.field(factory={type(field.default).__name__}), or a tuple"
-            fault = f"has the mutable default {field.default!r} for {field.name}"
+            fault = f"has the mutable default {clipped(field.default)} for {field.name}"
             raise BrokenPluginError(f"{whose} {fault}", fix=fix)
     return config_class
 

@@ -4,7 +4,17 @@ from typing import Any, Self
 
 import attrs
 
-from feedrace.plugin import ConfigError, Problem, as_tuple, boolean, component_field, integer, text
+from feedrace.plugin import (
+    MAX_SIZE,
+    ConfigError,
+    Problem,
+    as_tuple,
+    boolean,
+    clipped,
+    component_field,
+    integer,
+    text,
+)
 
 INTERVALS = ("every_n_epochs", "every_n_updates", "every_n_samples")
 
@@ -30,7 +40,9 @@ class CallbackConfig:
     sampler: Any = component_field("sampler", default=None)
     batcher: Any = component_field("batcher", default=None)
     stages: Any = component_field("stage", default=None, many=True)
-    batch_size: int | None = attrs.field(default=None, validator=integer(1, optional=True))
+    batch_size: int | None = attrs.field(
+        default=None, validator=integer(1, MAX_SIZE, optional=True)
+    )
     every_n_epochs: int | None = attrs.field(default=None, validator=integer(1, optional=True))
     every_n_updates: int | None = attrs.field(default=None, validator=integer(1, optional=True))
     every_n_samples: int | None = attrs.field(default=None, validator=integer(1, optional=True))
@@ -59,7 +71,7 @@ class InterleavedSchedulerConfig:
         for i, callback in enumerate(self.callbacks):
             if not isinstance(callback, CallbackConfig):
                 raise ConfigError(
-                    [Problem(f"callbacks[{i}]", f"{callback!r} is not a CallbackConfig")]
+                    [Problem(f"callbacks[{i}]", f"{clipped(callback)} is not a CallbackConfig")]
                 )
 
 
@@ -81,7 +93,9 @@ class SamplerIntervalConfig:
     every_n_epochs: int | None = attrs.field(default=None, validator=integer(1, optional=True))
     every_n_updates: int | None = attrs.field(default=None, validator=integer(1, optional=True))
     every_n_samples: int | None = attrs.field(default=None, validator=integer(1, optional=True))
-    batch_size: int | None = attrs.field(default=None, validator=integer(1, optional=True))
+    batch_size: int | None = attrs.field(
+        default=None, validator=integer(1, MAX_SIZE, optional=True)
+    )
 
     def __attrs_post_init__(self) -> None:
         self.validate_frequency()
@@ -112,7 +126,7 @@ class InterleavedSamplerConfig:
     Raises `ConfigError` without a limit, and for several starts.
     """
 
-    batch_size: int = attrs.field(validator=integer(1))
+    batch_size: int = attrs.field(validator=integer(1, MAX_SIZE))
     drop_last: bool = attrs.field(default=True, validator=boolean)
     max_epochs: int | None = attrs.field(default=None, validator=integer(0, optional=True))
     max_updates: int | None = attrs.field(default=None, validator=integer(0, optional=True))

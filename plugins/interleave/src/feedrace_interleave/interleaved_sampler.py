@@ -18,6 +18,7 @@ from feedrace.plugin import (
     StateError,
     Step,
     StreamPlan,
+    clipped,
     protocols,
 )
 from feedrace_interleave import schedule
@@ -207,7 +208,7 @@ class InterleavedSampler:
         good = state.keys() <= known and "update" in state
         good = good and all(type(v) is int and v >= 0 for v in state.values())
         if not good:
-            raise StateError(f"{state!r} is not a state of an interleaved sampler")
+            raise StateError(f"{clipped(state)} is not a state of an interleaved sampler")
         place = {"pass": 0, **{key: v for key, v in state.items() if key != "taken"}}
         if self._end is not None:
             schedule.check_place(place, self._train, self._evaluations, 0, self._end)
@@ -217,10 +218,12 @@ class InterleavedSampler:
                 running = self._evaluations[state["callback"] : state["callback"] + 1]
                 good = good and any(state.get("batch", 0) <= e.batches() for e in running)
             if not good:
-                raise StateError(f"{state!r} is not a state in an evaluation")
+                raise StateError(f"{clipped(state)} is not a state in an evaluation")
         sizes = [self._train.batch_size, *(e.plan.batch_size for e in self._evaluations)]
         if state.get("taken", 0) >= max(sizes):
-            raise StateError(f"{state!r} is beyond the end of a batch of {max(sizes)} indices")
+            raise StateError(
+                f"{clipped(state)} is beyond the end of a batch of {max(sizes)} indices"
+            )
         self._state = dict(state)
         self._before = self._after = self._state
         self._row_count = 0

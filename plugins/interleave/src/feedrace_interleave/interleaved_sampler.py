@@ -179,10 +179,8 @@ class InterleavedSampler:
 
     def _described(self) -> dict[str, Any]:
         """Return, for JSON, what must be equal for a state to fit."""
-        every = [
-            [e.plan.records_per_epoch, e.every, e.unit, e.plan.batch_size]
-            for e in self._evaluations
-        ]
+        plans = [(e.plan, e.every, e.unit) for e in self._evaluations]
+        every = [[p.records_per_epoch, n, unit, p.batch_size] for p, n, unit in plans]
         found = {"train_sampler": self._train.records_per_epoch, "callback_samplers": every}
         text = json.dumps({**attrs.asdict(self.config), **found}, default=int)  # numpy's ints
         return dict(json.loads(text))

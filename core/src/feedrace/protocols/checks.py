@@ -4,7 +4,8 @@ import functools
 from typing import Any
 
 from feedrace.protocols.containers import source_line
-from feedrace.protocols.kinds import KINDS, Grouping, Placed, RowWise, Stochastic
+from feedrace.protocols.kinds import KINDS
+from feedrace.protocols.optional import Grouping, Placed, RowWise, Stochastic
 
 
 @functools.cache

@@ -200,7 +200,7 @@ def _check_module(module: Any, dist: str) -> None:
     """Refuse another API level, and functions named like hooks that would do nothing."""
     level = getattr(module, "FEEDRACE_API", None)
     if type(level) is not int or level != API_LEVEL:
-        message = f"FEEDRACE_API is {clipped(level)}; this feedrace has level {API_LEVEL}"
+        message = f"it has FEEDRACE_API = {clipped(level)}; this feedrace has level {API_LEVEL}"
         outdated = "feedrace" if type(level) is int and level > API_LEVEL else dist
         fix = pip_line("install", "--upgrade", outdated)
         raise errors.IncompatiblePluginError(message, fix=fix)

@@ -428,3 +428,21 @@ def test_settings_of_the_loops_thread_count(on_device):
             for prefetch in (0, 2)
         }
     assert dtypes[0] == dtypes[2] == (np.int32 if on_device else np.int64)
+
+
+@pytest.mark.parametrize("on_host", [False, True])
+def test_epochs_beyond_32_bits_are_served(on_host):
+    data = {"x": np.arange(4, dtype=np.float32)}
+    data |= {"name": ["a", "b", "c", "d"]} if on_host else {}
+    pipeline = Pipeline(
+        source=create("source", "memory", data=data),
+        sampler=create("sampler", "sequential", num_records=4, num_epochs=-1),
+        batch_size=4,
+        seed=1,
+    )
+    state = pipeline.get_state()
+    state["counters"] |= {"update": 2**32 + 5}
+    pipeline.set_state(state, ignore_fingerprint=True)
+    step = next(pipeline.steps())
+    assert step.epoch == 2**32 + 5
+    assert step.batch["x"].tolist() == [0, 1, 2, 3]

@@ -118,7 +118,7 @@ def test_two_dists_with_one_namespace_are_both_named(site):
 
 def test_another_api_level_is_refused_before_anything_is_used(site):
     site("later", good("later-one", api=2))
-    with pytest.warns(PluginWarning, match="FEEDRACE_API is 2"):
+    with pytest.warns(PluginWarning, match="FEEDRACE_API = 2"):
         registry.available()
     assert isinstance(registry.broken_plugins()["later"], IncompatiblePluginError)
 

@@ -57,7 +57,7 @@ def test_check_of_a_good_plugin_is_green(temporary_plugin):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("FEEDRACE_API = 1", "FEEDRACE_API = 2", "FEEDRACE_API is 2"),
+        ("FEEDRACE_API = 1", "FEEDRACE_API = 2", "FEEDRACE_API = 2"),
         ("import attrs", "import attrs\nraise OSError('gone')", "OSError: gone"),
         ("import attrs", "import attrs, numpy", "with numpy"),
         ("import attrs", "import attrs, time; time.sleep(0.06)", "have 50 ms"),

@@ -224,6 +224,7 @@ def test_a_module_without_functions_can_be_an_object_in_a_module(site, tmp_path)
     assert "inner" not in registry.broken_plugins()
 
 
+@pytest.mark.slow
 def test_a_spawned_process_rebuilds_the_registry(site, tmp_path):
     site("far", plugin("far-one"))
     program = textwrap.dedent(

@@ -106,8 +106,9 @@ def test_a_sampler_works_after_it_went_through_nnx_jit():
     assert list(made) == [1, 2, 3, 4]
 
 
-def test_cacheable_does_not_hold_back_a_sampler():
-    made = create("sampler", "sequential", num_records=4, cacheable=True)
+def test_cacheable_has_no_effect_on_a_sampler_and_a_warning_says_so():
+    with pytest.warns(UserWarning, match="no effect on a SequentialSamplerModule"):
+        made = create("sampler", "sequential", num_records=4, cacheable=True)
     assert [made(2), made(2)] == [[0, 1], [2, 3]]
 
 
@@ -244,6 +245,47 @@ def test_num_epochs_is_positive_or_endless(epochs):
         sampler(5, epochs=epochs)
 
 
-def test_a_sampler_without_seed_refuses_one():
-    with pytest.raises(ConfigError, match="has no seed"):
-        sampler().reset(seed=3)
+def test_a_seed_has_no_effect_on_a_sampler_without_randomness():
+    made = sampler(3)
+    made.sample(2)
+    made.reset(seed=3)
+    assert list(made) == [0, 1, 2]
+    with pytest.raises(ConfigError, match="seed: -1 is not an int from 0"):
+        made.reset(seed=-1)
+
+
+@attrs.frozen(kw_only=True)
+class Shuffled(SamplerConfig):
+    seed: int = 3
+    shuffle: bool = True
+    num_epochs: int = 2
+
+
+@pytest.mark.parametrize("change", [{"num_records": 8}, {"shuffle": False}, {"num_epochs": 3}])
+def test_the_state_of_a_differently_configured_sampler_is_refused(change):
+    made = OrderedSamplerModule(Shuffled(num_records=9))
+    made.sample(4)
+    state = json.loads(json.dumps(made.get_state()))
+    other = OrderedSamplerModule(attrs.evolve(made.config, **change))
+    before = other.get_state()
+    [(name, value)] = change.items()
+    saved = getattr(made.config, name)
+    message = f"with another config.*{name}: {json.dumps(saved)} -> {json.dumps(value)}"
+    with pytest.raises(StateError, match=message):
+        other.set_state(state)
+    assert other.get_state() == before
+    reseeded = OrderedSamplerModule(attrs.evolve(made.config, seed=4))
+    reseeded.set_state(state)  # the seed is part of the state
+    assert list(reseeded) == list(made)
+
+
+def test_the_state_of_a_sampler_with_a_long_config_stays_small():
+    @attrs.frozen(kw_only=True)
+    class Listed(SamplerConfig):
+        sizes: tuple[int, ...] = ()
+
+    made = OrderedSamplerModule(Listed(num_records=9, sizes=tuple(range(5000))))
+    assert len(json.dumps(made.get_state())) < 2048
+    other = OrderedSamplerModule(Listed(num_records=9, sizes=tuple(range(5001))))
+    with pytest.raises(StateError, match="sizes"):
+        other.set_state(made.get_state())

@@ -11,6 +11,8 @@ import pytest
 
 from feedrace.plan.order import Order
 
+pytestmark = pytest.mark.slow
+
 Z = 4.5
 KEYS = {1000: 1000, 65_536: 60}
 

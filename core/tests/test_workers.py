@@ -106,6 +106,7 @@ def test_processes_import_no_jax(parts):
     assert not np.asarray(batch["seen"]).any()
 
 
+@pytest.mark.together
 def test_text_objects_and_ragged_fields_cross_process_borders(parts):
     pytest.importorskip("feedrace_batchers")
     batcher = {"use": "bucket", "fields": ["tokens"], "boundaries": [3, 6], "window": 4}
@@ -115,6 +116,7 @@ def test_text_objects_and_ragged_fields_cross_process_borders(parts):
     assert by_threads == by_processes
 
 
+@pytest.mark.together
 def test_ragged_fields_cross_process_borders_if_records_are_left_out(parts):
     pytest.importorskip("feedrace_batchers")
     batcher = {"use": "bucket", "fields": ["tokens"], "boundaries": [8], "window": 2}
@@ -133,6 +135,7 @@ def test_ragged_fields_cross_process_borders_if_records_are_left_out(parts):
     assert found[0] == found[1]
 
 
+@pytest.mark.together
 def test_memory_that_is_too_small_grows(parts):
     """An axis that varies counts 256 entries at first; these records have 4,096."""
     pytest.importorskip("feedrace_batchers")
@@ -142,6 +145,7 @@ def test_memory_that_is_too_small_grows(parts):
     assert sorted(itertools.chain(*seen)) == list(range(45))
 
 
+@pytest.mark.together
 def test_records_beyond_the_limit_of_the_memory_are_an_error_that_says_it(parts, monkeypatch):
     pytest.importorskip("feedrace_batchers")
     monkeypatch.setattr("feedrace.host.workers._memory", lambda: 1 << 21)
@@ -166,6 +170,7 @@ def test_a_worker_that_dies_loses_nothing_and_is_counted(parts, tmp_path):
     assert got == digest(make(parts, 0))
 
 
+@pytest.mark.slow
 def test_workers_that_are_killed_at_any_time_are_replaced(parts):
     expected = digest(make(parts, 0, [parts.drawn], length=600))
     killed = []
@@ -285,6 +290,7 @@ def test_workers_whose_threads_all_died_are_an_error(parts, monkeypatch):
         list(make(parts, 2))
 
 
+@pytest.mark.slow
 def test_a_killed_parent_leaves_no_worker(parts, tmp_path):
     program = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
@@ -322,6 +328,7 @@ def test_functions_of_the_program_itself_reach_processes(parts, tmp_path):
     assert done.stdout == "[[0, 2, 4], [6, 8, 10]]\n", done.stderr
 
 
+@pytest.mark.slow
 def test_modules_that_import_multiprocessing_hide_no_function_of_the_program(parts, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
@@ -341,6 +348,7 @@ def test_modules_that_import_multiprocessing_hide_no_function_of_the_program(par
     assert done.stdout == "[True, True]\n", done.stderr
 
 
+@pytest.mark.slow
 def test_files_in_the_working_directory_hide_no_module_from_workers(parts, tmp_path):
     (tmp_path / "json.py").write_text("raise SystemExit('not the json of Python')\n")
     script = tmp_path / "elsewhere" / "script.py"
@@ -363,6 +371,7 @@ def test_files_in_the_working_directory_hide_no_module_from_workers(parts, tmp_p
     assert done.stdout == "[0, 1]\n", done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("started", [["-c", "PROGRAM"], ["-"]])
 def test_stages_of_a_session_are_refused_before_processes_start(parts, started):
     program = (
@@ -502,6 +511,7 @@ def shared_files():
     return sum("memfd:feedrace" in name for name in names)
 
 
+@pytest.mark.slow
 def test_a_program_without_a_main_guard_learns_of_it(parts, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(

@@ -84,6 +84,7 @@ def test_evaluation_steps_say_where_they_begin_and_end():
     assert [s.batch["valid_mask"].tolist() for s in steps][1] == [True, False, False, False]
 
 
+@pytest.mark.slow
 def test_state_at_every_step_continues_exactly_in_evaluations_too():
     unbroken = build(config())
     passes = [summary(unbroken.steps()) for _ in range(2)]

@@ -2,12 +2,14 @@
 
 import json
 import sys
+import tempfile
 from pathlib import Path
 
 import click
 
 from feedrace.cli import quiet
 from feedrace.cli.output import config_argument, json_option, print_json, report_errors
+from feedrace.errors import ConfigError
 
 output_option = click.option(
     "--output", "-o", type=click.Path(dir_okay=False), help="Write it to this file."
@@ -15,20 +17,38 @@ output_option = click.option(
 
 
 @click.command()
-@config_argument
+@click.argument("config", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 @json_option
 @report_errors
 def validate(config: str, as_json: bool) -> None:
     """Check a config without reading data; show every problem with its path and, in TOML, line.
 
-    The exit status is 1 if there is a problem.
+    With - as CONFIG it reads TOML, or JSON that begins with a brace, from standard input. The exit
+    status is 1 if there is a problem.
     """
     from feedrace.pipeline.options import read_options
 
     quiet()
-    read_options(config)
+    if config == "-":
+        config = "stdin"
+        _check_text(sys.stdin.read())
+    else:
+        read_options(config)
     document = {"config": config, "problems": []}
     print_json(document) if as_json else click.echo(f"{config}: good")
+
+
+def _check_text(text: str) -> None:
+    """Raise `ConfigError` as `read_options` does, for a text that is no file."""
+    from feedrace.pipeline.options import read_options
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / ("stdin.json" if text.lstrip().startswith("{") else "stdin.toml")
+        path.write_text(text, encoding="utf-8")
+        try:
+            read_options(path)
+        except ConfigError as error:
+            raise ConfigError(error.problems, origin="stdin") from error.__cause__
 
 
 @click.command()

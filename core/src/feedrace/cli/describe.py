@@ -8,6 +8,7 @@ from feedrace import registry
 from feedrace.cli.output import (
     batcher_of,
     config_argument,
+    echo,
     json_option,
     print_json,
     report_errors,
@@ -36,11 +37,9 @@ def describe(config: str, as_json: bool) -> None:
         return
     for part in parts:
         shown = ", ".join(f"{key}={short(value)}" for key, value in part["config"].items())
-        click.echo(
-            f"{part['path']}: {part['name']} ({part['dist']} {part['version']})  {shown}".rstrip()
-        )
+        echo(f"{part['path']}: {part['name']} ({part['dist']} {part['version']})  {shown}".rstrip())
         for sentence in part["details"]:
-            click.echo(f"  {sentence}")
+            echo(f"  {sentence}")
     for name, stream in streams.items():
         click.echo(f"{name}: {stream['records_per_epoch']} records, {_steps_text(stream)}")
         for field, text in stream["batch"].items():

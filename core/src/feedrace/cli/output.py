@@ -1,7 +1,9 @@
 """What the commands share: errors without a traceback, JSON, findings, specs as text."""
 
 import json
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, redirect_stdout
 from functools import wraps
@@ -88,13 +90,46 @@ def short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
+def echo(text: str, indent: int = 2) -> None:
+    """Print a line, wrapped to the width of the terminal if it is one."""
+    width = _width()
+    if width is not None and len(text) > width:
+        hanging = {"subsequent_indent": " " * indent, "break_on_hyphens": False}
+        text = textwrap.fill(text, width, break_long_words=False, **hanging)  # type: ignore[arg-type]
+    click.echo(text)
+
+
+def echo_table(rows: Sequence[Sequence[str]], narrow: Sequence[int]) -> None:
+    """Print rows in columns, the last one wrapped to the width of the terminal if it is one.
+
+    narrow: the columns that are left if all of them leave too little room for the last.
+    """
+    width, columns = _width(), range(len(rows[0]) if rows else 0)
+    if width is not None and sum(_widths(rows, columns)[:-1]) > width // 2:
+        columns = narrow  # type: ignore[assignment]
+    for row in rows:
+        widths = _widths(rows, columns)[:-1]
+        *cells, last = (row[column] for column in columns)
+        line = "".join(cell.ljust(wide) for cell, wide in zip(cells, widths, strict=True))
+        echo(line + last, sum(widths))
+
+
+def _widths(rows: Sequence[Sequence[str]], columns: Sequence[int]) -> list[int]:
+    return [max(len(row[column]) for row in rows) + 2 for column in columns]
+
+
+def _width() -> int | None:
+    """Return the width of the terminal, None if the output goes elsewhere."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
 def print_findings(findings: Sequence[Health], as_json: bool) -> None:
     """Print findings; exit with status 1 unless all are ok."""
     if as_json:
         print_json([attrs.asdict(finding) for finding in findings])
     else:
         for finding in findings:
-            click.echo(f"{'ok ' if finding.ok else 'BAD'} {finding.subject}: {finding.detail}")
+            echo(f"{'ok ' if finding.ok else 'BAD'} {finding.subject}: {finding.detail}", 4)
             if finding.fix:
                 click.echo(f"      fix: {finding.fix}")
     if not all(finding.ok for finding in findings):

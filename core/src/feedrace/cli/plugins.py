@@ -3,7 +3,15 @@
 import click
 
 from feedrace.cli import Group, quiet
-from feedrace.cli.output import as_row, complete_reference, json_option, print_json, report_errors
+from feedrace.cli.output import (
+    as_row,
+    complete_reference,
+    echo,
+    echo_table,
+    json_option,
+    print_json,
+    report_errors,
+)
 from feedrace.errors import NotInstalledError, install_line
 from feedrace.registry import available, broken_plugins
 from feedrace.registry.kinds import KINDS
@@ -54,10 +62,12 @@ def list_plugins(kind: str | None, as_json: bool) -> None:
         document = {"components": [as_row(component) for component in components]}
         print_json({**document, "broken": broken}, default=str)
         return
-    for c in components:
-        version = f"{c.dist} {c.version}"
-        mark = "  (deprecated)" if c.deprecated else ""
-        click.echo(f"{c.kind:<10}{c.name:<16}{c.reference:<25}{version:<26}{c.summary}{mark}")
+    rows = [
+        (c.kind, c.name, c.reference, f"{c.dist} {c.version}",
+         c.summary + ("  (deprecated)" if c.deprecated else ""))
+        for c in components
+    ]  # fmt: skip
+    echo_table(rows, narrow=(0, 2, 4))
     for error in broken.values():
         click.echo(f"left out: {error}", err=True)
 
@@ -84,11 +94,11 @@ def show(reference: str, kind: str | None, as_json: bool) -> None:
         for key, value in document.items():
             if value not in ("", None, []):
                 shown = ", ".join(value) if isinstance(value, list) else value
-                click.echo(f"{key:<13}{shown}")
+                echo(f"{key:<13}{shown}", 13)
         for field in fields:
             default = "required" if field["required"] else f"default {field['default']}"
             about = f": {field['description']}" if field["description"] else ""
-            click.echo(f"  {field['name']} ({field['type']}, {default}){about}")
+            echo(f"  {field['name']} ({field['type']}, {default}){about}", 6)
 
 
 @plugins.command()

@@ -11,6 +11,12 @@ from typing import Any
 
 import attrs
 
+from feedrace.config.dataclass import (
+    AttrsFields,
+    DataclassFields,
+    DataclassParams,
+    default_attributes,
+)
 from feedrace.errors import ConfigError, Problem, clipped, did_you_mean
 
 # The largest numbers in a config: each fits an int64, and the length of an axis an int32.
@@ -23,6 +29,7 @@ COMPONENT = "feedrace_component"  # the kind of component that the field holds
 MANY = "feedrace_many"  # it holds a list of them
 REQUIRED = "feedrace_required"  # a mapping must give it, although the class has a default
 IDENTITY = "feedrace_identity"  # whether another value stands for other records or another order
+QUIET = "feedrace_quiet"  # shown only if it is not at its default
 EXPAND = "feedrace_expand"  # `~` and variables in the string are expanded
 
 
@@ -183,11 +190,15 @@ def path_field(*, default: Any = attrs.NOTHING, identity: bool = False) -> Any:
     return attrs.field(default=default, validator=text(optional=default is None), metadata=metadata)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(slots=False)
 class StructuralConfig:
     """Fields that every structural module understands; frozen, and checked when it is made.
 
-    cacheable: keep the result of a call for equal hashable arguments, until `reset_cache`.
+    A subclass is decorated with `attrs.frozen`, or with `dataclasses.dataclass(frozen=True)`; the
+    functions of both libraries work on either.
+
+    cacheable: keep the result of a call for equal hashable arguments, until `reset_cache`. Samplers
+        and batchers keep none, and warn of it.
     batch_stats_fn: function from some data to a dict of statistics, for `compute_statistics`.
     precomputed_stats: statistics known beforehand.
     stochastic: the module draws random numbers, from the stream `stream_name` of its `rngs`.
@@ -195,13 +206,41 @@ class StructuralConfig:
     Raises `ConfigError` if exactly one of `stochastic` and `stream_name` is set.
     """
 
-    cacheable: bool = attrs.field(default=False, validator=boolean, metadata={IDENTITY: False})
-    batch_stats_fn: Any = attrs.field(default=None, metadata={IDENTITY: False})
-    precomputed_stats: dict[str, Any] | None = attrs.field(
-        default=None, eq=False, validator=string_keys, metadata={IDENTITY: False}
+    cacheable: bool = attrs.field(
+        default=False, validator=boolean, repr=False, metadata={IDENTITY: False, QUIET: True}
     )
-    stochastic: bool = attrs.field(default=False, validator=boolean)
-    stream_name: str | None = attrs.field(default=None, validator=text(optional=True))
+    batch_stats_fn: Any = attrs.field(
+        default=None, repr=False, metadata={IDENTITY: False, QUIET: True}
+    )
+    precomputed_stats: dict[str, Any] | None = attrs.field(
+        default=None,
+        eq=False,
+        validator=string_keys,
+        repr=False,
+        metadata={IDENTITY: False, QUIET: True},
+    )
+    stochastic: bool = attrs.field(
+        default=False, validator=boolean, repr=False, metadata={QUIET: True}
+    )
+    stream_name: str | None = attrs.field(
+        default=None, validator=text(optional=True), repr=False, metadata={QUIET: True}
+    )
+
+    __dataclass_fields__ = DataclassFields()
+    __dataclass_params__ = DataclassParams()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__attrs_attrs__" not in cls.__dict__:
+            cls.__attrs_attrs__ = AttrsFields()  # type: ignore[assignment]
+
+    @classmethod
+    def __attrs_init_subclass__(cls) -> None:
+        default_attributes(cls)
+
+    def __post_init__(self) -> None:  # what `dataclasses` calls
+        attrs.validate(self)
+        self.__attrs_post_init__()
 
     def __attrs_post_init__(self) -> None:
         if self.stochastic != (self.stream_name is not None):
@@ -210,7 +249,10 @@ class StructuralConfig:
             raise ConfigError([Problem("stream_name", message)])
 
 
-@attrs.frozen(kw_only=True)
+default_attributes(StructuralConfig)
+
+
+@attrs.frozen(slots=False)
 class SamplerConfig(StructuralConfig):
     """A structural config with the number of records, 1 or more; None takes the source's."""
 

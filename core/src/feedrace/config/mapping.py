@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from feedrace.config.fields import COMPONENT, EXPAND, IDENTITY, MANY, REQUIRED
+from feedrace.config.fields import COMPONENT, EXPAND, IDENTITY, MANY, QUIET, REQUIRED
 from feedrace.errors import ConfigError, Problem, clipped, did_you_mean, join, text_of
 
 ParseComponent = Callable[[str, Any, str], Any]
@@ -225,7 +225,8 @@ def unstructure(
     """Return the fields of `config` that differ from their defaults, as plain values.
 
     `name_component` is called with (kind, value) for components and returns their mapping.
-    `defaults` keeps the fields that are at their defaults. `identity_only` leaves out fields that
+    `defaults` keeps the fields that are at their defaults, but for those that every config inherits
+    and few components use. `identity_only` leaves out fields that
     decide nothing about which records come, such as a folder.
     """
     options = {
@@ -237,9 +238,7 @@ def unstructure(
         if not field.init or (identity_only and not field.metadata.get(IDENTITY, True)):
             continue
         default = default_of(field, config)
-        if not defaults and (
-            value is default or (type(value) is type(default) and bool(value == default))
-        ):
+        if (not defaults or field.metadata.get(QUIET)) and _is_equal(value, default):
             continue
         kind = field.metadata.get(COMPONENT)
         if kind is not None and name_component is not None and value is not None:
@@ -251,6 +250,21 @@ def unstructure(
         else:
             mapping[field.name] = _plain(value, **options)
     return mapping
+
+
+def _is_equal(value: Any, default: Any) -> bool:
+    return value is default or (type(value) is type(default) and bool(value == default))
+
+
+def shown_fields(config: Any) -> list[str]:
+    """Return `name=value` of the fields of a config that differ from their defaults, for a repr."""
+    shown = []
+    for field in attrs.fields(type(config)):
+        value, default = getattr(config, field.name), default_of(field, config)
+        if field.repr and not _is_equal(value, default):
+            text = field.repr(value) if callable(field.repr) else clipped(value, 80)
+            shown.append(f"{field.name}={text}")
+    return shown
 
 
 def default_of(field: "attrs.Attribute[Any]", instance: Any = None) -> Any:

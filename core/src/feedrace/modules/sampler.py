@@ -37,6 +37,22 @@ def _checked(indices: Callable[..., Any]) -> Callable[..., Any]:
     return checked
 
 
+class _EndlessError(TypeError, AttributeError):
+    """An endless sampler has no `__len__`, neither for `len` nor for `hasattr`, as grain asks."""
+
+
+class _Length:
+    """The `__len__` of a sampler, which an endless one lacks."""
+
+    def __init__(self, length: Callable[[Any], int]) -> None:
+        self.length = length
+
+    def __get__(self, sampler: Any, owner: type) -> Any:
+        if sampler is not None and getattr(sampler.config, "num_epochs", 1) == -1:
+            raise _EndlessError(f"{owner.__name__} with num_epochs = -1 is endless and has no len")
+        return self.length.__get__(sampler, owner)
+
+
 @attrs.frozen(eq=False)
 class _Chunk:
     """The indices that an iterator is handing out, up to position `stop`; `left` runs over them."""
@@ -84,12 +100,11 @@ class SamplerModule(StructuralModule):
             raise ConfigError([Problem("num_records", message)])
         return int(number)
 
+    @_Length
     def __len__(self) -> int:
         """Return the number of records in one pass; raises `TypeError` for an endless sampler."""
-        epochs = getattr(self.config, "num_epochs", 1)
-        if epochs == -1:
-            raise TypeError(f"{type(self).__name__} with num_epochs = -1 is endless and has no len")
-        length = self.records_per_epoch * int(epochs)
+        epochs = int(getattr(self.config, "num_epochs", 1))
+        length = self.records_per_epoch * epochs
         if length > MAX_INT:
             message = f"{epochs} epochs of {self.records_per_epoch} records are more than {MAX_INT}"
             raise ConfigError([Problem("num_epochs", f"{message}; -1 makes the pass endless")])
@@ -177,7 +192,7 @@ class SamplerModule(StructuralModule):
     def reset(self, seed: int | None = None) -> None:
         """Go back to epoch 0, with another seed if one is given.
 
-        Raises `ConfigError` for a seed out of range, or one given to a sampler without a seed.
+        A seed has no effect on a sampler without one. Raises `ConfigError` for a seed out of range.
         """
         if seed is not None:
             set_seed(self, seed)
@@ -202,6 +217,7 @@ class SamplerModule(StructuralModule):
     def __getitem__(self, index: int) -> Any:
         """Return `grain`'s metadata of the record at a position, as its samplers do.
 
+        The position counts from the start of epoch 0, wherever the sampler itself stands.
         Raises `IndexError` below 0 and at the end of the first pass, `ImportError` without grain.
         """
         if not 0 <= index < operator.length_hint(self, sys.maxsize):

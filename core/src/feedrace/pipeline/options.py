@@ -63,7 +63,7 @@ def _check_workers(instance: Any, attribute: "attrs.Attribute[Any]", value: Any)
             _COUNT.check("workers", value)
         return
     unknown = [
-        Problem(f"workers.{key}", f"no such key{did_you_mean(str(key), ('kind', 'count'))}")
+        Problem(join("workers", key), f"no such key{did_you_mean(str(key), ('kind', 'count'))}")
         for key in value
         if key not in ("kind", "count")
     ]

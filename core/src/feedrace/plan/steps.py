@@ -16,6 +16,17 @@ TRAIN = "train"
 _FIRST_BLOCK, _LAST_BLOCK = 65536, 262144
 
 
+def _shapes(batch: Any) -> str:
+    """Return a batch in a few words: the names, dtypes and shapes of its fields."""
+    if not isinstance(batch, Mapping):
+        return "None" if batch is None else type(batch).__name__
+    fields = [
+        f"{name}: {field.dtype}{list(field.shape)}" if hasattr(field, "shape") else str(name)
+        for name, field in batch.items()
+    ]
+    return "{" + ", ".join(fields) + "}"
+
+
 @attrs.define(kw_only=True, eq=False)  # not frozen: that takes half of the time a step costs
 class Step:
     """Where one batch stands in a run, and the batch itself once it is read.
@@ -34,12 +45,12 @@ class Step:
     epoch: int
     update: int
     sample: int
-    indices: NDArray[np.int64]
+    indices: NDArray[np.int64] = attrs.field(repr=lambda indices: f"{len(indices)} records")
     start: int
     first: bool
     last: bool
     after: Mapping[str, int]
-    batch: Any = None
+    batch: Any = attrs.field(default=None, repr=_shapes)
 
     def with_batch(self, batch: Any) -> "Step":
         """Return this step with a batch; this one holds none, for what only names it later."""

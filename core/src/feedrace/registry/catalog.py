@@ -149,11 +149,11 @@ def _entries_of(dist: metadata.Distribution, location: str) -> Iterator[EntryPoi
     for point in dist.entry_points.select(group=GROUP):
         if not (point.name and point.value):
             raise ValueError(f"entry_points.txt: {point.name!a} = {point.value!a} is incomplete")
-        name, version = dist.metadata["Name"], dist.metadata["Version"]
-        if name is None or version is None:
+        fields = dist.metadata
+        if "Name" not in fields or "Version" not in fields:
             raise ValueError("METADATA has no Name or no Version")
         value = point.value.partition("[")[0].strip()
-        yield EntryPoint(point.name, name, version, value, location)
+        yield EntryPoint(point.name, fields["Name"], fields["Version"], value, location)
 
 
 def normal(name: str) -> str:
@@ -200,7 +200,7 @@ def _check_module(module: Any, dist: str) -> None:
     """Refuse another API level, and functions named like hooks that would do nothing."""
     level = getattr(module, "FEEDRACE_API", None)
     if type(level) is not int or level != API_LEVEL:
-        message = f"FEEDRACE_API is {clipped(level)}; this feedrace has level {API_LEVEL}"
+        message = f"it has FEEDRACE_API = {clipped(level)}; this feedrace has level {API_LEVEL}"
         outdated = "feedrace" if type(level) is int and level > API_LEVEL else dist
         fix = pip_line("install", "--upgrade", outdated)
         raise errors.IncompatiblePluginError(message, fix=fix)

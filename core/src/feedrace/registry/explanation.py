@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 
 from feedrace import errors
+from feedrace.config.fields import QUIET
 from feedrace.config.mapping import default_of
 from feedrace.errors import ComponentError, UnknownComponentError, clipped, did_you_mean, plain
 from feedrace.registry import catalog
@@ -144,12 +145,16 @@ def left_out(namespace: str, wanted: str) -> ComponentError | None:
 def fields_of(component: Component) -> list[dict[str, Any]]:
     """Return name, type, default and description of each field of a component's config.
 
+    Fields that every config inherits and few components use are left out.
+
     Raises `BrokenPluginError` if the config class does not load.
     """
     cls = config_class_of(component)
     documents = {} if cls is None else field_documents(cls)
     rows = []
     for field in () if cls is None else attrs.fields(cls):
+        if field.metadata.get(QUIET):
+            continue
         default = default_of(field)
         required = default is attrs.NOTHING
         rows.append(

@@ -19,7 +19,7 @@ from feedrace.plugin import (
 MAX_SEED = 2**63 - 1
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(slots=False)
 class EpochAwareSamplerConfig(SamplerConfig):
     """Config of the epoch-aware sampler.
 

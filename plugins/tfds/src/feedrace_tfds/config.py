@@ -92,7 +92,7 @@ def _pad_to(instance: Any, attribute: "attrs.Attribute[Any]", value: Any) -> Non
         _LENGTHS.check(f"{attribute.name}.{key}", lengths)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)
 class TFDSConfig(StructuralConfig):
     """What both TFDS sources need to know.
 
@@ -206,18 +206,20 @@ class TFDSConfig(StructuralConfig):
             raise ConfigError(problems)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)
 class TFDSEagerConfig(TFDSConfig):
     """Config of the eager source; see `TFDSConfig`."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)
 class TFDSStreamingConfig(TFDSConfig):
-    """Config of the streaming source; see `TFDSConfig`. `cacheable` keeps decoded records.
+    """Config of the streaming source; see `TFDSConfig`.
 
+    cacheable: keep decoded records in memory.
     prefetch_buffer: blocks of records read ahead when the source itself is iterated.
     """
 
+    cacheable: bool = attrs.field(default=False, validator=boolean, metadata={IDENTITY: False})
     prefetch_buffer: int = attrs.field(
         default=2, validator=integer(1, 1024), metadata={IDENTITY: False}
     )

@@ -141,7 +141,7 @@ class WorkerProcess:
         described, skipped, noted = made
 
         def loaded() -> Loaded:
-            return Loaded(self._ring.records(number, described), skipped, noted)
+            return Loaded(self._ring.lend(number, described), skipped, noted)
 
         return loaded
 
@@ -200,7 +200,7 @@ class WorkerProcess:
         self._end()
 
 
-def not_for_processes(host: HostLoader) -> Iterator[str]:
+def obstacles_for_processes(host: HostLoader) -> Iterator[str]:
     """Yield what keeps worker processes from a stream's work, in sentences."""
     loader, source = host.record_loader(), class_name(host.source)
     if host.reader() is None:

@@ -7,6 +7,8 @@ from click.testing import CliRunner
 
 from feedrace.cli import main
 
+pytestmark = pytest.mark.slow
+
 CONFIG = {
     "seed": 3,
     "batch_size": 4,
@@ -18,8 +20,6 @@ FORGETFUL = """
 import os
 import numpy as np
 import feedrace
-
-pytestmark = pytest.mark.slow
 
 class Forgetful:
     config = None

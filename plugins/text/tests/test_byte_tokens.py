@@ -99,7 +99,7 @@ def test_a_record_without_text_is_an_error(record, message):
         ({"offset": 3, "eos": 258}, "eos", "258 is the id of a byte, as 3 to 258 are"),
         ({"offset": 2**31 - 255}, "offset", "is not an int from 0 to 2147483392"),
         ({"eos": 2**31}, "eos", "is not an int from 0 to 2147483647"),
-        ({"max_length": 0}, "max_length", "0 is not an int from 1"),
+        ({"max_length": 0}, "max_length", "0 is not an int of 1"),
         ({"offset": 3, "bos": 1, "eos": 2, "max_length": 2}, "max_length", "give 3 or more"),
         ({"into": ""}, "into", "'' is not a non-empty string"),
         ({"keep": 1}, "keep", "expected 'bool', got 'int'"),

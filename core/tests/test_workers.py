@@ -267,6 +267,25 @@ def test_an_iteration_that_ends_early_leaves_nothing(parts, workers, end):
     del iterator  # the fixture waits until nothing is left
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("workers", [1, {"kind": "process", "count": 1}])
+def test_an_older_iteration_that_is_still_open_disturbs_no_newer_one(parts, workers):
+    pipeline = make(parts, workers, [parts.slow_with_pid], length=2000, stall_seconds=20)
+    older = iter(pipeline)
+    next(older)
+    with iter(pipeline) as newer:
+        numbers = [next(newer)["i"].tolist() for _ in range(4)]
+    assert numbers == [list(range(start, start + 10)) for start in range(10, 50, 10)]
+    with pytest.raises(FeedraceError, match="out of date"):
+        next(older)
+
+
+def test_the_notes_of_an_error_that_cannot_be_pickled_come_along(parts):
+    with pytest.raises(FeedraceError, match="OddError: 57 is odd") as caught:
+        list(make(parts, PROCESSES, [parts.odd_at_57]))
+    assert "in record stage worker_parts:odd_at_57, record 57" in caught.value.__notes__
+
+
 def test_a_killed_parent_leaves_no_worker(parts, tmp_path):
     program = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"

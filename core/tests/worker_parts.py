@@ -131,6 +131,18 @@ def fails_at_57(record):
     return record
 
 
+class OddError(Exception):
+    def __init__(self, number, why):
+        super().__init__(f"{number} {why}")
+
+
+@feedrace.record
+def odd_at_57(record):
+    if record["i"] == 57:
+        raise OddError(57, "is odd")
+    return record
+
+
 @feedrace.record
 def dies_at_57(record):
     if record["i"] == 57:

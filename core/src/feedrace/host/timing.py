@@ -4,11 +4,11 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-# What a thread or a worker does. Waiting: for workers ("workers"), for steps ("input"), and until
-# what it made is wanted ("room").
+# What a thread or a worker does. Waiting: for workers ("workers"), for the reply of a process, for
+# steps ("input"), and until what it made is wanted ("room").
 PARTS = ("plan", "source", "record stages", "batch", "host stages", "transfer", "stages",
-         "workers", "input", "room")  # fmt: skip
-_WAITING = ("workers", "input", "room")
+         "workers", "worker process", "input", "room")  # fmt: skip
+_WAITING = ("workers", "worker process", "input", "room")
 _ADVICE = {
     "source": "more workers, a source that holds its records, or smaller records help",
     "decode": "more workers, or records that take less decoding, help",
@@ -69,7 +69,7 @@ class Clock:
         waited = {part: self.seconds[part] for part in _WAITING}
         return {
             "work": 1.0 - sum(waited.values()) / whole,
-            "input": (waited["workers"] + waited["input"]) / whole,
+            "input": (sum(waited.values()) - waited["room"]) / whole,
             "room": waited["room"] / whole,
         }
 

@@ -156,6 +156,16 @@ def test_batches_that_the_loop_keeps_are_never_written_again(parts):
     assert digest(kept) == digest(make(parts, 0, length=400))
 
 
+def test_text_in_windows_keeps_its_shape_if_many_batches_are_kept(parts):
+    """Beyond a number of batches each is copied out of the memory that processes share."""
+    pytest.importorskip("feedrace_samplers")
+    sampler = {"use": "sliding-window", "window_size": 4}
+    stages, drops = [parts.worded], feedrace.record(parts.without_tokens, spec={"tokens": None})
+    kept = list(make(parts, PROCESSES, [*stages, drops], sampler=sampler, prefetch=0))
+    assert {batch["words"].shape for batch in kept} == {(10, 4)}
+    assert digest(kept) == digest(make(parts, 0, [*stages, drops], sampler=sampler))
+
+
 def test_a_worker_that_dies_loses_nothing_and_is_counted(parts, tmp_path):
     stages = [parts.DiesOnce(str(tmp_path)), parts.drawn]
     with pytest.warns(

@@ -164,6 +164,10 @@ def slow_with_pid(record):
     return {**record, "pid": np.int32(os.getpid())}
 
 
+def without_tokens(record):
+    return {name: value for name, value in record.items() if name != "tokens"}
+
+
 def pause(record):
     time.sleep(0.001)
     return record

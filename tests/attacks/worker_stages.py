@@ -101,6 +101,21 @@ class Holed(Serial):
         self.notes += noted
 
 
+class Breaks:
+    """A scheduler whose plan fails at a later step."""
+
+    def __init__(self, at):
+        self.at = at
+
+    def steps(self, state, plans):
+        from feedrace.plan.single import SingleScheduler  # workers import this file, and no jax
+
+        for number, step in enumerate(SingleScheduler().steps(state, plans)):
+            if number and step.update > self.at:
+                raise ValueError(f"no plan beyond {self.at}")
+            yield step
+
+
 @feedrace.record(spec={"r": LeafSpec((2,), np.dtype(np.float32))})
 def drawn(record, rng):
     return {**record, "r": rng.random(2, np.float32)}
@@ -143,9 +158,14 @@ class Fails:
 
     def __call__(self, record):
         if record["i"] == self.at:
-            raise {"odd": OddError(self.at, "fails"), "key": KeyError(self.at)}.get(
-                self.error, ValueError(f"fails at {self.at}")
-            )
+            errors = {
+                "value": ValueError(f"fails at {self.at}"),
+                "odd": OddError(self.at, "fails"),
+                "key": KeyError(self.at),
+                "stop": StopIteration(self.at),
+                "exit": SystemExit(self.at),
+            }
+            raise errors[self.error]
         return record
 
 

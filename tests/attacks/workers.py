@@ -34,7 +34,7 @@ def attack(rng):
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore", WorkerWarning)
         plan = drawn(rng, folder)
-        scenario = rng.choice(SCENARIOS)
+        scenario = rng.choice([whole, killed, kept] if "scheduler" in plan else SCENARIOS)
         try:
             expected = run(build(plan, 0))
         except ConfigError as error:
@@ -63,7 +63,7 @@ def drawn(rng, folder):
         stages += [parts.lengthened, parts.summed]
     if rng.random() < 0.25:
         stages.insert(rng.randrange(len(stages) + 1), parts.Fails(
-            rng.randrange(n), rng.choice(["value", "key", "odd"])))  # fmt: skip
+            rng.randrange(n), rng.choice(["value", "key", "odd", "stop", "exit"])))  # fmt: skip
     if rng.random() < 0.3:
         how = rng.choice(["pickled", 0, 1, 7, 8, 9, 100, 70_000])
         stages.append(parts.Texts(rng.randrange(n), os.path.join(folder, "once"), how))
@@ -92,7 +92,9 @@ def drawn(rng, folder):
         "batcher": batcher,
         "drop_remainder": kind != "ragged" and n >= size + 4 and rng.random() < 0.3,
     }
-    if rng.random() < 0.3:
+    if rng.random() < 0.1:
+        plan["scheduler"] = parts.Breaks(rng.randrange(1, 9))
+    elif rng.random() < 0.3:
         plan["callback"] = (rng.choice(["Read", "Serial"]), kind, rng.randrange(1, 30))
     return plan
 
@@ -136,7 +138,9 @@ def shown(pipeline, step, batch=None):
 
 def failure(error):
     """Return what is the same of an error whichever worker raised it."""
-    notes = [note for note in error.__notes__ if not note.startswith("in worker process")]
+    notes = [
+        note for note in getattr(error, "__notes__", ()) if not note.startswith("in worker process")
+    ]
     text = str(error).removeprefix("OddError: ")  # one that cannot be pickled comes with its name
     return "error", text, notes
 
@@ -151,9 +155,7 @@ def run(pipeline, most=None, each=lambda number: None):
                 each(len(found))
                 if len(found) == most:
                     return found
-    except Exception as error:
-        if not hasattr(error, "__notes__"):
-            raise
+    except (Exception, SystemExit) as error:  # noqa: BLE001
         return [*found, failure(error)]
     return [*found, ("end", json.dumps(pipeline.get_state()))]
 
@@ -209,7 +211,7 @@ def ended(rng, plan, workers, expected):
         steps = iter(pipeline.steps()) if how == "anew" else None
         del steps
     if how == "nothing":
-        with contextlib.suppress(StopIteration, Exception):
+        with contextlib.suppress(Exception, SystemExit):
             for _ in steps:
                 pass
         return " (nothing)"
@@ -220,7 +222,7 @@ def ended(rng, plan, workers, expected):
 
 
 def killed(rng, plan, workers, expected):
-    """Kill workers at random steps, or stop them for a while; two at most, as three are an error."""
+    """Kill workers at random steps, or stop them for a while; three deaths are an error."""
     signals = [rng.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP]) for _ in range(2)]
     at = {rng.randrange(len(expected)) for _ in signals}
     timers = []
@@ -258,7 +260,7 @@ def kept(rng, plan, workers, expected):
             if rng.random() < share:
                 batches[number] = step
             found.append(shown(pipeline, step))
-    except Exception as error:  # noqa: BLE001 (compared with the one that is expected)
+    except (Exception, SystemExit) as error:  # noqa: BLE001
         found.append(failure(error))
     else:
         found.append(("end", json.dumps(pipeline.get_state())))
@@ -277,7 +279,7 @@ def donated(rng, plan, workers, expected):
     if parts.only_tokens in plan["stages"]:
         return whole(rng, plan, workers, expected)
     made = []
-    with contextlib.suppress(Exception), build(plan, workers).steps() as steps:
+    with contextlib.suppress(Exception, SystemExit), build(plan, workers).steps() as steps:
         for step in steps:
             x, i = np.array(step.batch["x"]), np.array(step.batch["i"])
             with warnings.catch_warnings():
@@ -316,7 +318,7 @@ def mixed(rng, plan, workers, expected):
                 del items
     except AssertionError:
         raise
-    except Exception as error:  # noqa: BLE001 (compared with the one that is expected)
+    except (Exception, SystemExit) as error:  # noqa: BLE001
         assert done == total, (done, total, error)
         assert expected[-1] == failure(error), (expected[-1], failure(error))
     return ""
@@ -351,7 +353,7 @@ def together(rng, plan, workers, expected):
         except StopIteration:
             found[number].append(("end", json.dumps(pipelines[number].get_state())))
             going.remove(number)
-        except Exception as error:  # noqa: BLE001 (compared with the one that is expected)
+        except (Exception, SystemExit) as error:  # noqa: BLE001
             found[number].append(failure(error))
             going.remove(number)
     for one in found:

@@ -27,3 +27,9 @@ def wheels(tmp_path_factory):
     for package in [ROOT / "core", *sorted((ROOT / "plugins").iterdir())]:
         build(package, folder)
     return folder
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.is_relative_to(ROOT / "tests"):
+            item.add_marker(pytest.mark.together)

@@ -92,8 +92,12 @@ def test_a_killed_run_resumes_with_exactly_the_records_that_were_left(
     assert rest == expected[len(expected) - len(rest) :]
     done = len(expected) - len(rest)
     assert 0 < done <= len(before)
-    again = run(command(config, saved, "--resume"))  # nothing is left to do
-    assert re.search(r"resumed after update 115\n(.*\n)*test accuracy: 0\.9", again)
+    again = run(command(config, saved, "--resume")).splitlines()
+    assert again[:2] == [
+        "resumed after update 115",
+        "the run is finished already; nothing is left to do",
+    ]
+    assert re.fullmatch(r"test accuracy: 0\.9\d+", again[2])
     assert done % 26 == 0  # the last save was at the end of an epoch: 23 updates and 3 of test
 
 
@@ -101,5 +105,36 @@ def test_an_earlier_run_is_not_overwritten(config, tmp_path):
     (tmp_path / "saved/3").mkdir(parents=True)
     done = subprocess.run(command(config, tmp_path / "saved"), capture_output=True, text=True)
     assert done.returncode == 2
-    assert "continue it with --resume" in done.stderr
+    assert "continue it with --resume, delete it with --restart" in done.stderr
     assert (tmp_path / "saved/3").exists()
+
+
+INTERRUPTED = """
+import runpy, sys
+from flax import nnx
+import feedrace
+steps = feedrace.Pipeline.steps
+def interrupted(self):
+    for step in steps(self):
+        if step.update == 24:
+            raise KeyboardInterrupt
+        yield step
+feedrace.Pipeline.steps = interrupted
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_ctrl_c_ends_with_one_line_and_a_restart_starts_over(config, tmp_path):
+    arguments = command(config, tmp_path / "saved", "--resume")
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, *arguments[1:]], capture_output=True, text=True
+    )
+    assert done.returncode == 130
+    first, *_, last = done.stdout.splitlines()
+    assert first.endswith("saved holds no checkpoint yet; starting at the beginning")
+    assert last == "stopped; --resume continues after update 23"
+    assert "nan" not in done.stdout
+    assert "Traceback" not in done.stderr
+    again = run(command(config, tmp_path / "saved", "--restart"))
+    assert "resumed" not in again

@@ -178,3 +178,14 @@ def test_what_cannot_be_a_mesh_axis_is_refused_before_a_pipeline_is_made(tmp_pat
     for read in (read_options, load):
         with pytest.raises(ConfigError, match=r"sharding: .* the name of a mesh axis"):
             read(path)
+
+
+def test_stages_and_specs_show_their_config():
+    mapping = {"use": "rescale", "field": "x", "scale": 0.5}
+    assert repr(feedrace.create("stage", "rescale", field="x", scale=0.5)) == (
+        "Rescale(field='x', scale=0.5)"
+    )
+    shown = repr(registry.parse("stage", mapping))
+    assert shown.startswith(
+        "ComponentSpec(component=builtin/rescale, config=RescaleConfig(field='x'"
+    )

@@ -223,6 +223,42 @@ def test_integers_of_numpy_in_a_list_are_integers():
     assert [type(size) for size in made.sizes] == [int, int]
 
 
+def test_numbers_beyond_int64_are_refused_with_the_limits():
+    from feedrace.config.fields import MAX_INT, MAX_SIZE
+
+    for rule, largest in ((integer(1), MAX_INT), (integer(), MAX_INT), (epochs, MAX_INT),
+                          (integer(1, MAX_SIZE), MAX_SIZE)):  # fmt: skip
+        rule.check("n", largest)
+        for wrong in (largest + 1, 10**5000, np.uint64(2**64 - 1)):
+            with pytest.raises(ConfigError, match=f"to {largest}") as caught:
+                rule.check("n", wrong)
+            assert len(str(caught.value)) < 300
+        assert rule.schema["maximum"] == largest
+    with pytest.raises(ConfigError, match=f"from -{MAX_INT} to {MAX_INT}"):
+        integer().check("n", -(2**63) - 1)
+
+
+@pytest.mark.parametrize("odd", [np.arange(3), range(3)])
+def test_what_only_looks_like_a_mapping_is_a_problem_with_its_path(odd):
+    @attrs.frozen
+    class Table:
+        table: dict[str, int]
+
+    with pytest.raises(ConfigError, match=r"^table: expected"):
+        structure(Table, {"table": odd})
+
+
+def test_tables_of_statistics_have_string_keys():
+    from feedrace.config.fields import StructuralConfig
+
+    ring = {}
+    ring["again"] = ring
+    for wrong in ({"a": {3: 1}}, {"a": [({3: 1},)]}, ring, 3):
+        with pytest.raises(ConfigError, match=r"^precomputed_stats: .* is not a table"):
+            StructuralConfig(precomputed_stats=wrong)
+    assert StructuralConfig(precomputed_stats={"a": {"b": 1}}).precomputed_stats
+
+
 def test_each_validator_runs_once_on_what_the_converter_returns():
     seen = []
 

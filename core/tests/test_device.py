@@ -248,6 +248,7 @@ def test_a_sampler_of_no_record_is_reported_at_its_step():
         pipeline.scan(lambda batch: 0, length=8)
 
 
+@pytest.mark.slow
 def test_step_gives_the_batches_one_by_one_eagerly_and_traced():
     whole = make()
     batches = [batch for _ in range(2) for batch in whole]
@@ -265,6 +266,7 @@ def test_step_gives_the_batches_one_by_one_eagerly_and_traced():
         whole.set_state({**whole.get_state(), "counters": {"pass": 2}})
 
 
+@pytest.mark.slow
 def test_a_traced_step_follows_every_sampler_that_jax_can_compute():
     for sampler in (None, {"use": "sequential", "num_epochs": -1}):
         expected = make(sampler=sampler)
@@ -426,3 +428,21 @@ def test_settings_of_the_loops_thread_count(on_device):
             for prefetch in (0, 2)
         }
     assert dtypes[0] == dtypes[2] == (np.int32 if on_device else np.int64)
+
+
+@pytest.mark.parametrize("on_host", [False, True])
+def test_epochs_beyond_32_bits_are_served(on_host):
+    data = {"x": np.arange(4, dtype=np.float32)}
+    data |= {"name": ["a", "b", "c", "d"]} if on_host else {}
+    pipeline = Pipeline(
+        source=create("source", "memory", data=data),
+        sampler=create("sampler", "sequential", num_records=4, num_epochs=-1),
+        batch_size=4,
+        seed=1,
+    )
+    state = pipeline.get_state()
+    state["counters"] |= {"update": 2**32 + 5}
+    pipeline.set_state(state, ignore_fingerprint=True)
+    step = next(pipeline.steps())
+    assert step.epoch == 2**32 + 5
+    assert step.batch["x"].tolist() == [0, 1, 2, 3]

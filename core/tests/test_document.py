@@ -250,6 +250,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.dictionaries(KEYS, VALUES, max_size=4))
 def test_written_toml_parses_to_the_same_and_every_key_has_its_line(mapping):
     text = write_text(mapping, ".toml")
@@ -347,6 +348,8 @@ def test_fill_writes_every_default_and_the_result_builds_the_same(tmp_path, suff
     text = (tmp_path / f"second{suffix}").read_text()
     for word in ("prefetch", "drop_remainder", "shuffle", "offset"):
         assert word in text
+    for inherited in ("cacheable", "batch_stats_fn", "stream_name"):
+        assert inherited not in text
     assert feedrace.load(second).config == feedrace.load(first).config
     again = json.loads(call("fill", first, "--json").stdout)
     assert again["stages"] == [{"use": "rescale", "field": "x", "scale": 1.0, "offset": 0.0}]
@@ -388,6 +391,7 @@ def problems_by_schema(mapping):
     return list(jsonschema.Draft202012Validator(made).iter_errors(mapping))
 
 
+@pytest.mark.slow
 def test_the_schema_accepts_good_configs_filled_ones_and_their_own_schema_key(tmp_path):
     mapping = tomllib.loads(GOOD)
     assert problems_by_schema(mapping) == []
@@ -509,6 +513,7 @@ def test_a_file_of_another_kind_is_not_written():
         write_text({}, ".txt")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["deep.json", "deep.yaml"])
 def test_a_file_that_nests_without_end_does_not_parse(tmp_path, name):
     (tmp_path / name).write_text("[" * 50_000)

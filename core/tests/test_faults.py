@@ -11,6 +11,7 @@ import pytest
 from feedrace import registry
 from feedrace.errors import (
     BrokenPluginError,
+    ComponentError,
     ConfigError,
     IncompatiblePluginError,
     PluginWarning,
@@ -223,6 +224,7 @@ def test_a_module_without_functions_can_be_an_object_in_a_module(site, tmp_path)
     assert "inner" not in registry.broken_plugins()
 
 
+@pytest.mark.slow
 def test_a_spawned_process_rebuilds_the_registry(site, tmp_path):
     site("far", plugin("far-one"))
     program = textwrap.dedent(
@@ -285,3 +287,55 @@ def test_a_target_that_ends_the_process_is_broken(site, tmp_path):
     (tmp_path / "plugin_quits_gone.py").write_text("raise SystemExit(0)")
     with pytest.raises(BrokenPluginError, match="SystemExit: 0"):
         registry.create("stage", "quits")
+
+
+@pytest.mark.parametrize(
+    "name", ["\u0455amplers", "\u202esrelpmas", "../../x", "a,b", "Caps", "a b"]
+)
+def test_a_namespace_that_is_not_kebab_case_is_reported_in_ascii_and_not_imported(
+    site, tmp_path, name
+):
+    (tmp_path / "marked.py").write_text(f"open({str(tmp_path / 'imported')!r}, 'w')")
+    write_dist(tmp_path, "odd", "1.0", f"[feedrace]\n{name} = marked\n")
+    site("fine", plugin(), refresh=False)
+    with pytest.warns(PluginWarning, match="is not kebab-case") as caught:
+        registry.refresh()
+        assert registry.resolve("sampler", "fine/thing")
+    (finding,) = bad_findings()
+    for text in (str(caught[0].message), finding.subject, finding.detail, finding.fix):
+        assert text.isascii()
+        assert text.isprintable()
+    assert not (tmp_path / "imported").exists()
+    with pytest.raises(ComponentError) as refused:
+        registry.resolve("sampler", f"{name}/thing")
+    assert str(refused.value).isascii()
+
+
+def test_an_error_whose_text_ends_programs_does_not_end_this_one(site):
+    text = "class Loud(Exception):\n    def __str__(self):\n        raise SystemExit(3)\nraise Loud"
+    site("loud", text, refresh=False)
+    site("fine", plugin(), refresh=False)
+    with pytest.warns(PluginWarning, match="Loud"):
+        registry.refresh()
+        assert registry.resolve("sampler", "fine/thing")
+
+
+def test_what_an_import_prints_is_no_part_of_json(site, tmp_path):
+    text = plugin(field="pass\nprint('printed by the module')")
+    site("noisy", f"print('printed by the import')\n{text}")
+    config = tmp_path / "c.json"
+    config.write_text(
+        json.dumps(
+            {
+                "source": {"use": "memory", "data": {"x": [1, 2]}},
+                "sampler": {"use": "noisy/thing", "num_records": 2},
+                "batch_size": 1,
+            }
+        )
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    for arguments in (["validate", config], ["run", config], ["plugins", "list"]):
+        command = [sys.executable, "-m", "feedrace.cli", *map(str, arguments), "--json"]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        json.loads(done.stdout)
+        assert "printed by the import" in done.stderr

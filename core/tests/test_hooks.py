@@ -95,4 +95,4 @@ def test_plugins_add_commands_and_replace_none(site, more):
     assert re.search(r"greet +Say hello\.", shown.stdout)
     assert ("feedrace: the plugin 'polite' offers" in shown.stderr) == bool(more)
     assert "Iterate a pipeline" in CliRunner().invoke(main, ["run", "--help"]).stdout
-    assert "No such command 'gret'" in CliRunner().invoke(main, ["gret"]).stderr
+    assert "no command is called 'gret'" in CliRunner().invoke(main, ["gret"]).stderr

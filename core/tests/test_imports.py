@@ -1,6 +1,10 @@
 import subprocess
 import sys
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 HEAVY = "jax flax numpy tensorflow tensorflow_datasets torch"
 
 

@@ -264,6 +264,50 @@ def test_other_byte_orders_keys_and_small_floats_arrive():
     assert source.identity() != other.identity()
 
 
+def test_values_that_would_change_are_refused():
+    masked = np.ma.array(np.arange(3), mask=[0, 1, 0])
+    for wrong, message in (
+        (masked, "'x' is a masked array"),
+        ([b"a", "b"], r"'x' holds 'b' \(entry 1\), among entries that are bytes"),
+        (np.array(["a", b"b"], object), r"'x' holds b'b' \(entry 1\), among entries that are str"),
+        ([1, "a"], r"'x' holds 1 \(entry 0\), which is neither a number that fits nor a string"),
+        ([[2**24 + 1], [0.5, 1.5]], r"'x' holds \[16777217\] \(entry 0\), which float32 rounds"),
+        ({"y": {3: [1, 2]}}, "keys that are not strings"),
+    ):
+        with pytest.raises((DataError, ConfigError), match=message):
+            create("source", "memory", data={"x": wrong})
+
+
+def test_a_tensor_that_numpy_cannot_read_is_named():
+    class Tensor:
+        dtype = "bfloat16 of another library"
+        shape = (2,)
+
+        def __array__(self, *_, **__):
+            raise TypeError("Got unsupported ScalarType BFloat16")
+
+    with pytest.raises(DataError, match=r"'x' is no array that numpy can read: .* BFloat16"):
+        create("source", "memory", data={"x": Tensor()})
+
+
+def test_strings_keep_their_trailing_nuls():
+    data = {"b": [b"a\0", b"\0\0"], "s": ["a\0", "b"], "grid": [["a\0", "b"], ["c", "d\0"]]}
+    made = create("source", "memory", data=data).data
+    assert {name: made[name].tolist() for name in data} == data
+
+
+def test_the_callers_arrays_can_change_later():
+    rows = [np.zeros(2, np.float32), np.zeros(3, np.float32)]
+    data = {"rows": rows, "text": np.array(["a", "b"], object)}
+    made = create("source", "memory", data=data)
+    rows[0][0], data["text"][0] = 9, "changed"
+    fetched = made.fetch(np.array([0]))
+    assert fetched["rows"][0].tolist() == [0, 0]
+    assert fetched["text"].tolist() == ["a"]
+    with pytest.raises(ValueError, match="read-only"):
+        fetched["rows"][0][0] = 1
+
+
 def test_numbers_beyond_float32_and_structured_arrays_are_refused():
     with pytest.raises(DataError, match=r"'x' holds 1e[+]300, which does not fit float32"):
         create("source", "memory", data={"x": np.array([1.0, 1e300])})
@@ -272,3 +316,112 @@ def test_numbers_beyond_float32_and_structured_arrays_are_refused():
     for odd in (np.zeros(3, [("a", int)]), np.zeros(3, np.longdouble), np.zeros(3, "V4")):
         with pytest.raises(DataError, match=r"'x' has dtype .*, which JAX lacks"):
             create("source", "memory", data={"x": odd})
+
+
+RECORDS = [{"x": i, "s": "abcd"[i], "v": [float(i), 2.0]} for i in range(4)]
+
+
+def tables():
+    def columns(data):
+        return {name: [record[name] for record in data] for name in data[0]}
+
+    made = [
+        ("pandas", lambda module: module.DataFrame(columns(RECORDS))),
+        ("polars", lambda module: module.DataFrame(columns(RECORDS))),
+        ("pyarrow", lambda module: module.table(columns(RECORDS))),
+        ("datasets", lambda module: module.Dataset.from_dict(columns(RECORDS))),
+    ]
+    return [pytest.param(*each, id=each[0]) for each in made]
+
+
+@pytest.mark.parametrize(("library", "make"), tables())
+def test_a_table_of_another_library_is_taken(library, make):
+    data = make(pytest.importorskip(library))
+    made = create("source", "memory", data=data)
+    batch = made.fetch([3, 1])
+    assert (batch["x"].tolist(), batch["s"].tolist()) == ([3, 1], ["d", "b"])
+    assert (batch["v"].tolist(), batch["v"].dtype) == ([[3, 2], [1, 2]], np.float32)
+    with pytest.raises(ConfigError) as caught:
+        Pipeline(source=data, batch_size=2)
+    assert 'source=feedrace.create("source", "memory", data=data)' in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+def test_a_list_of_records_is_taken():
+    made = create("source", "memory", data=RECORDS)
+    assert made.fetch([2])["v"].tolist() == [[2, 2]]
+    with pytest.raises(ConfigError, match=r"record 4 has the fields .*not those of record 0"):
+        create("source", "memory", data=[*RECORDS, {"x": 1}])
+    with pytest.raises(ConfigError, match=r"is not a source.*data=data\)"):
+        Pipeline(source=RECORDS, batch_size=2)
+    with pytest.raises(ConfigError, match=r"no component named.*data=data\)"):
+        Pipeline(source={"x": np.arange(3)}, batch_size=2)
+
+
+class Pairs:
+    """As torch's map-style data sets are: no base class is needed."""
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        if index >= 3:
+            raise IndexError
+        return np.full(2, index), index
+
+
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [
+        (np.arange(6).reshape(3, 2), '{"x": data}'),
+        ([1, 2, 3], '{"x": data}'),
+        (Pairs(), '[{"image": image, "label": label} for image, label in data]'),
+    ],
+    ids=["array", "list", "pairs"],
+)
+def test_what_cannot_be_taken_gets_the_line_that_works(data, line):
+    with pytest.raises(ConfigError) as caught:
+        create("source", "memory", data=data)
+    assert str(caught.value).endswith(f"write data={line}")
+    assert len(create("source", "memory", data=eval(line, {"data": data}))) == 3
+    with pytest.raises(ConfigError) as caught:
+        Pipeline(source=data, batch_size=2)
+    assert f'source=feedrace.create("source", "memory", data={line})' in str(caught.value)
+
+
+def test_splits_and_streams_of_hugging_face_get_the_line_that_works():
+    datasets = pytest.importorskip("datasets")
+    data = datasets.DatasetDict(train=datasets.Dataset.from_dict({"x": [1, 2]}))
+    with pytest.raises(ConfigError, match=r"write data=data\['train'\]"):
+        create("source", "memory", data=data)
+    stream = data["train"].to_iterable_dataset()
+    with pytest.raises(ConfigError, match=r"write data=list\(data\)"):
+        create("source", "memory", data=stream)
+    assert len(create("source", "memory", data=list(stream))) == 2
+
+
+def test_a_data_set_of_torch_gets_the_line_that_works():
+    torch = pytest.importorskip("torch")
+    data = torch.utils.data.TensorDataset(torch.ones(3, 2), torch.arange(3))
+    with pytest.raises(ConfigError) as caught:
+        create("source", "memory", data=data)
+    line = str(caught.value).partition("write data=")[2]
+    made = create("source", "memory", data=eval(line, {"data": data}))
+    assert made.fetch([2])["label"].tolist() == [2]
+
+
+@pytest.mark.parametrize("data", [{}, [], {"x": []}, {"x": np.zeros((0, 3))}, 5, None, "x"])
+def test_data_without_records_is_refused(data):
+    with pytest.raises(
+        (ConfigError, DataError), match=r"memory source has no|is no dict|not a table"
+    ):
+        create("source", "memory", data=data)
+
+
+def test_the_repr_of_a_source_and_its_config_shows_shapes_and_no_contents():
+    made = source(shuffle=True)
+    shown = "data={image: uint8[7, 2, 2], label: int64[7]}, shuffle=True"
+    assert repr(made) == f"MemorySource({shown})"
+    assert shown in repr(made.config)
+    made = create("source", "memory", data={"x": list(range(10**5))})
+    assert repr(made) == "MemorySource(data={x: list of 100000})"

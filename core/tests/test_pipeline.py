@@ -115,6 +115,7 @@ def test_steps_say_where_they_stand():
     assert [s.last for s in steps] == [False, False, True] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", [None, {"use": "sequential", "num_epochs": 2}])
 def test_state_at_every_step_continues_exactly(prefetch, sampler):
     unbroken = build(config(sampler=sampler, prefetch=prefetch))
@@ -275,6 +276,7 @@ def flipped(batch_size, start=0):
     return rows
 
 
+@pytest.mark.slow
 def test_a_record_is_augmented_alike_whatever_the_batch_size():
     rows = flipped(20)
     assert rows == flipped(3) == flipped(7)
@@ -618,6 +620,7 @@ def test_reset_goes_back_to_the_first_batch():
     assert ids(pipeline.steps())[0] == [0, 1, 2, 3]
 
 
+@pytest.mark.slow
 def test_a_thousand_iterators_leave_no_thread_and_no_memory():
     import tracemalloc
 

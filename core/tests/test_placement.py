@@ -193,6 +193,7 @@ def test_a_sharding_may_stand_for_a_part_of_the_batch():
     assert moved["a"]["b"].devices() == {device}
 
 
+@pytest.mark.slow
 def test_a_program_that_ends_inside_a_loop_says_nothing():
     program = (
         "import jax, numpy as np, feedrace\n"

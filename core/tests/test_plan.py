@@ -90,3 +90,14 @@ def test_a_length_of_whole_epochs_serves_them_all():
     made = plan_stream("train", Sampler(30, 10), batch_size=4, drop_remainder=False)
     steps = list(made.batches(0, made.batches_per_pass))
     assert np.concatenate([indices for *_, indices in steps]).tolist() == [*range(10)] * 3
+
+
+def test_a_step_shows_itself_in_one_line_without_the_contents_of_its_batch():
+    plan = plan_stream("train", Sampler(5000, 5000), batch_size=4096, drop_remainder=False)
+    step = next(plan.train_steps(0, 1, lambda update: {"update": update}))
+    shown = repr(step)
+    assert "indices=4096 records" in shown
+    assert shown.endswith("batch=None)")
+    step.batch = {"x": np.zeros((4096, 2), np.float32), "text": ["a"] * 4096}
+    assert repr(step).endswith("batch={x: float32[4096, 2], text})")
+    assert "\n" not in repr(step)

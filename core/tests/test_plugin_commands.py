@@ -57,6 +57,7 @@ def test_show_shows_where_a_component_comes_from_and_what_it_takes(site):
     (component,) = json.loads(call("show", "mine/thing", "--json").stdout)["components"]
     assert {"name": "size", "type": "int", "required": False, "default": "3",
             "description": "how large it is."} in component["fields"]  # fmt: skip
+    assert {"cacheable", "stochastic"}.isdisjoint(field["name"] for field in component["fields"])
     rescale = call("show", "rescale", "--kind", "stage").stdout
     assert "field (str, required)" in rescale
 
@@ -123,6 +124,7 @@ def test_recovery_commands_work_beside_broken_plugins(site, tmp_path, command):
     assert "Traceback" not in done.output
 
 
+@pytest.mark.together
 @pytest.mark.parametrize(
     ("words", "offered"),
     [("feedrace plu", "plugins"), ("feedrace plugins wh", "why"),
@@ -202,4 +204,4 @@ def test_a_plugin_adds_commands_to_a_group_of_the_core_and_replaces_none(site):
     assert re.search(r"why +Explain", shown)
     assert "memory" in call("list").stdout
     assert "Iterate a pipeline" in CliRunner().invoke(main, ["--help"]).stdout
-    assert "No such command 'gret'" in call("gret").stderr
+    assert "no command is called 'gret'; did you mean 'greet'?" in call("gret").stderr

@@ -159,6 +159,7 @@ def test_a_ragged_record_needs_a_stage_that_fixes_its_shape(parts):
     assert batch["words"].tolist() == ["", "w", "ww", "www"]
 
 
+@pytest.mark.together
 def test_windows_of_a_sampler_are_staged_record_by_record(parts):
     pytest.importorskip("feedrace_samplers")
     pipeline = feedrace.Pipeline(
@@ -221,6 +222,7 @@ def test_stages_that_cannot_be_are_refused_when_the_pipeline_is_made(parts, stag
         feedrace.Pipeline(source=parts.Readable(9), batch_size=3, stages=stages(parts))
 
 
+@pytest.mark.together
 def test_callbacks_take_over_the_record_stages_that_draw_nothing(parts):
     pytest.importorskip("feedrace_interleave")
     extended = feedrace.record(

@@ -22,6 +22,27 @@ def sampler(n=5, epochs=1):
     return create("sampler", "sequential", num_records=n, num_epochs=epochs)
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"_position": 10**5000}, {"_position": "x" * 10**6}, {"x" * 10**6: 1}, {3: 1, "a": 2}]
+)
+def test_a_state_with_what_no_position_is_is_refused_in_a_few_words(wrong):
+    made = sampler()
+    saved = made.get_state()
+    with pytest.raises(StateError) as caught:
+        made.set_state({**saved, **wrong})
+    assert len(str(caught.value)) < 2000
+    assert made.get_state() == saved
+
+
+def test_a_pass_of_more_positions_than_an_int64_counts_is_refused():
+    made = create("sampler", "sequential", num_records=2**40, num_epochs=2**40)
+    for use in (lambda: len(made), lambda: next(iter(made))):
+        with pytest.raises(ConfigError, match=r"^num_epochs: 1099511627776 epochs of .* endless"):
+            use()
+    with pytest.raises(ConfigError, match=r"stop: 9223372036854775808 is not an int from 0 to"):
+        made.indices(0, 2**63)
+
+
 def test_one_method_makes_a_sampler():
     made = Backwards(SamplerConfig(num_records=3))
     assert list(made) == [2, 1, 0]
@@ -85,8 +106,9 @@ def test_a_sampler_works_after_it_went_through_nnx_jit():
     assert list(made) == [1, 2, 3, 4]
 
 
-def test_cacheable_does_not_hold_back_a_sampler():
-    made = create("sampler", "sequential", num_records=4, cacheable=True)
+def test_cacheable_has_no_effect_on_a_sampler_and_a_warning_says_so():
+    with pytest.warns(UserWarning, match="no effect on a SequentialSamplerModule"):
+        made = create("sampler", "sequential", num_records=4, cacheable=True)
     assert [made(2), made(2)] == [[0, 1], [2, 3]]
 
 
@@ -223,6 +245,47 @@ def test_num_epochs_is_positive_or_endless(epochs):
         sampler(5, epochs=epochs)
 
 
-def test_a_sampler_without_seed_refuses_one():
-    with pytest.raises(ConfigError, match="has no seed"):
-        sampler().reset(seed=3)
+def test_a_seed_has_no_effect_on_a_sampler_without_randomness():
+    made = sampler(3)
+    made.sample(2)
+    made.reset(seed=3)
+    assert list(made) == [0, 1, 2]
+    with pytest.raises(ConfigError, match="seed: -1 is not an int from 0"):
+        made.reset(seed=-1)
+
+
+@attrs.frozen(kw_only=True)
+class Shuffled(SamplerConfig):
+    seed: int = 3
+    shuffle: bool = True
+    num_epochs: int = 2
+
+
+@pytest.mark.parametrize("change", [{"num_records": 8}, {"shuffle": False}, {"num_epochs": 3}])
+def test_the_state_of_a_differently_configured_sampler_is_refused(change):
+    made = OrderedSamplerModule(Shuffled(num_records=9))
+    made.sample(4)
+    state = json.loads(json.dumps(made.get_state()))
+    other = OrderedSamplerModule(attrs.evolve(made.config, **change))
+    before = other.get_state()
+    [(name, value)] = change.items()
+    saved = getattr(made.config, name)
+    message = f"with another config.*{name}: {json.dumps(saved)} -> {json.dumps(value)}"
+    with pytest.raises(StateError, match=message):
+        other.set_state(state)
+    assert other.get_state() == before
+    reseeded = OrderedSamplerModule(attrs.evolve(made.config, seed=4))
+    reseeded.set_state(state)  # the seed is part of the state
+    assert list(reseeded) == list(made)
+
+
+def test_the_state_of_a_sampler_with_a_long_config_stays_small():
+    @attrs.frozen(kw_only=True)
+    class Listed(SamplerConfig):
+        sizes: tuple[int, ...] = ()
+
+    made = OrderedSamplerModule(Listed(num_records=9, sizes=tuple(range(5000))))
+    assert len(json.dumps(made.get_state())) < 2048
+    other = OrderedSamplerModule(Listed(num_records=9, sizes=tuple(range(5001))))
+    with pytest.raises(StateError, match="sizes"):
+        other.set_state(made.get_state())

@@ -79,6 +79,26 @@ def test_any_slice_is_the_slice_of_the_whole():
     assert by_numpy(5, 5, 100, seed=9).shape == (0,)
 
 
+@pytest.mark.parametrize("n", [1, 2, 3, 10])
+def test_the_first_positions_of_an_epoch_are_the_same_alone_and_together(n):
+    for seed in range(4):
+        whole = by_numpy(0, 2 * n, n, seed=seed).tolist()
+        for start in {0, 1 % n, n, n + 1 % n}:
+            for stop in range(start, min(start + 3, 2 * n)):
+                assert by_numpy(start, stop, n, seed=seed).tolist() == whole[start:stop]
+                assert by_xla(start, stop, n, seed=seed).tolist() == whole[start:stop]
+        assert Order(n, seed).positions(1, whole[n:]).tolist() == list(range(n))
+
+
+def test_the_traced_order_exchanges_the_first_positions_in_the_same_epochs():
+    order = Order(10, 3)
+    traced = jax.jit(order.traced)
+    heads = [traced(jnp.uint32(epoch), jnp.arange(2, dtype=jnp.int32)) for epoch in range(8)]
+    assert all(head.dtype == np.int32 for head in heads)
+    expected = [order.indices(epoch * 10, epoch * 10 + 2).tolist() for epoch in range(8)]
+    assert [head.tolist() for head in heads] == expected
+
+
 def test_no_record_favours_a_position():
     # 2,000 seeds of n = 100: the first index is uniform; chi-square with 99 degrees of freedom
     # stays below 160 except with probability 1e-4.

@@ -11,6 +11,8 @@ import pytest
 
 from feedrace.plan.order import Order
 
+pytestmark = pytest.mark.slow
+
 Z = 4.5
 KEYS = {1000: 1000, 65_536: 60}
 
@@ -101,3 +103,10 @@ def test_every_permutation_of_a_few_is_as_likely(n):
     chi = sum((count - expected) ** 2 / expected for count in seen.values())
     chi += (factorial(n) - len(seen)) * expected
     assert abs(chi - freedom) < Z * np.sqrt(2 * freedom)
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 9, 10, 12, 20, 36, 100, 1000])
+def test_odd_permutations_are_as_likely_as_even_ones(n):
+    orders = [Order(n, seed).indices(e * n, e * n + n) for seed in range(20) for e in range(20)]
+    odd = sum(inversions(order) % 2 for order in orders)
+    assert abs(odd - len(orders) / 2) < Z * np.sqrt(len(orders)) / 2

@@ -26,6 +26,17 @@ def test_another_fingerprint_is_refused_with_what_differs():
     assert counters_of(made, PRINT, ignore_fingerprint=True) == {"pass": 0}
 
 
+def test_a_state_of_another_shuffle_is_refused_with_words_that_say_so():
+    made = document({"pass": 3}, PRINT)
+    for old in ({**made, "order": 1}, {k: v for k, v in made.items() if k != "order"}):
+        with pytest.raises(StateError, match=r"version 1 of the shuffled order, .* by version 2"):
+            counters_of(old, PRINT)
+        assert counters_of(old, PRINT, ignore_fingerprint=True) == {"pass": 3}
+    with pytest.raises(StateError, match=r"version 'x+ .* of the shuffled order") as caught:
+        counters_of({**made, "order": "x" * 10**6}, PRINT)
+    assert len(str(caught.value)) < 1000
+
+
 def test_long_parts_become_digests_that_still_differ():
     one, two = (
         fingerprint({"long": {"text": "x" * 2000 + end}, "short": {"kept": 1}}) for end in "ab"
@@ -96,6 +107,74 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
         save(path, {"new": 2})
     assert load(path) == {"old": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["state.json"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"format": 10**5000},
+        {"format": ["x"] * 10**6},
+        {"counters": {"pass": 2**63}},
+        {"counters": {"pass": 10**5000}},
+        {"counters": {"pass": "x" * 10**6}},
+        {"counters": {f"k{i}": -1 for i in range(10**5)}},
+        {"fingerprint": {f"k{i}": "y" * 999 for i in range(10**4)}},
+        {"fingerprint": {"train": 10**5000}},
+        {"fingerprint": {"train": {object()}}},
+    ],
+)
+def test_what_is_too_large_is_refused_in_a_few_words(wrong):
+    with pytest.raises(StateError) as caught:
+        counters_of({**document({"pass": 0}, PRINT), **wrong}, PRINT)
+    assert len(str(caught.value)) < 10_000
+
+
+@pytest.mark.parametrize("text", ['{"a": %s}' % ("9" * 5000), "[" * 10**5, " " * 2 * 10**6])
+def test_a_file_with_what_no_state_holds_is_refused(tmp_path, text):
+    (tmp_path / "state.json").write_text(text)
+    with pytest.raises(StateError, match=r"state\.json is not a"):
+        load(tmp_path / "state.json")
+
+
+def test_a_counter_beyond_all_positions_is_refused_by_the_plan():
+    from feedrace import Pipeline, create
+
+    def build():
+        sampler = create("sampler", "sequential", num_records=10, num_epochs=-1)
+        return Pipeline(
+            source=create("source", "memory", data={"x": np.arange(10)}),
+            sampler=sampler,
+            batch_size=4,
+        )
+
+    pipeline = build()
+    saved = pipeline.get_state()
+    with pytest.raises(StateError, match=r"position .* of stream 'train' is beyond"):
+        pipeline.set_state({**saved, "counters": {"pass": 0, "update": 2**63 - 1}})
+    assert pipeline.get_state() == saved
+    far = {**saved, "counters": {"pass": 0, "update": 3 * 2**31}}
+    pipeline.set_state(far)
+    assert next(pipeline.steps()).start == 10 * 2**31
+
+
+def test_what_killed_saves_left_an_hour_ago_is_removed(tmp_path):
+    program = (
+        "import os, sys\n"
+        "from feedrace.plan import state\n"
+        "os.fsync = lambda _: os._exit(9)\n"
+        "state.save(sys.argv[1], {'format': 1})\n"
+    )
+    file = tmp_path / "state.json"
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", program, str(file)])
+    old, young = sorted(tmp_path.iterdir())
+    os.utime(old, (1, 1))
+    kept = [tmp_path / name for name in (".state.json.backup", ".state.json.12345678", "other")]
+    for path in kept:
+        path.write_text("kept")
+        os.utime(path, (1, 1))
+    save(file, {"format": 1})
+    assert sorted(tmp_path.iterdir()) == sorted([file, young, *kept])
 
 
 def test_a_newer_format_is_refused():

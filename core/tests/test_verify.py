@@ -19,6 +19,8 @@ import os
 import numpy as np
 import feedrace
 
+pytestmark = pytest.mark.slow
+
 class Forgetful:
     config = None
     def __len__(self): return 12

@@ -1,5 +1,6 @@
 """Every error that Feedrace raises itself: the thing, its value, the broken rule, and the fix."""
 
+import reprlib
 import shlex
 import sys
 from collections.abc import Sequence
@@ -7,12 +8,22 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
+_MOST_LINES = 50  # of problems, or of differences, in one message
+
+
+def text_of(error: BaseException) -> str:
+    """Return an error's text and notes, or its type alone if the text itself raises."""
+    try:
+        return "\n".join([cut(str(error), 20_000), *getattr(error, "__notes__", [])])
+    except (Exception, SystemExit):  # noqa: BLE001 (an error class of a plugin may fail here)
+        return type(error).__name__
+
 
 def in_words(error: BaseException) -> str:
     """Return an error's type and text, or its type alone if the text itself raises."""
     try:
-        return f"{type(error).__name__}: {error}"
-    except Exception:  # noqa: BLE001 (an error class of a plugin may fail here)
+        return f"{type(error).__name__}: {cut(str(error), 2000)}"
+    except (Exception, SystemExit):  # noqa: BLE001 (an error class of a plugin may fail here)
         return type(error).__name__
 
 
@@ -86,7 +97,7 @@ class Problem(NamedTuple):
     line: int = 0
 
     def __str__(self) -> str:
-        text = f"{self.path}: {self.message}" if self.path else self.message
+        text = f"{plain(self.path)}: {self.message}" if self.path else self.message
         return f"{text} (line {self.line})" if self.line else text
 
 
@@ -97,7 +108,10 @@ class ConfigError(FeedraceError, ValueError):
         self.problems = tuple(problems)
         self.origin = origin
         prefix = f"{origin}: " if origin else ""
-        super().__init__("\n".join(f"{prefix}{problem}" for problem in self.problems))
+        lines = [f"{prefix}{problem}" for problem in self.problems[:_MOST_LINES]]
+        if len(self.problems) > _MOST_LINES:
+            lines.append(f"{prefix}and {len(self.problems) - _MOST_LINES} problems more")
+        super().__init__("\n".join(lines))
 
     def __reduce__(self) -> tuple[type["ConfigError"], tuple[tuple[Problem, ...], str]]:
         return type(self), (self.problems, self.origin)
@@ -177,6 +191,15 @@ def _installed_from() -> list[Path]:
     return [Path(url2pathname(url.path))] if url.scheme == "file" else []
 
 
+class _Short(reprlib.Repr):
+    """A `repr` of a few items, not deep: all of it may be exponentially long."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxlong, self.maxother = 4, 200, 400, sys.maxsize
+        self.maxtuple = self.maxlist = self.maxdict = self.maxset = self.maxfrozenset = 10
+
+
 def class_name(value: Any) -> str:
     """Return `module:name` of a function, or of an object's class."""
     named = value if hasattr(value, "__qualname__") else type(value)
@@ -186,18 +209,35 @@ def class_name(value: Any) -> str:
 def clipped(value: object, most: int = 200) -> str:
     """Return `repr(value)`, cut to about `most` characters, for messages."""
     try:
-        text = repr(value)
-    except Exception:  # noqa: BLE001 (an object of the user's may fail at this, too)
+        if isinstance(value, str | bytes) and len(value) > 4 * most:
+            value = value[: 2 * most] + value[-2 * most :]  # type: ignore[operator]
+        if isinstance(value, int) and value.bit_length() > 10_000:
+            return f"an int of {value.bit_length():,} bits"
+        text = repr(value) if isinstance(value, str | bytes) else _Short().repr(value)
+    except (Exception, SystemExit):  # noqa: BLE001 (an object of the user's may fail here, too)
         text = f"a {type(value).__name__}"
+    return cut(text, most)
+
+
+def cut(text: str, most: int = 200) -> str:
+    """Return a text, cut to about `most` characters."""
     return text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 4 :]}"
 
 
-def join(path: str, key: str) -> str:
+def plain(name: str) -> str:
+    """Return a name from outside for a message: cut, and in ASCII, so that nothing is hidden."""
+    name = cut(name)
+    return name if name.isascii() and name.isprintable() else ascii(name)[1:-1]
+
+
+def join(path: str, key: object) -> str:
     """Return the dotted path of `key` below `path`."""
+    key = key if isinstance(key, str) else clipped(key)
     return f"{path}.{key}" if path and key else path or key
 
 
-def did_you_mean(wrong: str, candidates: Sequence[str]) -> str:
+def did_you_mean(wrong: object, candidates: Sequence[str]) -> str:
     """Return "; did you mean 'x'?" for the nearest candidate, or an empty string."""
-    near = get_close_matches(wrong, candidates, n=1, cutoff=0.6)
+    text = wrong[:100] if isinstance(wrong, str) else ""
+    near = get_close_matches(text, candidates, n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else ""

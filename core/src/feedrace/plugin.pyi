@@ -9,6 +9,7 @@ from feedrace.registry.records import Health as Health
 from feedrace.config.fields import (
     IDENTITY as IDENTITY,
     MAX_SEED as MAX_SEED,
+    MAX_SIZE as MAX_SIZE,
     REQUIRED as REQUIRED,
     Rule as Rule,
     SamplerConfig as SamplerConfig,
@@ -101,6 +102,7 @@ from feedrace.cli.output import (
     report_errors as report_errors,
     json_option as json_option,
     print_findings as print_findings,
+    print_json as print_json,
 )
 
 # For tools that test, inspect or write plugins, as feedrace-testing does

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -52,7 +53,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", default=HERE / "digits.toml")
     parser.add_argument("--checkpoints", default="digits-checkpoints", help="the folder to save in")
-    parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint")
+    begin = parser.add_mutually_exclusive_group()
+    begin.add_argument("--resume", action="store_true", help="continue from the last checkpoint")
+    begin.add_argument("--restart", action="store_true", help="delete the folder's checkpoints")
     parser.add_argument(
         "--log", type=Path, help="append the record ids of each step, as JSON lines"
     )
@@ -64,13 +67,26 @@ def main() -> None:
     model = Classifier(nnx.Rngs(0))
     optimizer = nnx.Optimizer(model, optax.adam(2e-3), wrt=nnx.Param)
     folder = Path(options.checkpoints).absolute()
-    if not options.resume and folder.is_dir() and any(folder.iterdir()):
-        parser.error(f"{folder} holds an earlier run; continue it with --resume, or name another")
+    goes_on = options.resume or options.restart
+    if not goes_on and folder.is_dir() and any(folder.iterdir()):
+        parser.error(
+            f"{folder} holds an earlier run; continue it with --resume, delete it with --restart, "
+            f"or name another"
+        )
     keep = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
     with ocp.CheckpointManager(folder, options=keep) as saved:
-        resumed = options.resume and saved.latest_step() is not None
-        accuracy = restore(saved, model, optimizer, pipeline) if resumed else float("nan")
-        accuracy = train(pipeline, model, optimizer, saved, options.log, accuracy)
+        accuracy = None
+        for step in saved.all_steps() if options.restart else ():
+            saved.delete(step)
+        if options.resume and saved.latest_step() is None:
+            print(f"{folder} holds no checkpoint yet; starting at the beginning")
+        elif options.resume:
+            accuracy = restore(saved, model, optimizer, pipeline)
+        try:
+            accuracy = train(pipeline, model, optimizer, saved, options.log, accuracy)
+        except KeyboardInterrupt:
+            print(f"\nstopped; --resume continues after update {saved.latest_step() or 0}")
+            sys.exit(130)
     print(f"test accuracy: {accuracy:.4f}")
 
 
@@ -87,12 +103,18 @@ def restore(saved, model, optimizer, pipeline) -> float:
     return items.data["accuracy"]
 
 
-def train(pipeline, model, optimizer, saved, log: Path | None, accuracy: float) -> float:
+def train(pipeline, model, optimizer, saved, log: Path | None, accuracy: float | None) -> float:
     """Run the pipeline to its end, saving after each evaluation; return the last accuracy."""
     total = pipeline.plans["train"].batches_per_pass
-    shown = {"epoch": 0, "loss": float("nan"), "accuracy": accuracy, "speed": 0.0}
-    text = "epoch {epoch}  loss {loss:.3f}  test accuracy {accuracy:.3f}  {speed:,.0f} records/s"
-    with click.progressbar(length=total, item_show_func=lambda _: text.format(**shown)) as bar:
+    if saved.latest_step() == total:
+        print("the run is finished already; nothing is left to do")
+        return accuracy
+    shown = {} if accuracy is None else {"test accuracy": f"{accuracy:.3f}"}
+
+    def text(_) -> str:
+        return "  ".join(f"{name} {value}" for name, value in shown.items())
+
+    with click.progressbar(length=total, item_show_func=text) as bar:
         right = seen = records = 0
         began = time.perf_counter()
         for step in pipeline.steps():
@@ -104,14 +126,15 @@ def train(pipeline, model, optimizer, saved, log: Path | None, accuracy: float) 
                 loss, _ = train_step(model, optimizer, step.batch)
                 records += len(step.indices)
                 speed = records / (time.perf_counter() - began)
-                shown |= {"epoch": step.epoch + 1, "loss": float(loss), "speed": speed}
+                shown |= {"epoch": step.epoch + 1, "loss": f"{float(loss):.3f}"}
+                shown |= {"records/s": f"{speed:,.0f}"}
                 bar.update(step.update - bar.pos)
                 continue
             right += int(evaluate(model, step.batch)[1])
             seen += len(step.indices)
             if step.last:
                 accuracy, right, seen = right / seen, 0, 0
-                shown["accuracy"] = accuracy
+                shown["test accuracy"] = f"{accuracy:.3f}"
                 state = ocp.args.StandardSave(nnx.state((model, optimizer)))
                 data = {"pipeline": pipeline.get_state(), "accuracy": accuracy}
                 items = ocp.args.Composite(model=state, data=ocp.args.JsonSave(data))

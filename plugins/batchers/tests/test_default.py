@@ -170,7 +170,8 @@ def test_calling_it_is_processing():
 
 
 def test_cacheable_does_not_hand_out_a_used_up_iterator():
-    made = DefaultBatcher(DefaultBatcherConfig(cacheable=True))
+    with pytest.warns(UserWarning, match="no effect on a DefaultBatcher"):
+        made = DefaultBatcher(DefaultBatcherConfig(cacheable=True))
     assert [len(list(made((1, 2, 3), batch_size=2))) for _ in range(2)] == [2, 2]
 
 

@@ -236,7 +236,7 @@ def test_a_run_of_nothing_has_a_state_too():
     made.set_state(made.get_state())
     assert list(made) == []
     with pytest.raises(StateError):
-        made.set_state({"update": 0, "callback": 0, "batch": 0})
+        made.set_state({**made.get_state(), "update": 0, "callback": 0, "batch": 0})
 
 
 def test_a_sampler_learns_of_its_completed_epochs():
@@ -338,8 +338,10 @@ def test_a_sampler_shorter_than_its_len_is_named():
 )  # fmt: skip
 def test_a_state_of_no_place_is_refused(state):
     made = sampler(10, {"batch_size": 3, "max_epochs": 1}, [{"length": 2, "every_n_epochs": 1}])
+    before = made.get_state()
     with pytest.raises(StateError):
-        made.set_state(state)
+        made.set_state({**state, "config": before["config"]})
+    assert made.get_state() == before
     with pytest.raises(TypeError, match="is a dict"):
         made.set_state([1])
 
@@ -390,3 +392,57 @@ def test_samplers_of_feedrace_serve_a_data_loader():
     made = sampler(6, {"batch_size": 2, "max_epochs": 1}, make=sequential)
     loader = made.get_data_loader()
     assert [batch.tolist() for batch in loader] == [[0, 1], [2, 3], [4, 5]]
+
+
+def test_an_interval_takes_its_fields_by_position_too():
+    every_epoch = SamplerIntervalConfig(range(3), list, 1)
+    assert (every_epoch.pipeline, every_epoch.every_n_epochs) == (list, 1)
+    by_samples = SamplerIntervalConfig(range(3), None, None, None, 5, 2)
+    assert (by_samples.every_n_samples, by_samples.batch_size) == (5, 2)
+
+
+def test_the_documented_validators_can_be_called():
+    interval = SamplerIntervalConfig(range(3), every_n_epochs=1)
+    assert interval.validate_frequency() is interval
+    assert [SamplerIntervalConfig.check_positive_values(v) for v in (None, 1)] == [None, 1]
+    with pytest.raises(ConfigError, match="value: 0 is not an int of 1 or more"):
+        SamplerIntervalConfig.check_positive_values(0)
+    config = InterleavedSamplerConfig(batch_size=2, max_epochs=1)
+    assert config.validate_stop() is config.validate_start() is config
+    assert [InterleavedSamplerConfig.check_positive_values(v) for v in (None, 0)] == [None, 0]
+    with pytest.raises(ConfigError, match="value: -1 is not an int of 0 or more"):
+        InterleavedSamplerConfig.check_positive_values(-1)
+
+
+def test_a_subclass_may_widen_a_documented_validator():
+    class Endless(InterleavedSamplerConfig):
+        def validate_stop(self):
+            return self
+
+    assert Endless(batch_size=2).max_epochs is None
+    with pytest.raises(ConfigError, match=r"no limit(.|\n)*at most one of"):
+        InterleavedSamplerConfig(batch_size=2, start_epoch=0, start_update=1)
+
+
+@pytest.mark.parametrize(
+    ("length", "config", "callback", "message"),
+    [
+        (11, {}, {}, "train_sampler: 10 -> 11"),
+        (10, {"batch_size": 2}, {}, "batch_size: 3 -> 2"),
+        (10, {"max_epochs": 3}, {}, "max_epochs: 2 -> 3"),
+        (10, {}, {"every_n_epochs": 2}, r"callback_samplers: .* -> \[\[4, 2, 'epochs', 3\]\]"),
+    ],
+)
+def test_the_state_of_a_sampler_with_another_config_is_refused(length, config, callback, message):
+    def make(length, config, callback):
+        config = {"batch_size": 3, "max_epochs": 2, **config}
+        return sampler(length, config, [{"length": 4, "every_n_epochs": 1, **callback}])
+
+    made, other = make(10, {}, {}), make(length, config, callback)
+    next(iter(made))
+    before = other.get_state()
+    with pytest.raises(StateError, match=message):
+        other.set_state(json.loads(json.dumps(made.get_state())))
+    with pytest.raises(StateError, match="no config"):
+        other.set_state({"update": 1})
+    assert other.get_state() == before

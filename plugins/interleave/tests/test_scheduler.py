@@ -37,6 +37,21 @@ def summary(steps):
     return [(s.stream, s.update, s.indices.tolist()) for s in steps]
 
 
+@pytest.mark.parametrize("unit", ["every_n_epochs", "every_n_updates", "every_n_samples"])
+def test_an_interval_that_never_passes_is_no_error(unit):
+    data = {"x": np.arange(10)}
+    callback = {"stream": "test", "source": {"use": "memory", "data": data}, "batch_size": 2}
+    config = {
+        "source": {"use": "memory", "data": data},
+        "batch_size": 2,
+        "scheduler": {"use": "interleaved", "callbacks": [{**callback, unit: 2**63 - 1}]},
+    }
+    pipeline = build(config)
+    assert [step.stream for step in pipeline.steps()] == ["train"] * 5
+    assert pipeline.scheduler.steps_per_pass(pipeline.plans) == 5
+    assert "none" in pipeline.scheduler.timeline(pipeline.plans)[1]
+
+
 def test_evaluations_come_when_they_are_due_in_their_order():
     steps = summary(build(config()).steps())
     assert [(stream, update) for stream, update, _ in steps] == [
@@ -69,6 +84,7 @@ def test_evaluation_steps_say_where_they_begin_and_end():
     assert [s.batch["valid_mask"].tolist() for s in steps][1] == [True, False, False, False]
 
 
+@pytest.mark.slow
 def test_state_at_every_step_continues_exactly_in_evaluations_too():
     unbroken = build(config())
     passes = [summary(unbroken.steps()) for _ in range(2)]

@@ -167,3 +167,17 @@ def test_a_wrong_field_is_named_with_its_value_and_rule(fields, message):
 def test_a_missing_num_records_is_reported_when_the_sampler_is_made():
     with pytest.raises(ConfigError, match="num_records: missing"):
         EpochAwareSamplerModule(EpochAwareSamplerConfig())
+
+
+def test_a_subclass_overrides_indices_and_nothing_else():
+    class Evens(EpochAwareSamplerModule):
+        def indices(self, start, stop):
+            return super().indices(start, stop) * 2
+
+    made = Evens(EpochAwareSamplerConfig(num_records=5, num_epochs=2))
+    completed = []
+    made.add_epoch_callback(completed.append)
+    first = list(made)
+    assert sorted(first[:5]) == [0, 2, 4, 6, 8]
+    assert completed == [0, 1]
+    assert made.sample(3) == list(made.indices(10, 13))

@@ -3,6 +3,7 @@ import json
 import subprocess
 import sys
 
+import attrs
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -55,6 +56,7 @@ def test_state_at_every_position_continues_exactly(name):
         assert [*second, *second] == passes[taken:]
 
 
+@pytest.mark.slow
 @all_samplers
 def test_it_goes_on_exactly_in_another_process(name):
     made = MAKERS[name](9)
@@ -300,6 +302,55 @@ def test_grain_takes_it(name):
         shard_options=grain.NoSharding(),
     )
     assert list(loader) == expected
+
+
+def grain_loader(grain, sampler, shard_options=None):
+    return grain.DataLoader(
+        data_source=list(range(30)),
+        sampler=sampler,
+        worker_count=0,
+        shard_options=shard_options or grain.NoSharding(),
+    )
+
+
+@pytest.mark.parametrize("name", ["epoch-aware", "mixture", "block-shuffle", "range"])
+def test_grain_reads_from_an_endless_sampler(name):
+    grain = pytest.importorskip("grain.python", reason="grain is not installed")
+    config = type(MAKERS[name](9).config)
+    fields = {"sizes": (6, 3)} if name == "mixture" else {}
+    made = type(MAKERS[name](9))(config(num_records=9, num_epochs=-1, **fields))
+    read = list(itertools.islice(iter(grain_loader(grain, made)), 40))
+    assert read == made.sample(40)
+    assert not hasattr(made, "__len__")
+    with pytest.raises(TypeError, match="endless"):
+        len(made)
+
+
+def test_grain_restores_its_state_with_a_sampler_that_was_used_or_has_callbacks():
+    grain = pytest.importorskip("grain.python", reason="grain is not installed")
+    made, used = MAKERS["epoch-aware"](9), MAKERS["epoch-aware"](9)
+    iterator = iter(grain_loader(grain, made))
+    for _ in range(4):
+        next(iterator)
+    state = iterator.get_state()
+    used.add_epoch_callback(print)
+    used.sample(5)
+    used.set_state(used.get_state())
+    restored = iter(grain_loader(grain, used))
+    restored.set_state(state)
+    assert list(restored) == list(iterator) == made.indices(4, len(made)).tolist()
+    other = iter(grain_loader(grain, made.copy(config=attrs.evolve(made.config, seed=9))))
+    with pytest.raises(ValueError, match="Sampler in checkpoint does not match"):
+        other.set_state(state)
+
+
+def test_grain_shards_the_positions_of_a_sampler():
+    grain = pytest.importorskip("grain.python", reason="grain is not installed")
+    shards = [
+        list(grain_loader(grain, MAKERS["shuffle"](9), grain.ShardOptions(i, 3))) for i in range(3)
+    ]
+    together = [index for row in zip(*shards, strict=True) for index in row]
+    assert together == list(MAKERS["shuffle"](9))
 
 
 def test_a_completed_epoch_is_reported_before_set_epoch_and_reset():

@@ -41,6 +41,7 @@ def install(project):
     return str(project / "src")
 
 
+@pytest.mark.slow
 def test_a_new_plugin_of_each_kind_passes_its_own_tests(here):
     for kind in KINDS:
         assert call(f"my-{kind}", "--kind", kind).exit_code == 0

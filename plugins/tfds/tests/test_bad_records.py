@@ -1,10 +1,13 @@
 """Records that cannot be read or decoded: raise, skip and substitute."""
 
+import json
+import os
 import shutil
 
 import google_crc32c
 import numpy as np
 import pytest
+from tensorflow_datasets.proto import tf_example_pb2
 
 import feedrace
 from feedrace import create
@@ -183,6 +186,26 @@ def rewritten(shard, changes):
     return number
 
 
+def replace_index(value):
+    """Return a function that gives a stored record of the digits another `index`."""
+
+    def change(data):
+        made = tf_example_pb2.Example.FromString(data)
+        made.features.feature["index"].int64_list.value[:] = [value]
+        return made.SerializeToString()
+
+    return change
+
+
+@pytest.mark.parametrize("kind", ["tfds-streaming", "tfds-eager"])
+def test_a_number_that_does_not_fit_is_an_error_that_names_the_record(digits, tmp_path, kind):
+    folder, shard = copy(digits["tfrecord"], tmp_path)
+    rewritten(shard, {7: replace_index(2**40)})
+    message = rf"record 7 \(record 7 of .*{shard.name}\): field 'index' holds 1099511627776"
+    with pytest.raises(DataError, match=message):
+        source(folder, kind).fetch([3, 7, 9])
+
+
 def test_a_split_without_any_good_record_is_an_error(digits, tmp_path):
     folder, shard = copy(digits["tfrecord"], tmp_path)
     rewritten(shard, {i: lambda data: b"\xff" * len(data) for i in range(COUNT)})
@@ -191,3 +214,46 @@ def test_a_split_without_any_good_record_is_an_error(digits, tmp_path):
         made.fetch([0])
     with pytest.raises(DataError, match="has no good record"):
         source(folder, "tfds-eager", on_error="skip", error_budget=1.0)
+
+
+def told(folder, change):
+    """Change the lengths that a copied dataset's metadata tell."""
+    place = next(folder.glob("feedrace_digits/*/dataset_info.json"))
+    described = json.loads(place.read_text())
+    for split in described["splits"]:
+        split["shardLengths"] = [str(change(int(n))) for n in split["shardLengths"]]
+    place.write_text(json.dumps(described))
+
+
+@pytest.mark.parametrize("on_error", ["raise", "skip", "substitute"])
+def test_records_that_the_metadata_do_not_count_are_an_error(data_dir, tmp_path, on_error):
+    folder, shard = copy(data_dir, tmp_path)
+    told(tmp_path / "copy", lambda count: count - 8)
+    message = rf"{shard.name} holds 360 records, and the shardLengths .* say 352"
+    for kind in ("tfds-streaming", "tfds-eager"):
+        with pytest.raises(DataError, match=message):
+            source(folder, kind, on_error=on_error).fetch([0])
+
+
+def test_records_that_the_metadata_count_and_no_file_holds_are_an_error(data_dir, tmp_path):
+    folder, shard = copy(data_dir, tmp_path)
+    told(tmp_path / "copy", lambda count: count + 8)
+    with pytest.raises(DataError, match=f"{shard.name}: the file is damaged or cut short: 360"):
+        source(folder).fetch([0])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+def test_a_pipe_in_place_of_a_data_file_is_named(data_dir, tmp_path):
+    folder, shard = copy(data_dir, tmp_path)
+    shard.unlink()
+    os.mkfifo(shard)
+    with pytest.raises(DataError, match=f"{shard.name} is not a regular file"):
+        source(folder).fetch([0])
+
+
+def test_a_file_that_shrinks_in_use_gives_bad_records(digits, tmp_path, stored):
+    folder, shard = copy(digits["tfrecord"], tmp_path)
+    made = source(folder, on_error="substitute", error_budget=1.0)
+    assert ids(made.fetch([0])) == stored[:1]
+    os.truncate(shard, int(scan(str(shard)).ends[100]))
+    assert ids(made.fetch([99, 100, 359])) == [stored[99], stored[0], stored[0]]

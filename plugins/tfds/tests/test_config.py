@@ -31,6 +31,14 @@ def test_defaults_are_those_of_the_interface():
         ({**BOTH, "beam_num_workers": 0}, "beam_num_workers: 0"),
         ({**BOTH, "include_keys": {1, "a"}}, r"include_keys\[0\]: expected 'str', got 'int'"),
         ({**BOTH, "error_budget": 1.5}, "error_budget: 1.5 is neither a count .* nor a share"),
+        ({**BOTH, "error_budget": 10**40}, "error_budget: 1000.* is neither a count"),
+        ({**BOTH, "pad_to": {"x": 2**31}}, r"pad_to\.x: 2147483648 is neither a length from 1 to"),
+        ({**BOTH, "shuffle_buffer_size": 2**31}, "shuffle_buffer_size: 2147483648 is not an int"),
+        ({**BOTH, "num_threads": 1025}, "num_threads: 1025 is not an int from 1 to 1024"),
+        ({**BOTH, "num_threads": 0}, "num_threads: 0 is not"),
+        ({**BOTH, "beam_num_workers": 10**9}, "beam_num_workers: 1000000000 is not"),
+        ({"name": "d", "split": "+".join(["train"] * 3000)}, "split: .* at most 500 terms"),
+        ({**BOTH, "trusted_features": "a.B"}, "trusted_features"),
         ({**BOTH, "pad_to": {"x": [2, 0]}}, r"pad_to\.x: \[2, 0\] is neither a length"),
     ],
 )
@@ -44,13 +52,14 @@ def test_streaming_fields_have_their_rules():
         ("shuffle_mode", "locall"),
         ("shuffle_buffer_size", 0),
         ("prefetch_buffer", 0),
+        ("prefetch_buffer", 1025),
     ]:
         with pytest.raises(ConfigError, match=field):
             TFDSStreamingConfig(**BOTH, **{field: wrong})
 
 
 def test_a_set_of_keys_of_several_types_is_refused_in_python_too():
-    with pytest.raises(ConfigError, match=r"exclude_keys: .* is not a set of feature names"):
+    with pytest.raises(ConfigError, match=r"exclude_keys: .* is not a set of names"):
         TFDSEagerConfig(**BOTH, exclude_keys={1, "a"})
 
 

@@ -90,6 +90,15 @@ def test_a_remote_dataset_resumes_exactly(remote):
     assert len(reads(opened)) == 2
 
 
+def test_files_that_are_read_in_order_are_read_in_one_thread(remote):
+    address, opened = remote
+    made = source(address, shuffle=True, shuffle_buffer_size=10)
+    assert made.reader() is None
+    for _ in feedrace.Pipeline(source=made, batch_size=32, workers=8):
+        pass
+    assert len(reads(opened)) == 1
+
+
 def test_a_remote_file_that_is_damaged_or_missing_is_named(digits, remote):
     from etils import epath
 
@@ -116,7 +125,7 @@ def test_parquet_files_are_read_in_order(prepared, digits, tmp_path):
     description.write_text(description.read_text().replace("tfrecord", "parquet"))
     # TFDS 4.9.10 itself loses records where it writes Parquet.
     stored = source(digits["tfrecord"])
-    data = stored._split.records.reader.read(np.arange(COUNT))
+    data = [record for _, record in sorted(stored._split.records.reader.read(np.arange(COUNT)))]
     name = "feedrace_digits-test.parquet-00000-of-00001"
     parquet.write_table(arrow.table({"data": data}), folder / name, row_group_size=100)
     made = source(tmp_path, shuffle=True, shuffle_buffer_size=50)
@@ -133,7 +142,7 @@ def test_parquet_files_are_read_in_order(prepared, digits, tmp_path):
         source(tmp_path)
 
 
-def buffered(window, parts=(("a", 0, 10), ("b", 3, 4), ("c", 0, 6))):
+def buffered(window, parts=(("a", 0, 10, 10), ("b", 3, 4, 7), ("c", 0, 6, 6))):
     opened = []
 
     def read(path, skip):
@@ -145,7 +154,7 @@ def buffered(window, parts=(("a", 0, 10), ("b", 3, 4), ("c", 0, 6))):
 
 
 def names(read):
-    return [r.decode() if isinstance(r, bytes) else "-" for r in read]
+    return [r.decode() if isinstance(r, bytes) else "-" for _, r in read]
 
 
 def test_a_buffer_reads_on_across_files_and_back_within_its_reach():
@@ -167,14 +176,22 @@ def test_a_far_record_is_read_from_the_beginning_of_its_window():
 
 def test_records_that_a_file_lacks_are_unreadable():
     reader, _ = buffered(window=8)
-    got = reader.read(np.array([17, 18, 19]))
+    got = list(reader.read(np.array([17, 18, 19])))
     assert names(got) == ["c3", "-", "-"]
-    assert isinstance(got[1], Unreadable)
+    assert isinstance(got[1][1], Unreadable)
+
+
+def test_a_file_with_more_records_than_told_is_an_error_each_time():
+    reader, _ = buffered(window=8, parts=(("a", 0, 8, 8), ("b", 0, 7, 7)))
+    assert names(reader.read(np.arange(6))) == ["a0", "a1", "a2", "a3", "a4", "a5"]
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"a holds 10 records, and the shardLengths .* say 8"):
+            list(reader.read(np.array([7])))
 
 
 def test_array_record_files_at_an_address_are_refused():
     with pytest.raises(DataError, match="copy ArrayRecord files to a local folder"):
-        records.make_reader([records.Part("gs://b/x", 0, 1)], "array_record", None, 1, True)
+        records.make_reader([records.Part("gs://b/x", 0, 1, 1)], "array_record", None, 1, True)
 
 
 @pytest.mark.parametrize("skip", [0, 99, 100, 150, 250, 299, 300, 339])

@@ -1,6 +1,5 @@
 """Tables of record offsets, kept on disk."""
 
-import mmap
 import os
 import stat
 import struct
@@ -61,7 +60,7 @@ def test_tensorflow_reads_what_the_checksums_are_made_of(tmp_path):
 
 
 def test_a_file_is_looked_at_in_parts(tmp_path, monkeypatch):
-    monkeypatch.setattr(offsets, "_WINDOW", 3 * mmap.ALLOCATIONGRANULARITY)
+    monkeypatch.setattr(offsets, "_WINDOW", 12_288)
     rng = np.random.default_rng(0)
     records = [bytes(n) for n in rng.integers(0, 40_000, 60).tolist()]
     path = written(tmp_path / "a.tfrecord", records)
@@ -71,6 +70,106 @@ def test_a_file_is_looked_at_in_parts(tmp_path, monkeypatch):
     data[int(table.ends[50]) + 2] ^= 1
     Path(path).write_bytes(data)
     assert scan(path).ends.tolist() == table.ends[:51].tolist()
+
+
+@pytest.mark.parametrize("damage", [None, "header", "cut"])
+def test_of_large_records_the_headers_alone_are_read(tmp_path, monkeypatch, damage):
+    monkeypatch.setattr(offsets, "_LARGE", 100)
+    monkeypatch.setattr(offsets, "_HEADERS", 7)
+    monkeypatch.setattr(offsets, "_WINDOW", 1000)
+    records = [bytes(200 + n) for n in range(40)]
+    path = written(tmp_path / "a.tfrecord", records)
+    ends = np.cumsum([0] + [len(r) + 16 for r in records]).tolist()
+    data, good = bytearray(Path(path).read_bytes()), 40
+    if damage == "header":
+        data[ends[30] + 3] ^= 1
+        good = 30
+    if damage == "cut":
+        del data[ends[35] + 5 :]
+        good = 35
+    Path(path).write_bytes(data)
+    read, pread = [], os.pread
+    monkeypatch.setattr(
+        os, "pread", lambda fd, size, at: (read.append(size), pread(fd, size, at))[1]
+    )
+    table = scan(path)
+    assert table.ends.tolist() == ends[: good + 1]
+    assert bool(table.damage) == (damage is not None)
+    assert sum(read) < 2000
+
+
+@pytest.mark.parametrize("large", [0, 1 << 20])
+def test_a_file_that_shrinks_while_it_is_looked_at_ends_where_it_does(tmp_path, monkeypatch, large):
+    monkeypatch.setattr(offsets, "_LARGE", large)
+    monkeypatch.setattr(offsets, "_WINDOW", 1000)
+    path = written(tmp_path / "a.tfrecord", [bytes(84)] * 100)
+    pread, calls = os.pread, []
+
+    def shrinking(descriptor, size, at):
+        calls.append(at)
+        if len(calls) == 3:
+            os.truncate(path, 2500)
+        return pread(descriptor, size, at)
+
+    monkeypatch.setattr(os, "pread", shrinking)
+    table = scan(path)
+    assert table.ends.tolist() == list(range(0, 2501, 100))
+    assert "damaged or cut short" in table.damage
+
+
+def test_a_table_in_use_may_be_cut_by_others(file, tmp_path):
+    cache = OffsetCache(str(tmp_path / "cache"))
+    ends = cache.table(file).ends.tolist()
+    kept = cache.table(file)
+    (place,) = (tmp_path / "cache" / "offsets").iterdir()
+    os.truncate(place, 0)
+    assert kept.ends.tolist() == ends
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+def test_a_pipe_in_place_of_a_file_is_no_file(file, tmp_path):
+    cache = OffsetCache(str(tmp_path / "cache"))
+    ends = cache.table(file).ends.tolist()
+    (place,) = (tmp_path / "cache" / "offsets").iterdir()
+    place.unlink()
+    os.mkfifo(place)
+    assert cache.table(file).ends.tolist() == ends
+    assert place.is_file()
+    os.mkfifo(tmp_path / "b.tfrecord")
+    with pytest.raises(DataError, match=r"b\.tfrecord is not a regular file"):
+        cache.table(str(tmp_path / "b.tfrecord"))
+
+
+def test_others_can_read_a_table(file, tmp_path):
+    before = os.umask(0o022)
+    try:
+        OffsetCache(str(tmp_path / "cache")).table(file)
+    finally:
+        os.umask(before)
+    (place,) = (tmp_path / "cache" / "offsets").iterdir()
+    assert stat.S_IMODE(place.stat().st_mode) == 0o644
+
+
+def test_what_a_killed_process_left_is_swept_once_it_is_old(file, tmp_path):
+    cache = OffsetCache(str(tmp_path / "cache"))
+    cache.table(file)
+    (place,) = (tmp_path / "cache" / "offsets").iterdir()
+    old, new = (place.with_name(f"{place.name}.{name}") for name in ("old", "new"))
+    for left in (old, new):
+        left.write_text("")
+    os.utime(old, (0, 0))
+    place.unlink()
+    cache.table(file)
+    assert sorted(place.parent.iterdir()) == sorted([place, new])
+
+
+def test_a_home_in_the_environment_is_expanded(file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    monkeypatch.setenv("FEEDRACE_CACHE_DIR", "~/x")
+    OffsetCache().table(file)
+    assert (tmp_path / "me" / "x" / "offsets").is_dir()
+    assert not (tmp_path / "~").exists()
 
 
 @pytest.mark.parametrize("byte", [1, 5, 9])

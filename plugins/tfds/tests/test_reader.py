@@ -1,5 +1,6 @@
 """The part that reads goes to other processes, where it needs neither JAX nor TFDS."""
 
+import io
 import pickle
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ import threading
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 from tensorflow_datasets.proto import tf_example_pb2
 
 from feedrace import create
@@ -129,13 +131,47 @@ def test_an_eager_source_knows_whether_it_is_on_the_device_before_it_loads(every
     assert strings.device_data == {}
 
 
-def test_records_are_parsed_as_tfds_stores_them():
+def example_of(**lists):
+    """A serialized `tf.train.Example` of lists of bytes, floats and ints by key."""
     made = tf_example_pb2.Example()
-    made.features.feature["a"].int64_list.value.extend([1, -(2**63)])
-    made.features.feature["b"].float_list.value.extend([0.5])
-    made.features.feature["c"].bytes_list.value.extend([b"x", b""])
-    features = Example.FromString(made.SerializeToString()).features.feature
+    for key, values in lists.items():
+        kind = {bytes: "bytes_list", float: "float_list", int: "int64_list"}[type(values[0])]
+        getattr(made.features.feature[key], kind).value.extend(values)
+    return made.SerializeToString()
+
+
+def test_records_are_parsed_as_tfds_stores_them():
+    features = Example.FromString(example_of(a=[1, -(2**63)], b=[0.5], c=[b"x", b""]))
+    features = features.features.feature
     assert list(features["a"].int64_list.value) == [1, -(2**63)]
     assert list(features["b"].float_list.value) == [0.5]
     assert list(features["c"].bytes_list.value) == [b"x", b""]
     assert set(features) == {"a", "b", "c"}
+
+
+@pytest.mark.parametrize(
+    ("stored", "reason"),
+    [
+        (example_of(label=[1], index=[2]), "lacks one of its features"),
+        (example_of(image=[1], label=[1], index=[2]), "lacks one of its features"),
+        (b"", "lacks one of its features"),
+        (b"\xff" * 40, "DecodeError"),
+    ],
+    ids=["no image", "a number", "empty", "no example"],
+)
+def test_a_record_that_is_none_of_the_dataset_s_says_so(data_dir, stored, reason):
+    decoder = create("source", "tfds-streaming", name="feedrace_digits", split="test",
+                     data_dir=data_dir)._split.decoder  # fmt: skip
+    good = example_of(image=[blank_png()], label=[1], index=[2])
+    arrays = decoder.layout.allocate(3)
+    ((slot, error),) = decoder.decode([(2, good), (0, stored), (1, good)], arrays)
+    assert slot == 0
+    assert reason in f"{type(error).__name__}: {error}"
+    decoder.layout.blank(arrays, slot)
+    assert decoder.layout.pack(arrays, wide=False)["index"][1:].tolist() == [2, 2]
+
+
+def blank_png():
+    file = io.BytesIO()
+    Image.new("L", (8, 8)).save(file, "PNG")
+    return file.getvalue()

@@ -72,6 +72,44 @@ def test_keys_are_filtered(kind, data_dir):
         keys(exclude_keys=["image", "index", "label"])
 
 
+@pytest.mark.parametrize("kind", NAMES)
+def test_a_key_to_leave_out_that_is_not_there_is_a_warning(kind, data_dir):
+    with pytest.warns(UserWarning, match="exclude_keys: no feature 'lable'; did you mean 'label'"):
+        made = source(kind, data_dir, exclude_keys=["lable", "index"])
+    assert sorted(made.fetch([0])) == ["image", "label"]
+
+
+def test_a_batch_of_a_stream_ends_with_the_epoch(data_dir):
+    made = source("tfds-streaming", data_dir, shuffle=True)
+    batches = [made.get_batch(100)["index"].tolist() for _ in range(5)]
+    assert [len(batch) for batch in batches] == [100, 100, 100, 60, 100]
+    assert sorted(np.concatenate(batches[:4]).tolist()) == list(range(0, 1797, 5))
+    assert (made.epoch.get_value(), made.index.get_value()) == (1, 100)
+    assert len(made.get_batch(1000)["index"]) == 260
+    for _ in made:  # a whole epoch
+        pass
+    assert len(made.get_batch(1000)["index"]) == TEST
+    keyed = made.get_batch(400, jax.random.key(0))
+    assert len(keyed["index"]) == 400
+
+
+def test_a_field_of_all_records_is_collected_to_one_array(data_dir, everything):
+    made = source("tfds-eager", data_dir)
+    images = made.collect_to_array()
+    assert isinstance(images, jax.Array)
+    assert (images == made.data["image"]).all()
+    (device,) = jax.devices()[:1]
+    labels = made.collect_to_array("label", device=device)
+    assert labels.devices() == {device}
+    with pytest.raises(DataError, match="no field 'lable'; did you mean 'label'"):
+        made.collect_to_array("lable")
+    nested = create("source", "tfds-eager", name="everything", split="train",
+                    data_dir=everything["tfrecord"], include_keys=["nested"])  # fmt: skip
+    assert nested.collect_to_array("nested.a").tolist() == nested.data["nested"]["a"].tolist()
+    with pytest.raises(DataError, match=r"'nested\.b\.c' holds strings"):
+        nested.collect_to_array("nested.b.c")
+
+
 def test_sub_splits_are_parts_of_the_whole(data_dir):
     whole = source("tfds-streaming", data_dir, "train").fetch(np.arange(TRAIN))["index"]
     first = source("tfds-streaming", data_dir, "train[:80%]")

@@ -7,6 +7,7 @@ import attrs
 from feedrace.config.fields import (
     IDENTITY,
     MAX_SEED,
+    MAX_SIZE,
     Rule,
     SamplerConfig,
     StructuralConfig,
@@ -16,8 +17,10 @@ from feedrace.config.fields import (
     integer,
     number,
     one_of,
+    string_keys,
     text,
 )
+from feedrace.protocols.containers import columns_of
 
 _DTYPES = ("bool", "int8", "int16", "int32", "uint8", "uint16", "uint32",
            "float16", "bfloat16", "float32")  # fmt: skip
@@ -26,16 +29,41 @@ _NAMES = Rule(
     "a list of field names",
     {"minItems": 1},
 )
+_COLUMNS = Rule(string_keys.holds, string_keys.rule, {"type": ["object", "array"]})
+
+
+def _as_columns(data: Any) -> Any:
+    return data if type(data) is dict else columns_of(data)
+
+
+def _shapes(data: Any) -> str:
+    """Return a dict of arrays in a few words, without their contents."""
+    shown = [
+        f"{name}: {field.dtype}{list(field.shape)}"
+        if hasattr(field, "shape")
+        else f"{name}: {type(field).__name__} of {len(field)}"
+        for name, field in data.items()
+    ]
+    return "{" + ", ".join(shown[:8] + ["..."] * (len(shown) > 8)) + "}"
 
 
 @attrs.frozen(kw_only=True)
 class MemorySourceConfig(StructuralConfig):
-    """data: dict of field name to array, all with one leading axis, the records.
+    """Config of the memory source.
+
+    data: dict of field name to array, all with one leading axis, the records; or a list of
+        records as dicts, a table of pandas, polars or pyarrow, or a data set of Hugging Face.
 
     shuffle, seed: the source's own order, which holds if there is no sampler.
     """
 
-    data: dict[str, Any] = attrs.field(eq=False, metadata={IDENTITY: False})
+    data: Any = attrs.field(
+        converter=_as_columns,
+        validator=_COLUMNS,
+        eq=False,
+        repr=_shapes,
+        metadata={IDENTITY: False},
+    )
     shuffle: bool = attrs.field(default=False, validator=boolean)
     seed: int = attrs.field(default=42, validator=integer(0, MAX_SEED))
 
@@ -69,7 +97,7 @@ class OneHotConfig:
     """field: name of an integer field; num_classes: length of the vectors, 1 or more."""
 
     field: str = attrs.field(validator=text())
-    num_classes: int = attrs.field(validator=integer(1))
+    num_classes: int = attrs.field(validator=integer(1, MAX_SIZE))
 
 
 @attrs.frozen(kw_only=True)

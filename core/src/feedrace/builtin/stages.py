@@ -5,48 +5,46 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from feedrace.builtin import config as configs
+from feedrace.config.mapping import shown_fields
 from feedrace.errors import DataError
 from feedrace.host.records import VALID_MASK
 
 
-class Rescale:
-    """Field * scale + offset, in float32."""
+class _Configured:
+    """A stage with a config, which its repr shows."""
 
-    def __init__(self, config: configs.RescaleConfig) -> None:
+    def __init__(self, config: Any) -> None:
         self.config = config
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(shown_fields(self.config))})"
+
+
+class Rescale(_Configured):
+    """Field * scale + offset, in float32."""
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         value = _field(self, batch).astype(jnp.float32)
         return {**batch, self.config.field: value * self.config.scale + self.config.offset}
 
 
-class Cast:
+class Cast(_Configured):
     """The field in another dtype, as `astype` converts it."""
-
-    def __init__(self, config: configs.CastConfig) -> None:
-        self.config = config
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         return {**batch, self.config.field: _field(self, batch).astype(self.config.dtype)}
 
 
-class OneHot:
+class OneHot(_Configured):
     """The integer field as float32 vectors of `num_classes`; zeros where it is out of range."""
-
-    def __init__(self, config: configs.OneHotConfig) -> None:
-        self.config = config
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         hot = jax.nn.one_hot(_field(self, batch), self.config.num_classes)
         return {**batch, self.config.field: hot}
 
 
-class Select:
+class Select(_Configured):
     """Only the named fields and the valid mask."""
-
-    def __init__(self, config: configs.SelectConfig) -> None:
-        self.config = config
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         missing = [name for name in self.config.fields if name not in batch]
@@ -55,13 +53,10 @@ class Select:
         return {name: batch[name] for name in (*self.config.fields, VALID_MASK)}
 
 
-class Flip:
+class Flip(_Configured):
     """The field mirrored along one axis, with the given probability for each record."""
 
     stochastic = True
-
-    def __init__(self, config: configs.FlipConfig) -> None:
-        self.config = config
 
     def __call__(self, batch: dict[str, Any], keys: Any) -> dict[str, Any]:
         """Return the batch; `keys` holds one PRNG key a record."""

@@ -1,6 +1,5 @@
 """`feedrace describe`: what a config would build."""
 
-import json
 from typing import Any
 
 import click
@@ -9,7 +8,9 @@ from feedrace import registry
 from feedrace.cli.output import (
     batcher_of,
     config_argument,
+    echo,
     json_option,
+    print_json,
     report_errors,
     short,
     spec_texts,
@@ -32,15 +33,13 @@ def describe(config: str, as_json: bool) -> None:
     timeline = scheduler.timeline(pipeline.plans) if provides(scheduler, Drawn) else []
     if as_json:
         document = {"components": parts, "streams": streams, "timeline": timeline}
-        click.echo(json.dumps(document, default=short))
+        print_json(document, default=short)
         return
     for part in parts:
         shown = ", ".join(f"{key}={short(value)}" for key, value in part["config"].items())
-        click.echo(
-            f"{part['path']}: {part['name']} ({part['dist']} {part['version']})  {shown}".rstrip()
-        )
+        echo(f"{part['path']}: {part['name']} ({part['dist']} {part['version']})  {shown}".rstrip())
         for sentence in part["details"]:
-            click.echo(f"  {sentence}")
+            echo(f"  {sentence}")
     for name, stream in streams.items():
         click.echo(f"{name}: {stream['records_per_epoch']} records, {_steps_text(stream)}")
         for field, text in stream["batch"].items():

@@ -1,11 +1,17 @@
 """`feedrace plugins`: look at what is installed, even if it is broken."""
 
-import json
-
 import click
 
 from feedrace.cli import Group, quiet
-from feedrace.cli.output import as_row, complete_reference, json_option, report_errors
+from feedrace.cli.output import (
+    as_row,
+    complete_reference,
+    echo,
+    echo_table,
+    json_option,
+    print_json,
+    report_errors,
+)
 from feedrace.errors import NotInstalledError, install_line
 from feedrace.registry import available, broken_plugins
 from feedrace.registry.kinds import KINDS
@@ -54,12 +60,14 @@ def list_plugins(kind: str | None, as_json: bool) -> None:
     components, broken = available(kind), broken_plugins()
     if as_json:
         document = {"components": [as_row(component) for component in components]}
-        click.echo(json.dumps({**document, "broken": broken}, default=str))
+        print_json({**document, "broken": broken}, default=str)
         return
-    for c in components:
-        version = f"{c.dist} {c.version}"
-        mark = "  (deprecated)" if c.deprecated else ""
-        click.echo(f"{c.kind:<10}{c.name:<16}{c.reference:<25}{version:<26}{c.summary}{mark}")
+    rows = [
+        (c.kind, c.name, c.reference, f"{c.dist} {c.version}",
+         c.summary + ("  (deprecated)" if c.deprecated else ""))
+        for c in components
+    ]  # fmt: skip
+    echo_table(rows, narrow=(0, 2, 4))
     for error in broken.values():
         click.echo(f"left out: {error}", err=True)
 
@@ -79,18 +87,18 @@ def show(reference: str, kind: str | None, as_json: bool) -> None:
         raise missing(reference, kind)
     documents = [{**as_row(c), "fields": fields_of(c)} for c in found]
     if as_json:
-        click.echo(json.dumps({"components": documents}))
+        print_json({"components": documents})
         return
     for document in documents:
         fields = document.pop("fields")
         for key, value in document.items():
             if value not in ("", None, []):
                 shown = ", ".join(value) if isinstance(value, list) else value
-                click.echo(f"{key:<13}{shown}")
+                echo(f"{key:<13}{shown}", 13)
         for field in fields:
             default = "required" if field["required"] else f"default {field['default']}"
             about = f": {field['description']}" if field["description"] else ""
-            click.echo(f"  {field['name']} ({field['type']}, {default}){about}")
+            echo(f"  {field['name']} ({field['type']}, {default}){about}", 6)
 
 
 @plugins.command()
@@ -104,6 +112,6 @@ def why(reference: str, kind: str | None, as_json: bool) -> None:
 
     quiet()
     found = explain(reference, kind)
-    click.echo(json.dumps(found) if as_json else "\n".join(found["lines"]))
+    print_json(found) if as_json else click.echo("\n".join(found["lines"]))
     if not found["found"]:
         raise SystemExit(1)

@@ -11,7 +11,13 @@ from typing import Any
 import attrs
 import click
 
-from feedrace.cli.output import batcher_of, config_argument, json_option, report_errors
+from feedrace.cli.output import (
+    batcher_of,
+    config_argument,
+    json_option,
+    print_json,
+    report_errors,
+)
 from feedrace.cli.run import await_batch
 from feedrace.errors import ConfigError, FeedraceError, in_words
 from feedrace.protocols import Grouping, OnDevice, Readable, place_of, provides
@@ -83,7 +89,7 @@ def tune(config: str, seconds: float, as_json: bool) -> None:
     if as_json:
         rows = [attrs.asdict(trial) for trial in tried]
         document = {"config": config, "current": base.current, "tried": rows}
-        click.echo(json.dumps({**document, "best": best.changes, "gain": best.gain}))
+        print_json({**document, "best": best.changes, "gain": best.gain})
     elif best.changes:
         click.echo(f"\n{best.gain:.2f}x the records/s of the config as it is, with:\n")
         click.echo("\n".join(lines(best.changes, Path(config).suffix.lower())))

@@ -1,11 +1,9 @@
 """`feedrace verify-resume`: stop and resume a pipeline, and compare."""
 
-import json
-
 import attrs
 import click
 
-from feedrace.cli.output import config_argument, json_option, report_errors
+from feedrace.cli.output import config_argument, json_option, print_json, report_errors
 
 
 @click.command("verify-resume")
@@ -21,7 +19,7 @@ def verify_resume(config: str, stops: int, steps: int | None, seed: int, as_json
 
     verdict = verify(config, stops=stops, steps=steps, seed=seed)
     if as_json:
-        click.echo(json.dumps(attrs.asdict(verdict)))
+        print_json(attrs.asdict(verdict))
     else:
         places = ", ".join(map(str, verdict.stops))
         click.echo(f"{verdict.steps} steps, {verdict.records} records; stopped after {places}")

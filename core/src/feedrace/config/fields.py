@@ -11,15 +11,25 @@ from typing import Any
 
 import attrs
 
+from feedrace.config.dataclass import (
+    AttrsFields,
+    DataclassFields,
+    DataclassParams,
+    default_attributes,
+)
 from feedrace.errors import ConfigError, Problem, clipped, did_you_mean
 
-MAX_SEED = 2**63 - 1
+# The largest numbers in a config: each fits an int64, and the length of an axis an int32.
+MAX_INT = 2**63 - 1
+MAX_SIZE = 2**31 - 1
+MAX_SEED = MAX_INT
 
 # Keys of a field's metadata, which `config.mapping` and the schema read.
 COMPONENT = "feedrace_component"  # the kind of component that the field holds
 MANY = "feedrace_many"  # it holds a list of them
 REQUIRED = "feedrace_required"  # a mapping must give it, although the class has a default
 IDENTITY = "feedrace_identity"  # whether another value stands for other records or another order
+QUIET = "feedrace_quiet"  # shown only if it is not at its default
 EXPAND = "feedrace_expand"  # `~` and variables in the string are expanded
 
 
@@ -55,18 +65,24 @@ def _is(kind: type, value: Any) -> bool:
 def integer(
     minimum: int | None = None, maximum: int | None = None, *, optional: bool = False
 ) -> Rule:
-    """Return a rule: an int from `minimum` to `maximum`, Python's or numpy's, but no bool."""
-    rule = "an int"
-    if minimum is not None:
-        rule += f" of {minimum} or more" if maximum is None else f" from {minimum} to {maximum}"
-    limits = {"minimum": minimum, "maximum": maximum}
-    schema = {key: limit for key, limit in limits.items() if limit is not None}
-    low, high = schema.get("minimum", -math.inf), schema.get("maximum", math.inf)
+    """Return a rule: an int from `minimum` to `maximum`, Python's or numpy's, but no bool.
+
+    Both are those of an int64 if they are left out; give `MAX_SIZE` for the length of an axis.
+    """
+    low = -MAX_INT if minimum is None else minimum
+    high = MAX_INT if maximum is None else maximum
+    short = "an int" if minimum is None else f"an int of {minimum} or more"
 
     def holds(value: Any) -> bool:
         return _is(Integral, value) and low <= int(value) <= high
 
-    return Rule(holds, rule, schema, optional)
+    def message(value: Any) -> str:
+        # The general limits are worth naming only to who goes beyond them.
+        beyond = _is(Integral, value) and not -MAX_INT <= value <= high
+        whole = beyond or maximum not in (None, MAX_SIZE)
+        return f"{clipped(value)} is not {f'an int from {low} to {high}' if whole else short}"
+
+    return Rule(holds, message, {"minimum": low, "maximum": high}, optional)
 
 
 def check_integer(
@@ -122,10 +138,33 @@ boolean = Rule(
 
 #: A rule: a number of epochs, 1 or more, or -1 for an endless pass.
 epochs = Rule(
-    lambda value: _is(Integral, value) and (value == -1 or value >= 1),
-    lambda value: f"{clipped(value)} is neither 1 or more nor -1 (endless)",
-    {"minimum": -1, "not": {"const": 0}},
+    lambda value: _is(Integral, value) and (value == -1 or 1 <= value <= MAX_INT),
+    lambda value: (
+        f"{clipped(value)} is neither from 1 to {MAX_INT} nor -1 (endless)"
+        if _is(Integral, value) and value > MAX_INT
+        else f"{clipped(value)} is neither 1 or more nor -1 (endless)"
+    ),
+    {"minimum": -1, "maximum": MAX_INT, "not": {"const": 0}},
 )
+
+
+#: A rule: None, or a table whose keys are strings, as are those of all tables within it.
+string_keys = Rule(
+    lambda value: isinstance(value, dict) and _has_string_keys(value),
+    lambda value: f"{clipped(value)} is not a table, or has keys that are not strings",
+    optional=True,
+)
+
+
+def _has_string_keys(value: Any, outer: tuple[int, ...] = ()) -> bool:
+    if not isinstance(value, dict | list | tuple):
+        return True
+    if id(value) in outer or len(outer) > 50:  # it holds itself
+        return False
+    if isinstance(value, dict) and not all(isinstance(key, str) for key in value):
+        return False
+    items = value.values() if isinstance(value, dict) else value
+    return all(_has_string_keys(item, (*outer, id(value))) for item in items)
 
 
 def as_tuple(value: Any) -> Any:
@@ -151,11 +190,15 @@ def path_field(*, default: Any = attrs.NOTHING, identity: bool = False) -> Any:
     return attrs.field(default=default, validator=text(optional=default is None), metadata=metadata)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(slots=False)
 class StructuralConfig:
     """Fields that every structural module understands; frozen, and checked when it is made.
 
-    cacheable: keep the result of a call for equal hashable arguments, until `reset_cache`.
+    A subclass is decorated with `attrs.frozen`, or with `dataclasses.dataclass(frozen=True)`; the
+    functions of both libraries work on either.
+
+    cacheable: keep the result of a call for equal hashable arguments, until `reset_cache`. Samplers
+        and batchers keep none, and warn of it.
     batch_stats_fn: function from some data to a dict of statistics, for `compute_statistics`.
     precomputed_stats: statistics known beforehand.
     stochastic: the module draws random numbers, from the stream `stream_name` of its `rngs`.
@@ -163,13 +206,41 @@ class StructuralConfig:
     Raises `ConfigError` if exactly one of `stochastic` and `stream_name` is set.
     """
 
-    cacheable: bool = attrs.field(default=False, validator=boolean, metadata={IDENTITY: False})
-    batch_stats_fn: Any = attrs.field(default=None, metadata={IDENTITY: False})
-    precomputed_stats: dict[str, Any] | None = attrs.field(
-        default=None, eq=False, metadata={IDENTITY: False}
+    cacheable: bool = attrs.field(
+        default=False, validator=boolean, repr=False, metadata={IDENTITY: False, QUIET: True}
     )
-    stochastic: bool = attrs.field(default=False, validator=boolean)
-    stream_name: str | None = attrs.field(default=None, validator=text(optional=True))
+    batch_stats_fn: Any = attrs.field(
+        default=None, repr=False, metadata={IDENTITY: False, QUIET: True}
+    )
+    precomputed_stats: dict[str, Any] | None = attrs.field(
+        default=None,
+        eq=False,
+        validator=string_keys,
+        repr=False,
+        metadata={IDENTITY: False, QUIET: True},
+    )
+    stochastic: bool = attrs.field(
+        default=False, validator=boolean, repr=False, metadata={QUIET: True}
+    )
+    stream_name: str | None = attrs.field(
+        default=None, validator=text(optional=True), repr=False, metadata={QUIET: True}
+    )
+
+    __dataclass_fields__ = DataclassFields()
+    __dataclass_params__ = DataclassParams()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__attrs_attrs__" not in cls.__dict__:
+            cls.__attrs_attrs__ = AttrsFields()  # type: ignore[assignment]
+
+    @classmethod
+    def __attrs_init_subclass__(cls) -> None:
+        default_attributes(cls)
+
+    def __post_init__(self) -> None:  # what `dataclasses` calls
+        attrs.validate(self)
+        self.__attrs_post_init__()
 
     def __attrs_post_init__(self) -> None:
         if self.stochastic != (self.stream_name is not None):
@@ -178,7 +249,10 @@ class StructuralConfig:
             raise ConfigError([Problem("stream_name", message)])
 
 
-@attrs.frozen(kw_only=True)
+default_attributes(StructuralConfig)
+
+
+@attrs.frozen(slots=False)
 class SamplerConfig(StructuralConfig):
     """A structural config with the number of records, 1 or more; None takes the source's."""
 

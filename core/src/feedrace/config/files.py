@@ -7,12 +7,17 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, time
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from feedrace.errors import ConfigError, Problem, join
+from feedrace.errors import ConfigError, Problem, clipped, cut, join
 
-SUFFIXES = (".toml", ".json", ".yaml", ".yml")
+YAML = (".yaml", ".yml")
+SUFFIXES = (".toml", ".json", *YAML)
+_MOST_CHARACTERS, _MOST_OF_YAML = 10_000_000, 1_000_000  # which takes a hundred times as long
+_MOST_LEVELS = 50
+_MOST_VALUES = 100_000  # of a YAML file with aliases, each counted where it stands
 
 
 def read_mapping(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -22,7 +27,8 @@ def read_mapping(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     try:
         _check_suffix(Path(path).suffix)
-        mapping = _parsed(Path(path).read_text(encoding="utf-8-sig"), Path(path).suffix.lower())
+        mapping = _parsed(_text(path), Path(path).suffix.lower())
+        _check_depth(mapping)
         if not isinstance(mapping, dict):
             message = f"holds {type(mapping).__name__}, not a table of keys and values"
             raise ConfigError([Problem("", message)])
@@ -33,6 +39,30 @@ def read_mapping(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise ConfigError([problem], origin=os.fspath(path)) from error
     mapping.pop("$schema", None)  # for editors
     return mapping
+
+
+def _text(path: str | os.PathLike[str]) -> str:
+    with open(path, encoding="utf-8-sig") as file:
+        most = _MOST_OF_YAML if Path(path).suffix.lower() in YAML else _MOST_CHARACTERS
+        text = file.read(most + 1)  # some files have no end
+    if len(text) > most:
+        message = f"is longer than {most:,} characters; keep data in files of its own"
+        raise ConfigError([Problem("", message)])
+    return text
+
+
+def _check_depth(value: Any) -> None:
+    level, depth = [value], 0
+    while level := [
+        item
+        for outer in level
+        if isinstance(outer, dict | list)
+        for item in (outer.values() if isinstance(outer, dict) else outer)
+        if isinstance(item, dict | list)
+    ]:
+        depth += 1
+        if depth > _MOST_LEVELS:
+            raise ConfigError([Problem("", f"is nested deeper than {_MOST_LEVELS} levels")])
 
 
 def write_text(mapping: Mapping[str, Any], suffix: str) -> str:
@@ -59,8 +89,7 @@ def problems_located(path: str | os.PathLike[str]) -> Iterator[None]:
     except ConfigError as error:
         if Path(path).suffix.lower() != ".toml" or not any(p.path for p in error.problems):
             raise
-        text = Path(path).read_text(encoding="utf-8-sig")
-        problems = located(error.problems, text)
+        problems = located(error.problems, _text(path))
         raise ConfigError(problems, origin=os.fspath(path)) from error.__cause__
 
 
@@ -142,7 +171,7 @@ def _nearest(path: str, lines: dict[str, int]) -> int:
 
 def _check_suffix(suffix: str) -> None:
     if suffix.lower() not in SUFFIXES:
-        raise ConfigError([Problem("", f"{suffix!r} is none of {', '.join(SUFFIXES)}")])
+        raise ConfigError([Problem("", f"{clipped(suffix)} is none of {', '.join(SUFFIXES)}")])
 
 
 def _parsed(text: str, suffix: str) -> Any:
@@ -152,17 +181,17 @@ def _parsed(text: str, suffix: str) -> Any:
         if suffix == ".json":
             return json.loads(text, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:  # both parsers' errors give line and column
-        raise ConfigError([Problem("", f"does not parse: {error}")]) from error
+        raise ConfigError([Problem("", f"does not parse: {cut(str(error), 1000)}")]) from error
     return _parsed_yaml(text)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return the pairs as a dict; JSON itself would let the last of equal keys win."""
-    table = dict(pairs)
-    if len(table) < len(pairs):
-        keys = [key for key, _ in pairs]
-        again = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {again!r} comes twice in one table")
+    table: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in table:
+            raise ValueError(f"the key {clipped(key)} comes twice in one table")
+        table[key] = value
     return table
 
 
@@ -170,13 +199,29 @@ def _parsed_yaml(text: str) -> Any:
     import yaml
 
     class Loader(yaml.SafeLoader):
-        """YAML itself would let the last of equal keys win, and a list hold itself."""
+        """YAML itself would let the last of equal keys win, and lists hold themselves.
+
+        A few aliases of aliases could also stand for more values than any memory holds.
+        """
+
+        def __init__(self, stream: str) -> None:
+            super().__init__(stream)
+            self.weights: dict[int, int] = {}  # of values in each node, by its id
+            self.aliased = 0
 
         def compose_node(self, parent: Any, index: Any) -> Any:
             node = super().compose_node(parent, index)
             if node is not None and node.end_mark is None:  # an alias of what is being read
                 message = "does not parse: an alias stands within what it names"
                 raise ConfigError([Problem("", message, node.start_mark.line + 1)])
+            self.aliased += self.weights.get(id(node), 0)
+            if node is not None and self.aliased > _MOST_VALUES:
+                message = f"does not parse: aliases stand for more than {_MOST_VALUES:,} values"
+                raise ConfigError([Problem("", message, node.start_mark.line + 1)])
+            if id(node) not in self.weights:
+                parts = node.value if isinstance(node, yaml.CollectionNode) else []
+                inside = chain.from_iterable(p if isinstance(p, tuple) else (p,) for p in parts)
+                self.weights[id(node)] = 1 + sum(self.weights[id(part)] for part in inside)
             return node
 
         def compose_mapping_node(self, anchor: Any) -> Any:
@@ -186,15 +231,19 @@ def _parsed_yaml(text: str) -> Any:
                 if isinstance(key, yaml.ScalarNode) and not key.tag.endswith(":merge"):
                     value = self.construct_object(key)
                     if value in seen:
-                        message = f"does not parse: the key {value!r} comes twice in one table"
+                        message = (
+                            f"does not parse: the key {clipped(value)} comes twice in one table"
+                        )
                         raise ConfigError([Problem("", message, key.start_mark.line + 1)])
                     seen.add(value)
             return node
 
     try:
         return yaml.load(text, Loader)
-    except (yaml.YAMLError, RecursionError) as error:  # it gives line and column, too
-        reason = " ".join(str(error).split())
+    except ConfigError:
+        raise
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
+        reason = " ".join(cut(str(error), 1000).split())
         raise ConfigError([Problem("", f"does not parse: {reason}")]) from error
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import attrs
 
-from feedrace.config.fields import COMPONENT, EXPAND, IDENTITY, MANY, REQUIRED
-from feedrace.errors import ConfigError, Problem, clipped, did_you_mean, join
+from feedrace.config.fields import COMPONENT, EXPAND, IDENTITY, MANY, QUIET, REQUIRED
+from feedrace.errors import ConfigError, Problem, clipped, did_you_mean, join, text_of
 
 ParseComponent = Callable[[str, Any, str], Any]
 NameComponent = Callable[[str, Any], Any]
@@ -36,8 +36,8 @@ def structure(
     for key in mapping:
         if key not in fields:
             known = ", ".join(sorted(fields)) or "none"
-            hint = did_you_mean(str(key), list(fields)) or f"; known keys: {known}"
-            problems.append(Problem(join(path, str(key)), f"unknown key{hint}"))
+            hint = did_you_mean(key, list(fields)) or f"; known keys: {known}"
+            problems.append(Problem(join(path, key), f"unknown key{hint}"))
     values: dict[str, Any] = {}
     faults: dict[str, list[Problem]] = {}  # by field
     for key, field in fields.items():
@@ -70,7 +70,7 @@ def _problems_of(error: Exception, path: str) -> list[Problem]:
     if isinstance(error, ConfigError):
         return error.at(path)
     if isinstance(error, ValueError | TypeError | OverflowError):  # a rule of a plugin's own
-        return [Problem(path, str(error))]
+        return [Problem(path, text_of(error))]
     raise error
 
 
@@ -141,7 +141,7 @@ def _typed(value: Any, path: str, annotation: Any, parse_component: ParseCompone
         if not isinstance(value, Mapping):
             message = f"{clipped(value)} is not a table of keys and values"
             raise ConfigError([Problem(path, message)])
-        made = _each([(join(path, str(key)), item) for key, item in value.items()], inner)
+        made = _each([(join(path, key), item) for key, item in value.items()], inner)
         return dict(zip(value, made, strict=True))
     made = _each(_items(value, path), inner)
     return origin(made) if origin in (list, set, frozenset) else tuple(made)
@@ -174,9 +174,9 @@ def _expanded(value: str, path: str) -> str:
         return os.path.expanduser(string.Template(value).substitute(os.environ))
     except KeyError as error:
         name = error.args[0]
-        message = f"{value!r} needs the environment variable {name}, which is not set"
+        message = f"{clipped(value)} needs the environment variable {name}, which is not set"
     except ValueError:
-        message = f"{value!r} has a $ that begins no variable; write $$ for a plain $"
+        message = f"{clipped(value)} has a $ that begins no variable; write $$ for a plain $"
     raise ConfigError([Problem(path, message)])
 
 
@@ -185,6 +185,9 @@ def _converted(value: Any, path: str, annotation: Any) -> Any:
 
     try:
         return msgspec.convert(_builtin(value), annotation)
+    except AttributeError:  # it takes arrays and ranges for mappings
+        message = f"expected another type, got '{type(value).__name__}' ({clipped(value)})"
+        raise ConfigError([Problem(path, message)]) from None
     except msgspec.ValidationError as error:
         reason, _, at = str(error).partition(" - at `$")
         reason = reason.replace("Expected", "expected").replace("`", "'").replace("null", "none")
@@ -222,7 +225,8 @@ def unstructure(
     """Return the fields of `config` that differ from their defaults, as plain values.
 
     `name_component` is called with (kind, value) for components and returns their mapping.
-    `defaults` keeps the fields that are at their defaults. `identity_only` leaves out fields that
+    `defaults` keeps the fields that are at their defaults, but for those that every config inherits
+    and few components use. `identity_only` leaves out fields that
     decide nothing about which records come, such as a folder.
     """
     options = {
@@ -234,9 +238,7 @@ def unstructure(
         if not field.init or (identity_only and not field.metadata.get(IDENTITY, True)):
             continue
         default = default_of(field, config)
-        if not defaults and (
-            value is default or (type(value) is type(default) and bool(value == default))
-        ):
+        if (not defaults or field.metadata.get(QUIET)) and _is_equal(value, default):
             continue
         kind = field.metadata.get(COMPONENT)
         if kind is not None and name_component is not None and value is not None:
@@ -248,6 +250,21 @@ def unstructure(
         else:
             mapping[field.name] = _plain(value, **options)
     return mapping
+
+
+def _is_equal(value: Any, default: Any) -> bool:
+    return value is default or (type(value) is type(default) and bool(value == default))
+
+
+def shown_fields(config: Any) -> list[str]:
+    """Return `name=value` of the fields of a config that differ from their defaults, for a repr."""
+    shown = []
+    for field in attrs.fields(type(config)):
+        value, default = getattr(config, field.name), default_of(field, config)
+        if field.repr and not _is_equal(value, default):
+            text = field.repr(value) if callable(field.repr) else clipped(value, 80)
+            shown.append(f"{field.name}={text}")
+    return shown
 
 
 def default_of(field: "attrs.Attribute[Any]", instance: Any = None) -> Any:

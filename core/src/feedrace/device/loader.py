@@ -115,7 +115,8 @@ class DeviceLoader:
         for i, step in enumerate(steps):
             counts[i] = len(step.indices)
             rows[i, : counts[i]] = step.indices
-            epochs[i], positions[i] = divmod(step.start, self._plan.records_per_epoch)
+            place = divmod(step.start, self._plan.records_per_epoch)
+            epochs[i], positions[i] = (number & 0xFFFFFFFF for number in place)  # as keys take them
         check_numbers(rows, len(self._source))
         return rows.astype(np.int32), counts, epochs, positions
 

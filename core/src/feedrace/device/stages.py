@@ -80,7 +80,7 @@ class Stages:
         """Return the batch after the stages on the host; `positions` as for a call."""
 
         def keys(number: int, rows: int) -> np.ndarray[Any, np.dtype[np.uint32]]:
-            at = np.uint32(epoch), np.asarray(positions, np.uint32)
+            at = np.uint32(epoch & 0xFFFFFFFF), np.asarray(positions, np.uint32)
             with jax.default_device(jax.local_devices(backend="cpu")[0]):
                 return np.asarray(jax.random.key_data(self._host_keys(number, at, rows)))
 
@@ -96,7 +96,7 @@ class Stages:
         device, host = _split(batch)
         definition, parameters = self.split()
         names = tuple(sorted(host))
-        at = np.uint32(epoch), positions
+        at = np.uint32(epoch & 0xFFFFFFFF), positions
         result: dict[str, Any] = self._jitted((definition, names), parameters, device, at)
         return {**result, **{new: host[old] for new, old in self._kept[names].items()}}
 

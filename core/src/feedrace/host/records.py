@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from feedrace.config.fields import check_integer
+from feedrace.config.fields import MAX_SIZE, check_integer
 from feedrace.errors import DataError
 
 VALID_MASK = "valid_mask"
@@ -59,8 +59,8 @@ def count_records(records: Any) -> int:
 
 
 def check_batch_size(batch_size: Any) -> None:
-    """Raise `ConfigError` if `batch_size` is not an int of 1 or more."""
-    check_integer("batch_size", batch_size, 1)
+    """Raise `ConfigError` if `batch_size` is not an int from 1 to 2**31 - 1."""
+    check_integer("batch_size", batch_size, 1, MAX_SIZE)
 
 
 def check_numbers(numbers: "np.ndarray[Any, np.dtype[np.int64]]", length: int) -> None:

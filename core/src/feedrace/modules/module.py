@@ -1,10 +1,12 @@
 """Base classes on `flax.nnx.Module`: an author writes one method, the rest of each API is here."""
 
+import warnings
 from typing import Any, Self
 
 from flax import nnx
 
 from feedrace.config.fields import StructuralConfig
+from feedrace.config.mapping import shown_fields
 from feedrace.modules import state as states
 from feedrace.modules.cache import IdentityDict, cached
 from feedrace.modules.statistics import Statistics
@@ -36,6 +38,12 @@ class Module(Statistics, nnx.Module):
         self._computed_stats = nnx.data(None)
         self._cache = nnx.static(IdentityDict())
 
+    def __repr__(self) -> str:
+        # Its state is not in it: grain refuses a state if the repr of a sampler has changed.
+        shown = shown_fields(self.config)
+        shown += [] if self.name is None else [f"name={self.name!r}"]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
     def requires_rng_streams(self) -> list[str] | None:
         """Return the names of the RNG streams it draws from, or None."""
         return None if self.stream_name is None else [self.stream_name]
@@ -56,16 +64,25 @@ class Module(Statistics, nnx.Module):
         self._cache.clear()
 
     def get_state(self) -> dict[str, Any]:
-        """Return all `nnx.Variable`s, by path, as ints, floats, bools, strings and lists."""
+        """Return all `nnx.Variable`s, by path, as ints, floats, bools, strings and lists.
+
+        "config" holds what must be equal for the state to fit; "statistics" those that were set or
+        computed.
+        """
         return states.plain_state(self)
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Go back to a state that `get_state` returned.
 
         Raises `TypeError` for anything but a dict, `StateError` (a `ValueError`) for missing,
-        unknown or differently shaped entries; nothing is changed then.
+        unknown or differently shaped entries, and for the state of a differently configured module;
+        nothing is changed then.
         """
         states.restore(self, state)
+
+    def _decisive(self) -> dict[str, Any]:
+        """Return, beside the config, what must be equal for a state to fit."""
+        return {}
 
     def _check_restored(self) -> None:
         """Raise `StateError` if the variables, just restored, make no state; they go back then."""
@@ -113,6 +130,14 @@ class StructuralModule(Module):
 
     _repeatable = True  # whether the result of a call depends on its arguments alone
 
+    def __init__(
+        self, config: StructuralConfig, *, rngs: nnx.Rngs | None = None, name: str | None = None
+    ) -> None:
+        super().__init__(config, rngs=rngs, name=name)
+        if config.cacheable and not self._repeatable:
+            message = f"cacheable has no effect on a {type(self).__name__}: no result of it is kept"
+            warnings.warn(message, stacklevel=2)
+
     def process(self, *args: Any, **kwargs: Any) -> Any:
         """Return the reorganised input; input and output types are the subclass's."""
         raise NotImplementedError(f"{type(self).__name__} must define process")
@@ -120,7 +145,8 @@ class StructuralModule(Module):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Return `process(*args, **kwargs)`, counted, and from the cache if the config says so.
 
-        Calls of samplers and batchers depend on their state and are never cached.
+        Calls of samplers and batchers are never cached: a sampler's depend on its position, and a
+        batcher's return iterators.
         """
         if self.config.cacheable and self._repeatable:
             result = cached(self._cache, self.process, args, kwargs)

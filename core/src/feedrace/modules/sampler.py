@@ -13,7 +13,7 @@ import numpy as np
 from flax import nnx
 from numpy.typing import NDArray
 
-from feedrace.config.fields import StructuralConfig, check_integer
+from feedrace.config.fields import MAX_INT, StructuralConfig, check_integer
 from feedrace.errors import ConfigError, FeedraceError, Problem, StateError
 from feedrace.modules.module import StructuralModule
 from feedrace.modules.state import set_seed
@@ -27,7 +27,7 @@ def _checked(indices: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(indices)
     def checked(self: Any, start: int, stop: int) -> Any:
-        if not (type(start) is type(stop) is int and 0 <= start <= stop):
+        if not (type(start) is type(stop) is int and 0 <= start <= stop <= MAX_INT):
             check_integer("start", start, 0)
             check_integer("stop", stop, 0)
             if start > stop:
@@ -35,6 +35,22 @@ def _checked(indices: Callable[..., Any]) -> Callable[..., Any]:
         return indices(self, int(start), int(stop))
 
     return checked
+
+
+class _EndlessError(TypeError, AttributeError):
+    """An endless sampler has no `__len__`, neither for `len` nor for `hasattr`, as grain asks."""
+
+
+class _Length:
+    """The `__len__` of a sampler, which an endless one lacks."""
+
+    def __init__(self, length: Callable[[Any], int]) -> None:
+        self.length = length
+
+    def __get__(self, sampler: Any, owner: type) -> Any:
+        if sampler is not None and getattr(sampler.config, "num_epochs", 1) == -1:
+            raise _EndlessError(f"{owner.__name__} with num_epochs = -1 is endless and has no len")
+        return self.length.__get__(sampler, owner)
 
 
 @attrs.frozen(eq=False)
@@ -84,12 +100,15 @@ class SamplerModule(StructuralModule):
             raise ConfigError([Problem("num_records", message)])
         return int(number)
 
+    @_Length
     def __len__(self) -> int:
         """Return the number of records in one pass; raises `TypeError` for an endless sampler."""
-        epochs = getattr(self.config, "num_epochs", 1)
-        if epochs == -1:
-            raise TypeError(f"{type(self).__name__} with num_epochs = -1 is endless and has no len")
-        return self.records_per_epoch * int(epochs)
+        epochs = int(getattr(self.config, "num_epochs", 1))
+        length = self.records_per_epoch * epochs
+        if length > MAX_INT:
+            message = f"{epochs} epochs of {self.records_per_epoch} records are more than {MAX_INT}"
+            raise ConfigError([Problem("num_epochs", f"{message}; -1 makes the pass endless")])
+        return length
 
     @property
     def position(self) -> int:
@@ -173,7 +192,7 @@ class SamplerModule(StructuralModule):
     def reset(self, seed: int | None = None) -> None:
         """Go back to epoch 0, with another seed if one is given.
 
-        Raises `ConfigError` for a seed out of range, or one given to a sampler without a seed.
+        A seed has no effect on a sampler without one. Raises `ConfigError` for a seed out of range.
         """
         if seed is not None:
             set_seed(self, seed)
@@ -198,6 +217,7 @@ class SamplerModule(StructuralModule):
     def __getitem__(self, index: int) -> Any:
         """Return `grain`'s metadata of the record at a position, as its samplers do.
 
+        The position counts from the start of epoch 0, wherever the sampler itself stands.
         Raises `IndexError` below 0 and at the end of the first pass, `ImportError` without grain.
         """
         if not 0 <= index < operator.length_hint(self, sys.maxsize):

@@ -178,7 +178,7 @@ class SourceModule(StructuralModule):
     def reset(self, seed: int | None = None) -> None:
         """Go back to the first record of epoch 0, with another seed if one is given.
 
-        Raises `ConfigError` for a seed out of range, or one given to a source without a seed.
+        A seed has no effect on a source without one. Raises `ConfigError` for a seed out of range.
         """
         if seed is not None:
             set_seed(self, seed)
@@ -189,6 +189,9 @@ class SourceModule(StructuralModule):
     def set_state(self, state: dict[str, Any]) -> None:
         super().set_state(state)
         self._handed = False
+
+    def _decisive(self) -> dict[str, Any]:
+        return {"length": self.length}
 
     def _check_restored(self) -> None:
         index, epoch = self.index.get_value(), self.epoch.get_value()

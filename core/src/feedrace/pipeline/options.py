@@ -10,6 +10,7 @@ import numpy as np
 from feedrace import registry
 from feedrace.config.fields import (
     MAX_SEED,
+    MAX_SIZE,
     Rule,
     boolean,
     component_field,
@@ -62,7 +63,7 @@ def _check_workers(instance: Any, attribute: "attrs.Attribute[Any]", value: Any)
             _COUNT.check("workers", value)
         return
     unknown = [
-        Problem(f"workers.{key}", f"no such key{did_you_mean(str(key), ('kind', 'count'))}")
+        Problem(join("workers", key), f"no such key{did_you_mean(str(key), ('kind', 'count'))}")
         for key in value
         if key not in ("kind", "count")
     ]
@@ -107,7 +108,7 @@ class PipelineOptions:
     """
 
     source: Any = component_field("source")
-    batch_size: int = attrs.field(validator=integer(1))
+    batch_size: int = attrs.field(validator=integer(1, MAX_SIZE))
     stages: Any = component_field("stage", default=(), many=True)
     sampler: Any = component_field("sampler", default=None)
     batcher: Any = component_field("batcher", default=None)

@@ -16,6 +16,7 @@ from feedrace.plan import shuffle
 if TYPE_CHECKING:
     import jax
 
+VERSION = 2  # part of saved states; raise it if an order changes
 _MASK32 = 0xFFFFFFFF
 _GOLDEN = 0x9E3779B9
 _MURMUR = (0x85EBCA6B, 0xC2B2AE35, _MASK32)
@@ -59,6 +60,11 @@ class Order:
                 _fill_by_xla(part, offset, self.n, keys)
             else:
                 part[:] = shuffle.permute(np.arange(offset, offset + len(part)), self.n, keys)
+            if offset < 2 <= self.n and keys[-1] >> 31:  # what `_exchanged` does to positions
+                if offset == 0 and len(part) > 1:
+                    part[0], part[1] = part[1], part[0]
+                else:
+                    part[:1] = shuffle.permute(np.array([1 - offset]), self.n, keys)
             done += len(part)
         return indices
 
@@ -70,9 +76,8 @@ class Order:
 
         from feedrace.plan import xla
 
-        return xla.permute(
-            positions, self.n, round_keys(self.n, self.seed, epoch, self.stream, xp=jnp)
-        )
+        keys = round_keys(self.n, self.seed, epoch, self.stream, xp=jnp)
+        return xla.permute(_exchanged(positions, self.n, keys), self.n, keys)
 
     def positions(self, epoch: int, records: Any) -> NDArray[np.int64]:
         """Return where in an epoch each record stands: the inverse of `indices`.
@@ -87,7 +92,17 @@ class Order:
             return numbers
         keys = round_keys(self.n, self.seed, epoch, self.stream)
         places = shuffle.permute(numbers.reshape(-1), self.n, keys, inverse=True)
-        return places.reshape(numbers.shape)
+        found: NDArray[np.int64] = _exchanged(places, self.n, keys)
+        return found.reshape(numbers.shape)
+
+
+def _exchanged(positions: Any, n: int, keys: tuple[Any, ...]) -> Any:
+    """Return positions with 0 and 1 exchanged for half of all keys.
+
+    So odd permutations are as likely as even ones; the rounds alone are always even for many n.
+    """
+    exchanged = (positions < (2 if n > 1 else 0)) & (keys[-1] >> 31)
+    return positions ^ exchanged.astype(positions.dtype)
 
 
 def _fill_by_xla(part: NDArray[np.int64], offset: int, n: int, keys: tuple[int, ...]) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from feedrace.errors import StateError
+from feedrace.errors import StateError, clipped
 from feedrace.plan.steps import TRAIN, Step, StreamPlan
 
 
@@ -20,7 +20,7 @@ class SingleScheduler:
         update = state.get("update", start)
         if not state.keys() <= {"pass", "update"} or update < start or (end and update > end):
             raise StateError(
-                f"{dict(state)} is not a place in a schedule of {length} updates a pass"
+                f"{clipped(dict(state))} is not a place in a schedule of {length} updates a pass"
             )
         yield from plan.train_steps(update, end, lambda done: {"pass": number, "update": done})
 

@@ -8,12 +8,23 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from feedrace.config.fields import integer
-from feedrace.errors import ConfigError, DataError, Problem
+from feedrace.config.fields import MAX_INT, integer
+from feedrace.errors import ConfigError, DataError, Problem, StateError
 from feedrace.protocols import Epochal, Windowed, provides
 
 TRAIN = "train"
 _FIRST_BLOCK, _LAST_BLOCK = 65536, 262144
+
+
+def _shapes(batch: Any) -> str:
+    """Return a batch in a few words: the names, dtypes and shapes of its fields."""
+    if not isinstance(batch, Mapping):
+        return "None" if batch is None else type(batch).__name__
+    fields = [
+        f"{name}: {field.dtype}{list(field.shape)}" if hasattr(field, "shape") else str(name)
+        for name, field in batch.items()
+    ]
+    return "{" + ", ".join(fields) + "}"
 
 
 @attrs.define(kw_only=True, eq=False)  # not frozen: that takes half of the time a step costs
@@ -34,12 +45,12 @@ class Step:
     epoch: int
     update: int
     sample: int
-    indices: NDArray[np.int64]
+    indices: NDArray[np.int64] = attrs.field(repr=lambda indices: f"{len(indices)} records")
     start: int
     first: bool
     last: bool
     after: Mapping[str, int]
-    batch: Any = None
+    batch: Any = attrs.field(default=None, repr=_shapes)
 
     def with_batch(self, batch: Any) -> "Step":
         """Return this step with a batch; this one holds none, for what only names it later."""
@@ -135,6 +146,8 @@ class StreamPlan:
             stop = (first // self.batches_per_epoch + 1) * self.batches_per_epoch
             stop = min(stop, first + per_block, stop if last is None else last)
             base, end = self.positions(first)[0], self.positions(stop - 1)[1]
+            if end > MAX_INT:
+                raise StateError(f"position {end} of stream {self.name!r} is beyond {MAX_INT}")
             block = np.asarray(self.sampler.indices(base, end), dtype=np.int64)
             if block.shape[:1] != (end - base,):
                 raise DataError(
@@ -181,6 +194,8 @@ def plan_stream(name: str, sampler: Any, *, batch_size: int, drop_remainder: boo
         length: int | None = len(sampler)
     except TypeError:  # raised by an endless sampler
         length = None
+    except OverflowError as error:
+        raise DataError(f"the length of the sampler of stream {name!r}: {error}") from error
     per_epoch = sampler.records_per_epoch if provides(sampler, Epochal) else None
     per_epoch = length if per_epoch is None else per_epoch
     if per_epoch is None:

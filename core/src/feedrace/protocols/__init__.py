@@ -1,4 +1,8 @@
-"""The written contract between a pipeline and its parts: `kinds` says it, `checks` asks for it."""
+"""The written contract between a pipeline and its parts.
+
+`kinds` says what each part must have, `optional` what it may have, `checks` asks for it.
+"""
 
 from feedrace.protocols.checks import *  # noqa: F403
 from feedrace.protocols.kinds import *  # noqa: F403
+from feedrace.protocols.optional import *  # noqa: F403

@@ -3,7 +3,9 @@
 import functools
 from typing import Any
 
-from feedrace.protocols.kinds import KINDS, Grouping, Placed, RowWise, Stochastic
+from feedrace.protocols.containers import source_line
+from feedrace.protocols.kinds import KINDS
+from feedrace.protocols.optional import Grouping, Placed, RowWise, Stochastic
 
 
 @functools.cache
@@ -54,4 +56,6 @@ def check(kind: str, value: Any) -> str:
     missing = [name for name in members(KINDS[kind]) if not has(value, KINDS[kind], name)]
     if kind == "batcher" and has(value, Grouping, "collate_window"):
         missing += [] if has(value, Grouping, "window_size") else ["window_size"]
-    return f"lacks {', '.join(missing)}" if missing else ""
+    line = source_line(value) if kind == "source" and missing else ""
+    hint = f"; if it is data, write {line}" if line else ""
+    return f"lacks {', '.join(missing)}{hint}" if missing else ""

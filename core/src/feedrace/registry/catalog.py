@@ -14,9 +14,9 @@ import attrs
 import pluggy
 
 from feedrace import errors
-from feedrace.errors import BrokenPluginError, pip_line
+from feedrace.errors import BrokenPluginError, clipped, pip_line, plain
 from feedrace.registry import hookspecs, in_code
-from feedrace.registry.component import API_LEVEL, CODE, Component
+from feedrace.registry.component import API_LEVEL, CODE, NAME, Component
 from feedrace.registry.first_party import FIRST_PARTY
 from feedrace.registry.kinds import KINDS
 from feedrace.registry.records import EntryPoint, Found, Health, Names
@@ -103,6 +103,8 @@ def discover() -> Found:
             continue
         owner = owners.setdefault(namespace, entry.dist)
         try:
+            if not NAME.fullmatch(namespace):
+                raise BrokenPluginError("its namespace is not kebab-case, such as 'my-plugin'")
             if owner != entry.dist or manager.has_plugin(namespace):
                 fix = f"{pip_line('uninstall', entry.dist)} leaves it there"
                 raise BrokenPluginError(f"the namespace {namespace!r} belongs to {owner}", fix=fix)
@@ -114,7 +116,7 @@ def discover() -> Found:
             raise
         except BaseException as error:  # noqa: BLE001 (a plugin may raise anything)
             key = namespace if owner == entry.dist else f"{namespace} ({entry.dist})"
-            found.broken[key] = entry.failure(error)
+            found.broken[plain(key)] = entry.failure(error)
     found.names = _index(found.components, (BUILTIN, *(prefer or ())))
     return found
 
@@ -146,12 +148,12 @@ def _entries_of(dist: metadata.Distribution, location: str) -> Iterator[EntryPoi
         return
     for point in dist.entry_points.select(group=GROUP):
         if not (point.name and point.value):
-            raise ValueError(f"entry_points.txt: {point.name!r} = {point.value!r} is incomplete")
-        name, version = dist.metadata["Name"], dist.metadata["Version"]
-        if name is None or version is None:
+            raise ValueError(f"entry_points.txt: {point.name!a} = {point.value!a} is incomplete")
+        fields = dist.metadata
+        if "Name" not in fields or "Version" not in fields:
             raise ValueError("METADATA has no Name or no Version")
         value = point.value.partition("[")[0].strip()
-        yield EntryPoint(point.name, name, version, value, location)
+        yield EntryPoint(point.name, fields["Name"], fields["Version"], value, location)
 
 
 def normal(name: str) -> str:
@@ -168,11 +170,7 @@ def listed(variable: str) -> list[str] | None:
 def _declared(manager: pluggy.PluginManager, module: Any, entry: EntryPoint) -> list[Component]:
     """Register a plugin's hooks and return its components; nothing stays if anything is wrong."""
     _check_module(module, entry.dist)
-    source: dict[str, Any] = {
-        "namespace": entry.namespace,
-        "dist": entry.dist,
-        "version": entry.version,
-    }
+    source: Any = {name: getattr(entry, name) for name in ("namespace", "dist", "version")}
     declared: list[Component] = []
     try:
         manager.register(module, name=entry.namespace)
@@ -180,10 +178,12 @@ def _declared(manager: pluggy.PluginManager, module: Any, entry: EntryPoint) -> 
         for hook in manager.hook.feedrace_components.get_hookimpls():
             given = hook.function() if hook.plugin is module else ()
             if not hasattr(given, "__iter__"):
-                raise BrokenPluginError(f"feedrace_components gave {given!r}; yield each Component")
+                message = f"feedrace_components gave {clipped(given)}; yield each Component"
+                raise BrokenPluginError(message)
             for c in given:
                 if not isinstance(c, Component):
-                    raise BrokenPluginError(f"feedrace_components yielded {c!r}, no Component")
+                    message = f"feedrace_components yielded {clipped(c)}, no Component"
+                    raise BrokenPluginError(message)
                 declared.append(attrs.evolve(c, **source))
         names = [f"{c.kind} {name}" for c in declared for name in (c.name, *c.aliases)]
         twice = sorted({name for name in names if names.count(name) > 1})
@@ -200,7 +200,7 @@ def _check_module(module: Any, dist: str) -> None:
     """Refuse another API level, and functions named like hooks that would do nothing."""
     level = getattr(module, "FEEDRACE_API", None)
     if type(level) is not int or level != API_LEVEL:
-        message = f"it declares FEEDRACE_API = {level!r}, and this feedrace has level {API_LEVEL}"
+        message = f"it has FEEDRACE_API = {clipped(level)}; this feedrace has level {API_LEVEL}"
         outdated = "feedrace" if type(level) is int and level > API_LEVEL else dist
         fix = pip_line("install", "--upgrade", outdated)
         raise errors.IncompatiblePluginError(message, fix=fix)

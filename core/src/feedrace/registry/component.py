@@ -8,14 +8,14 @@ from typing import Any
 import attrs
 import pluggy
 
-from feedrace.errors import BrokenPluginError, ConfigError, Problem, in_words
+from feedrace.errors import BrokenPluginError, ConfigError, Problem, clipped, in_words
 from feedrace.registry.kinds import CAPABILITIES, KINDS
 
 API_LEVEL = 1
 CODE = "code"  # the namespace of what `feedrace.register` offers
 hookimpl = pluggy.HookimplMarker("feedrace")
 
-_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 
@@ -61,15 +61,15 @@ class Component:
     def __attrs_post_init__(self) -> None:
         problems = list(self._problems())
         if problems:
-            raise ConfigError(problems, origin=f"component {self.name!r}")
+            raise ConfigError(problems, origin=f"component {self.name!a}")
 
     def _problems(self) -> Iterator[Problem]:
         if self.kind not in KINDS:
-            yield Problem("kind", f"{self.kind!r} is none of {', '.join(KINDS)}")
+            yield Problem("kind", f"{clipped(self.kind)} is none of {', '.join(KINDS)}")
         for field, names in (("name", (self.name,)), ("aliases", self.aliases)):
             for name in names:
-                if not isinstance(name, str) or not _NAME.fullmatch(name):
-                    yield Problem(field, f"{name!r} is not kebab-case, such as 'epoch-aware'")
+                if not isinstance(name, str) or not NAME.fullmatch(name):
+                    yield Problem(field, f"{name!a} is not kebab-case, such as 'epoch-aware'")
         known = CAPABILITIES.get(self.kind, {})
         for capability in sorted(set(self.capabilities) - known.keys()):
             message = f"{capability!r} is unknown; a {self.kind} has: {', '.join(known) or 'none'}"

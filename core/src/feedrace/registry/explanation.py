@@ -8,8 +8,9 @@ from typing import Any
 import attrs
 
 from feedrace import errors
+from feedrace.config.fields import QUIET
 from feedrace.config.mapping import default_of
-from feedrace.errors import ComponentError, UnknownComponentError, did_you_mean
+from feedrace.errors import ComponentError, UnknownComponentError, clipped, did_you_mean, plain
 from feedrace.registry import catalog
 from feedrace.registry.component import CODE, Component
 from feedrace.registry.first_party import FIRST_PARTY
@@ -84,15 +85,16 @@ def missing(reference: str, kind: str | None = None) -> ComponentError:
             if kind is not None or not isinstance(error, UnknownComponentError):
                 return error
     hint = did_you_mean(reference, references()) or "; `feedrace plugins list` shows all names"
-    return UnknownComponentError(f"no component of any kind is called {reference!r}{hint}")
+    return UnknownComponentError(f"no component of any kind is called {clipped(reference)}{hint}")
 
 
 def not_found(kind: str, reference: Any, offers: Sequence[Component]) -> ComponentError:
     """Return the error of a look-up that found no component or several, with its fix."""
     check_kind(kind)
-    wanted = f"{kind} {reference!r}"
+    shown = f"'{plain(reference)}'" if isinstance(reference, str) else clipped(reference)
+    wanted = f"{kind} {shown}"
     if not isinstance(reference, str):
-        return UnknownComponentError(f"a {kind} is named by a string, not by {reference!r}")
+        return UnknownComponentError(f"a {kind} is named by a string, not by {shown}")
     if offers:
         owners = " and ".join(f"{c.dist} ({c.reference})" for c in offers)
         first = offers[0].namespace
@@ -118,7 +120,7 @@ def not_found(kind: str, reference: Any, offers: Sequence[Component]) -> Compone
     if kinds and not hint:
         hint = f"; it is a {kinds[0]}"
     names = ", ".join(sorted({c.name for c in available(kind)})) or "none"
-    message = f"no {kind} is called {reference!r}{hint or f'; available: {names}'}"
+    message = f"no {kind} is called {shown}{hint or f'; available: {names}'}"
     for which, why in ((found.broken, "that do not load"), (found.disabled, "switched off")):
         if which:
             message += f" (plugins {why}: {', '.join(sorted(which))})"
@@ -143,12 +145,16 @@ def left_out(namespace: str, wanted: str) -> ComponentError | None:
 def fields_of(component: Component) -> list[dict[str, Any]]:
     """Return name, type, default and description of each field of a component's config.
 
+    Fields that every config inherits and few components use are left out.
+
     Raises `BrokenPluginError` if the config class does not load.
     """
     cls = config_class_of(component)
     documents = {} if cls is None else field_documents(cls)
     rows = []
     for field in () if cls is None else attrs.fields(cls):
+        if field.metadata.get(QUIET):
+            continue
         default = default_of(field)
         required = default is attrs.NOTHING
         rows.append(

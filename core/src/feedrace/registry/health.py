@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from feedrace.errors import PluginWarning, did_you_mean, in_words, pip_line
+from feedrace.errors import PluginWarning, clipped, did_you_mean, in_words, pip_line, plain
 from feedrace.registry import catalog
 from feedrace.registry.catalog import BUILTIN, VARIABLES, listed, normal
 from feedrace.registry.first_party import FIRST_PARTY
@@ -26,7 +26,7 @@ def findings() -> list[Health]:
     made = [python, *_core(), *found.findings, *_plugins(found), *_variables(found)]
     for namespace, item in collect("feedrace_health"):
         if not isinstance(item, Health):
-            fault = f"its health check gave {item!r}, which is not a Health record"
+            fault = f"its health check gave {clipped(item)}, which is not a Health record"
             if isinstance(item, BaseException):
                 fault = f"its health check failed: {in_words(item)}"
             item = Health(f"plugin {namespace}", False, fault, "report it to its authors")
@@ -52,7 +52,7 @@ def _plugins(found: Found) -> Iterator[Health]:
         yield Health(f"plugin {namespace}", False, error.message, error.fix)
     for namespace, entry in found.disabled.items():
         detail = f"of {entry.dist} {entry.version}, switched off by FEEDRACE_PLUGINS"
-        yield Health(f"plugin {namespace}", True, f"{detail} or FEEDRACE_PLUGINS_DISABLE")
+        yield Health(f"plugin {plain(namespace)}", True, f"{detail} or FEEDRACE_PLUGINS_DISABLE")
     for entry, seconds in found.plugins.items():
         if entry.namespace == BUILTIN:
             continue
@@ -74,7 +74,7 @@ def _variables(found: Found) -> Iterator[Health]:
         for name in listed(variable) or ():
             hint = did_you_mean(name, sorted(known))
             if name not in known and hint:
-                detail = f"names {name!r}, which no plugin is called{hint}"
+                detail = f"names {name!a}, which no plugin is called{hint}"
                 yield Health(variable, False, detail, f"correct the name in {variable}")
 
 

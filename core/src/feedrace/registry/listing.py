@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from feedrace.errors import BrokenPluginError, UnknownComponentError, did_you_mean
+from feedrace.errors import BrokenPluginError, UnknownComponentError, clipped, did_you_mean
 from feedrace.registry import in_code
 from feedrace.registry.catalog import scan
 from feedrace.registry.component import Component
@@ -30,7 +30,7 @@ def check_kind(kind: str) -> None:
     """Raise `UnknownComponentError` unless `kind` is a kind of component."""
     if kind not in KINDS:
         raise UnknownComponentError(
-            f"no kind of component is called {kind!r}{did_you_mean(str(kind), KINDS)}; "
+            f"no kind of component is called {clipped(kind)}{did_you_mean(kind, KINDS)}; "
             f"kinds: {', '.join(KINDS)}"
         )
 

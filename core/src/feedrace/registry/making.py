@@ -14,6 +14,7 @@ import attrs
 from feedrace import errors, protocols
 from feedrace.config.mapping import structure
 from feedrace.errors import BrokenPluginError, ComponentError, ConfigError, Problem, clipped
+from feedrace.protocols.containers import source_line
 from feedrace.registry.catalog import resolve
 from feedrace.registry.component import Component
 
@@ -22,7 +23,7 @@ from feedrace.registry.component import Component
 class ComponentSpec:
     """A component chosen by name, with its checked config; nothing is created yet."""
 
-    component: Component
+    component: Component = attrs.field(repr=lambda component: component.reference)
     config: Any
 
 
@@ -40,12 +41,16 @@ def parse(kind: str, value: Any, path: str = "", defaults: Mapping[str, Any] | N
             [Problem(path, f'{clipped(value)} is not a table; write use = "{str(value)[:80]}"')]
         )
     if value is None or isinstance(value, Number | Sequence | Set | date | time):
-        message = f'{clipped(value)} is not a {kind}; write a table with use = "name"'
-        raise ConfigError([Problem(path, message)])
+        line = source_line(value) if kind == "source" else ""
+        fix = line or 'a table with use = "name"'
+        raise ConfigError([Problem(path, f"{clipped(value)} is not a {kind}; write {fix}")])
     if not isinstance(value, Mapping):
         return value
     if "use" not in value:
-        raise ConfigError([Problem(path, f'no component named; write use = "name" of a {kind}')])
+        message = f'no component named; write use = "name" of a {kind}'
+        if kind == "source" and any(hasattr(column, "__len__") for column in value.values()):
+            message += f", or in Python {source_line(value)}"
+        raise ConfigError([Problem(path, message)])
     given = {key: v for key, v in value.items() if key != "use"}
     try:
         component = resolve(kind, value["use"])
@@ -58,7 +63,7 @@ def parse(kind: str, value: Any, path: str = "", defaults: Mapping[str, Any] | N
     if config_class is None:
         message = f"unknown key; {kind} {component.name!r} takes none"
         if given:
-            raise ConfigError([Problem(errors.join(path, str(key)), message) for key in given])
+            raise ConfigError([Problem(errors.join(path, key), message) for key in given])
         return ComponentSpec(component, None)
     names = {field.name for field in attrs.fields(config_class)}
     filled = {k: v for k, v in (defaults or {}).items() if k in names and v is not None}
@@ -76,7 +81,7 @@ def config_class_of(component: Component) -> Any:
     config_class = component.load_config()
     if config_class is None:
         return None
-    whose = f"{component.origin}: its config class {config_class!r}"
+    whose = f"{component.origin}: its config class {clipped(config_class)}"
     if not isinstance(config_class, type) or not attrs.has(config_class):
         raise BrokenPluginError(f"{whose} is not an attrs class")
     try:
@@ -87,7 +92,7 @@ def config_class_of(component: Component) -> Any:
     for field in attrs.fields(config_class):
         if isinstance(field.default, list | dict | set | bytearray):
             fix = f"write attrs.field(factory={type(field.default).__name__}), or a tuple"
-            fault = f"has the mutable default {field.default!r} for {field.name}"
+            fault = f"has the mutable default {clipped(field.default)} for {field.name}"
             raise BrokenPluginError(f"{whose} {fault}", fix=fix)
     return config_class
 

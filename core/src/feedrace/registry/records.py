@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import attrs
 import pluggy
 
-from feedrace.errors import BrokenPluginError, IncompatiblePluginError, in_words, pip_line
-from feedrace.registry.component import Component
+from feedrace.errors import BrokenPluginError, IncompatiblePluginError, in_words, pip_line, plain
+from feedrace.registry.component import NAME, Component
 
 # The components that offer a (kind, reference).
 Names = dict[tuple[str, str], list[Component]]
@@ -46,7 +46,8 @@ class EntryPoint:
             )
             fix = f"{pip_line('uninstall', self.dist)} until none is left, then install it again"
         elif self.value != other.value:
-            detail = f"its entry point {self.namespace!r} is {self.value}, and {other.value} again"
+            namespace = plain(self.namespace)
+            detail = f"its entry point '{namespace}' is {self.value}, and {other.value} again"
             fix = "the second is skipped; give each module another namespace"
         else:
             return
@@ -55,12 +56,15 @@ class EntryPoint:
     def failure(self, error: BaseException) -> BrokenPluginError:
         """Return the error of this plugin, which does not load because of `error`."""
         message, kind = in_words(error), BrokenPluginError
-        fix = f"fix or remove {self.dist}, or hide it: FEEDRACE_PLUGINS_DISABLE={self.namespace}"
+        namespace, dist, version, value = map(plain, attrs.astuple(self)[:4])
+        fix = f"fix or remove {dist}"
+        if NAME.fullmatch(namespace):
+            fix += f", or hide it: FEEDRACE_PLUGINS_DISABLE={namespace}"
         if isinstance(error, BrokenPluginError):
             message, fix = error.message, error.fix or fix
         if isinstance(error, IncompatiblePluginError):
             kind = IncompatiblePluginError
-        plugin = f"plugin {self.namespace!r} of {self.dist} {self.version} ({self.value})"
+        plugin = f"plugin '{namespace}' of {dist} {version} ({value})"
         failure = kind(f"{plugin}: {message}", fix=fix)
         failure.__cause__ = error
         return failure

@@ -6,12 +6,14 @@ from typing import Any
 import attrs
 
 from feedrace.plugin import (
+    MAX_SIZE,
     ConfigError,
     Problem,
     Rule,
     StructuralConfig,
     as_tuple,
     check_integer,
+    clipped,
     integer,
     number,
     one_of,
@@ -59,14 +61,14 @@ def _is_name(value: Any) -> bool:
 def _field_names(instance: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
     _NAMES.check(attribute.name, value)
     if len(set(value)) < len(value):
-        raise ConfigError([Problem(attribute.name, f"{list(value)} names a field twice")])
+        raise ConfigError([Problem(attribute.name, f"{clipped(list(value))} names a field twice")])
     _check_masks(attribute.name, value)
 
 
 def _field_lengths(instance: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
     _TABLE.check(attribute.name, value)
     for name, length in value.items():
-        check_integer(f"{attribute.name}.{name}", length, 1)
+        check_integer(f"{attribute.name}.{name}", length, 1, MAX_SIZE)
     _check_masks(attribute.name, value)
 
 
@@ -116,7 +118,7 @@ class BucketBatcherConfig(StructuralConfig):
                     problems.append(Problem(name, "is given, but boundaries are given too"))
             problems += _not_lengths("boundaries", self.boundaries, minimum=1)
             if not problems and any(b <= a for a, b in itertools.pairwise(self.boundaries)):
-                message = f"{list(self.boundaries)} do not increase from one to the next"
+                message = f"{clipped(list(self.boundaries))} do not increase from one to the next"
                 problems.append(Problem("boundaries", message))
         elif self.num_buckets is None and self.sample_lengths is None:
             message = "missing; give them, or num_buckets and sample_lengths to choose them from"
@@ -133,12 +135,14 @@ class BucketBatcherConfig(StructuralConfig):
 
 def _not_lengths(name: str, values: Any, *, minimum: int) -> list[Problem]:
     if not isinstance(values, tuple) or not values:
-        return [Problem(name, f"{values!r} is not a list of lengths")]
-    return [
-        Problem(f"{name}[{i}]", f"{value!r} is not an int of {minimum} or more")
-        for i, value in enumerate(values)
-        if not isinstance(value, int) or isinstance(value, bool) or value < minimum
-    ]
+        return [Problem(name, f"{clipped(values)} is not a list of lengths")]
+    problems: list[Problem] = []
+    for i, value in enumerate(values):
+        try:
+            check_integer(f"{name}[{i}]", value, minimum, MAX_SIZE)
+        except ConfigError as error:
+            problems += error.problems
+    return problems
 
 
 @attrs.frozen(kw_only=True)
@@ -161,7 +165,9 @@ class PackBatcherConfig(StructuralConfig):
     algorithm: str = attrs.field(default=BEST_FIT, validator=one_of(FIRST_FIT, BEST_FIT))
     window: int | None = attrs.field(default=None, validator=integer(1, optional=True))
     too_long: str = attrs.field(default=ERROR, validator=one_of(ERROR, TRUNCATE, SPLIT))
-    max_segments: int | None = attrs.field(default=None, validator=integer(1, optional=True))
+    max_segments: int | None = attrs.field(
+        default=None, validator=integer(1, MAX_SIZE, optional=True)
+    )
     pad_value: float = attrs.field(default=0, validator=number())
 
 

@@ -1,10 +1,20 @@
 """Configs of the interleaved scheduler."""
 
-from typing import Any
+from typing import Any, Self
 
 import attrs
 
-from feedrace.plugin import ConfigError, Problem, as_tuple, boolean, component_field, integer, text
+from feedrace.plugin import (
+    MAX_SIZE,
+    ConfigError,
+    Problem,
+    as_tuple,
+    boolean,
+    clipped,
+    component_field,
+    integer,
+    text,
+)
 
 INTERVALS = ("every_n_epochs", "every_n_updates", "every_n_samples")
 
@@ -30,7 +40,9 @@ class CallbackConfig:
     sampler: Any = component_field("sampler", default=None)
     batcher: Any = component_field("batcher", default=None)
     stages: Any = component_field("stage", default=None, many=True)
-    batch_size: int | None = attrs.field(default=None, validator=integer(1, optional=True))
+    batch_size: int | None = attrs.field(
+        default=None, validator=integer(1, MAX_SIZE, optional=True)
+    )
     every_n_epochs: int | None = attrs.field(default=None, validator=integer(1, optional=True))
     every_n_updates: int | None = attrs.field(default=None, validator=integer(1, optional=True))
     every_n_samples: int | None = attrs.field(default=None, validator=integer(1, optional=True))
@@ -59,17 +71,17 @@ class InterleavedSchedulerConfig:
         for i, callback in enumerate(self.callbacks):
             if not isinstance(callback, CallbackConfig):
                 raise ConfigError(
-                    [Problem(f"callbacks[{i}]", f"{callback!r} is not a CallbackConfig")]
+                    [Problem(f"callbacks[{i}]", f"{clipped(callback)} is not a CallbackConfig")]
                 )
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen
 class SamplerIntervalConfig:
     """A sampler that interrupts the train sampler each time its interval has passed.
 
     sampler: any sized iterable of ints, iterated once for each interruption.
-    every_n_epochs, every_n_updates, every_n_samples: the interval; exactly one is given.
     pipeline: collates the samples of this sampler's dataset; None for torch's default.
+    every_n_epochs, every_n_updates, every_n_samples: the interval; exactly one is given.
     batch_size: 1 or more; None for that of the train sampler.
 
     Raises `ConfigError` for none or several intervals, and for `every_n_samples` without a
@@ -77,14 +89,27 @@ class SamplerIntervalConfig:
     """
 
     sampler: Any
+    pipeline: Any = None
     every_n_epochs: int | None = attrs.field(default=None, validator=integer(1, optional=True))
     every_n_updates: int | None = attrs.field(default=None, validator=integer(1, optional=True))
     every_n_samples: int | None = attrs.field(default=None, validator=integer(1, optional=True))
-    pipeline: Any = None
-    batch_size: int | None = attrs.field(default=None, validator=integer(1, optional=True))
+    batch_size: int | None = attrs.field(
+        default=None, validator=integer(1, MAX_SIZE, optional=True)
+    )
 
     def __attrs_post_init__(self) -> None:
+        self.validate_frequency()
+
+    def validate_frequency(self) -> Self:
+        """Return the config; raise `ConfigError` as making it does for a wrong interval."""
         _check_interval(self)
+        return self
+
+    @classmethod
+    def check_positive_values(cls, v: int | None) -> int | None:
+        """Return an interval or batch size; raise `ConfigError` unless it is None, or 1 or more."""
+        integer(1, optional=True).check("value", v)
+        return v
 
 
 @attrs.frozen(kw_only=True)
@@ -101,7 +126,7 @@ class InterleavedSamplerConfig:
     Raises `ConfigError` without a limit, and for several starts.
     """
 
-    batch_size: int = attrs.field(validator=integer(1))
+    batch_size: int = attrs.field(validator=integer(1, MAX_SIZE))
     drop_last: bool = attrs.field(default=True, validator=boolean)
     max_epochs: int | None = attrs.field(default=None, validator=integer(0, optional=True))
     max_updates: int | None = attrs.field(default=None, validator=integer(0, optional=True))
@@ -112,18 +137,37 @@ class InterleavedSamplerConfig:
     evaluation: bool = attrs.field(default=False, validator=boolean)
 
     def __attrs_post_init__(self) -> None:
-        problems = []
-        limits = ("max_epochs", "max_updates", "max_samples")
-        starts = ("start_epoch", "start_update", "start_sample")
-        if all(getattr(self, name) is None for name in limits):
-            problems.append(Problem("", f"no limit; at least one of {', '.join(limits)} is needed"))
-        given = [name for name in starts if getattr(self, name) is not None]
-        if len(given) > 1:
-            problems.append(
-                Problem("", f"at most one of {', '.join(starts)}; given: {' and '.join(given)}")
-            )
+        problems: list[Problem] = []
+        for validate in (self.validate_stop, self.validate_start):
+            try:
+                validate()
+            except ConfigError as error:
+                problems += error.problems
         if problems:
             raise ConfigError(problems)
+
+    @classmethod
+    def check_positive_values(cls, v: int | None) -> int | None:
+        """Return a limit or a start; raise `ConfigError` unless it is None, or 0 or more."""
+        integer(0, optional=True).check("value", v)
+        return v
+
+    def validate_stop(self) -> Self:
+        """Return the config; raise `ConfigError` if no limit is given."""
+        limits = ("max_epochs", "max_updates", "max_samples")
+        if all(getattr(self, name) is None for name in limits):
+            message = f"no limit; at least one of {', '.join(limits)} is needed"
+            raise ConfigError([Problem("", message)])
+        return self
+
+    def validate_start(self) -> Self:
+        """Return the config; raise `ConfigError` if more than one start is given."""
+        starts = ("start_epoch", "start_update", "start_sample")
+        given = [name for name in starts if getattr(self, name) is not None]
+        if len(given) > 1:
+            message = f"at most one of {', '.join(starts)}; given: {' and '.join(given)}"
+            raise ConfigError([Problem("", message)])
+        return self
 
 
 def _check_interval(config: Any) -> None:

@@ -1,6 +1,7 @@
 """One sampler for training and callbacks together, for programs built on torch's `DataLoader`."""
 
 import itertools
+import json
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from feedrace.plugin import (
     StateError,
     Step,
     StreamPlan,
+    clipped,
     protocols,
 )
 from feedrace_interleave import schedule
@@ -164,30 +166,47 @@ class InterleavedSampler:
             pending="pass" in state,
         )
 
-    def get_state(self) -> dict[str, int]:
-        """Return the position of the last iteration, as a dict of ints.
+    def get_state(self) -> dict[str, Any]:
+        """Return the position of the last iteration in ints, and under "config" what it is of.
 
         Batches that workers of a `DataLoader` fetched ahead count as handed out.
         """
         left = operator.length_hint(self._rows)
-        if self._row_count and not left:
-            return dict(self._after)
         taken = self._row_count - left if self._row_count else 0
-        return {**self._before, "taken": taken} if taken else dict(self._before)
+        place = self._after if self._row_count and not left else self._before
+        between = {"taken": taken} if taken and left else {}
+        return {**place, **between, "config": self._described()}
 
-    def set_state(self, state: dict[str, int]) -> None:
+    def _described(self) -> dict[str, Any]:
+        """Return, for JSON, what must be equal for a state to fit."""
+        plans = [(e.plan, e.every, e.unit) for e in self._evaluations]
+        every = [[p.records_per_epoch, n, unit, p.batch_size] for p, n, unit in plans]
+        found = {"train_sampler": self._train.records_per_epoch, "callback_samplers": every}
+        text = json.dumps({**attrs.asdict(self.config), **found}, default=int)  # numpy's ints
+        return dict(json.loads(text))
+
+    def set_state(self, state: dict[str, Any]) -> None:
         """Continue from `state` in the next iteration.
 
         Raises `TypeError` for anything but a dict, `StateError` for a state that is not in the
-        schedule.
+        schedule, or of a sampler with another config.
         """
         if not isinstance(state, dict):
             raise TypeError(f"a state is a dict, not {type(state).__name__}")
+        saved, here = state.get("config"), self._described()
+        if not isinstance(saved, dict):
+            raise StateError("the state has no config; it is not one of an interleaved sampler")
+        if saved != here:
+            pairs = [(key, saved.get(key), new) for key, new in here.items()]
+            shown = [f"{key}: {old} -> {new}" for key, old, new in pairs if old != new]
+            differs = f"this differs (saved -> here): {'; '.join(shown)}"
+            raise StateError(f"the state is of a sampler with another config; {differs}")
+        state = {key: value for key, value in state.items() if key != "config"}
         known = {"pass", "update", "callback", "batch", "taken"}
         good = state.keys() <= known and "update" in state
         good = good and all(type(v) is int and v >= 0 for v in state.values())
         if not good:
-            raise StateError(f"{state!r} is not a state of an interleaved sampler")
+            raise StateError(f"{clipped(state)} is not a state of an interleaved sampler")
         place = {"pass": 0, **{key: v for key, v in state.items() if key != "taken"}}
         if self._end is not None:
             schedule.check_place(place, self._train, self._evaluations, 0, self._end)
@@ -197,10 +216,12 @@ class InterleavedSampler:
                 running = self._evaluations[state["callback"] : state["callback"] + 1]
                 good = good and any(state.get("batch", 0) <= e.batches() for e in running)
             if not good:
-                raise StateError(f"{state!r} is not a state in an evaluation")
+                raise StateError(f"{clipped(state)} is not a state in an evaluation")
         sizes = [self._train.batch_size, *(e.plan.batch_size for e in self._evaluations)]
         if state.get("taken", 0) >= max(sizes):
-            raise StateError(f"{state!r} is beyond the end of a batch of {max(sizes)} indices")
+            raise StateError(
+                f"{clipped(state)} is beyond the end of a batch of {max(sizes)} indices"
+            )
         self._state = dict(state)
         self._before = self._after = self._state
         self._row_count = 0

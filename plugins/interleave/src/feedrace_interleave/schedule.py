@@ -1,13 +1,12 @@
 """When which stream runs: a function of the number of training updates done."""
 
-import bisect
 from collections.abc import Iterator, Mapping, Sequence
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from feedrace.plugin import ConfigError, Problem, StateError, Step, StreamPlan
+from feedrace.plugin import ConfigError, Problem, StateError, Step, StreamPlan, clipped
 from feedrace_interleave.config import INTERVALS, CallbackConfig, SamplerIntervalConfig
 
 
@@ -47,10 +46,11 @@ class Evaluation:
         passed, reach = self.intervals(train, update), 1
         while self.intervals(train, update + reach) <= passed:
             reach *= 2
-        later = range(update, update + reach + 1)
-        return update + bisect.bisect_right(
-            later, passed, key=lambda number: self.intervals(train, number)
-        )
+        low, high = update, update + reach  # beyond what `bisect` can count
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if self.intervals(train, middle) <= passed else (low, middle)
+        return high
 
     def due_updates(self, train: StreamPlan, start: int, end: int) -> NDArray[np.int64]:
         """Return the updates in (start, end] after which it runs.
@@ -58,7 +58,7 @@ class Evaluation:
         It includes 0 for `at_start`, if the pass starts there.
         """
         if self.unit == "epochs":
-            step = self.every * train.batches_per_epoch
+            step = min(self.every * train.batches_per_epoch, end + 1)  # which an int64 holds
             due = np.arange(start // step + 1, end // step + 1, dtype=np.int64) * step
         elif self.unit == "updates":
             due = np.arange(start // self.every + 1, end // self.every + 1, dtype=np.int64)
@@ -195,7 +195,7 @@ def check_place(
             good = good and evaluation.is_due(train, state["update"], end)
     if not good:
         raise StateError(
-            f"{dict(state)} is not a state of a schedule of {end - start} updates a pass"
+            f"{clipped(dict(state))} is not a state of a schedule of {end - start} updates a pass"
         )
 
 

@@ -3,11 +3,14 @@
 import attrs
 
 from feedrace.plugin import (
+    MAX_SIZE,
     ConfigError,
     Problem,
     SamplerConfig,
     as_tuple,
     boolean,
+    check_integer,
+    clipped,
     epochs,
     integer,
     number,
@@ -16,7 +19,7 @@ from feedrace.plugin import (
 MAX_SEED = 2**63 - 1
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(slots=False)
 class EpochAwareSamplerConfig(SamplerConfig):
     """Config of the epoch-aware sampler.
 
@@ -82,7 +85,7 @@ class SlidingWindowSamplerConfig(SamplerConfig):
     Raises `ConfigError` for a window longer than the data.
     """
 
-    window_size: int = attrs.field(validator=integer(1))
+    window_size: int = attrs.field(validator=integer(1, MAX_SIZE))
     stride: int = attrs.field(default=1, validator=integer(1))
     num_epochs: int = attrs.field(default=1, validator=epochs)
     shuffle: bool = attrs.field(default=False, validator=boolean)
@@ -119,23 +122,30 @@ class MixtureSamplerConfig(SamplerConfig):
         super().__attrs_post_init__()
         problems: list[Problem] = []
         if not isinstance(self.sizes, tuple) or not self.sizes:
-            raise ConfigError([Problem("sizes", f"{self.sizes!r} is not a list of sizes")])
+            raise ConfigError([Problem("sizes", f"{clipped(self.sizes)} is not a list of sizes")])
         for i, size in enumerate(self.sizes):
-            if not integer(1).holds(size):
-                problems.append(Problem(f"sizes[{i}]", f"{size!r} is not an int of 1 or more"))
+            try:
+                check_integer(f"sizes[{i}]", size, 1)
+            except ConfigError as error:
+                problems += error.problems
         weights = self.sizes if self.weights is None else self.weights
         if not isinstance(weights, tuple) or len(weights) != len(self.sizes):
-            message = f"{self.weights!r} is not one weight for each of {len(self.sizes)} sizes"
+            message = (
+                f"{clipped(self.weights)} is not one weight for each of {len(self.sizes)} sizes"
+            )
             problems.append(Problem("weights", message))
         else:
             for i, weight in enumerate(weights):
                 if not number(0).holds(weight):
-                    message = f"{weight!r} is not a finite number of 0 or more"
+                    message = f"{clipped(weight)} is not a finite number of 0 or more"
                     problems.append(Problem(f"weights[{i}]", message))
             if not problems and not sum(weights) > 0:
-                problems.append(Problem("weights", f"{weights} are all 0; one must be above 0"))
+                problems.append(
+                    Problem("weights", f"{clipped(weights)} are all 0; one must be above 0")
+                )
         if not problems and self.num_records not in (None, sum(self.sizes)):
-            message = f"{self.sizes} add up to {sum(self.sizes)}, not to {self.num_records} records"
+            total = f"{clipped(self.sizes)} add up to {sum(self.sizes)}"
+            message = f"{total}, not to {self.num_records} records"
             problems.append(Problem("sizes", message))
         if problems:
             raise ConfigError(problems)

@@ -5,7 +5,7 @@ from typing import Any, Self
 
 from flax import nnx
 
-from feedrace.plugin import ConfigError, OrderedSamplerModule, Problem
+from feedrace.plugin import ConfigError, OrderedSamplerModule, Problem, clipped
 
 EpochCallback = Callable[[int], Any]
 
@@ -24,7 +24,7 @@ class EpochAwareSamplerModule(OrderedSamplerModule):
     def add_epoch_callback(self, callback: EpochCallback) -> None:
         """Call `callback(epoch)` once for each epoch handed out whole, in order."""
         if not callable(callback):
-            raise ConfigError([Problem("callback", f"{callback!r} is not callable")])
+            raise ConfigError([Problem("callback", f"{clipped(callback)} is not callable")])
         self.epoch_complete_callbacks = nnx.static((*self.epoch_complete_callbacks, callback))
 
     def epoch_completed(self, epoch: int) -> None:

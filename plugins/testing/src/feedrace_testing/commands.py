@@ -1,11 +1,10 @@
 """The commands that authors get: `feedrace plugins new` and `feedrace plugins check`."""
 
-import json
 from pathlib import Path
 
 import click
 
-from feedrace.plugin import KINDS, catalog, json_option, print_findings, report_errors
+from feedrace.plugin import KINDS, catalog, json_option, print_findings, print_json, report_errors
 from feedrace_testing.inspection import check as inspect
 from feedrace_testing.scaffold import make
 
@@ -25,7 +24,7 @@ def new(name: str, kind: str, into: str | None, as_json: bool) -> None:
     """Write a new plugin: an installable project with one component and its tests."""
     made = make(name, kind, Path(into or name))
     if as_json:
-        click.echo(json.dumps(made))
+        print_json(made)
         return
     for file in made["files"]:
         click.echo(file)

@@ -1,6 +1,7 @@
-"""Records that could not be read or decoded: a list of them, and what happens then."""
+"""Records that could not be read or decoded: a list of them, and how many are tolerated."""
 
 import threading
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import attrs
@@ -24,48 +25,44 @@ class BadRecord(NamedTuple):
 
 @attrs.frozen(eq=False)
 class BadRecords:
-    """The bad records met so far.
+    """The bad records that a source has met so far.
 
-    on_error: "raise", "skip" or "substitute".
     budget: how many different ones are tolerated.
     """
 
-    on_error: str
     budget: int
-    _met: dict[int, BadRecord] = attrs.field(factory=dict)
+    _met: dict[int, BadRecord] = attrs.field(init=False, factory=dict)
     _lock: threading.Lock = attrs.field(init=False, factory=threading.Lock)
 
     def __reduce__(self) -> Any:
-        with self._lock:
-            return BadRecords, (self.on_error, self.budget, dict(self._met))
+        return BadRecords, (self.budget,)
 
-    def add(self, bad: BadRecord, cause: Exception) -> None:
-        """Note a bad record.
+    def add(self, bad: Iterable[BadRecord]) -> None:
+        """Note bad records, again or for the first time.
 
-        Raises `DataError` from its cause if it is one too many. Any thread may call it.
+        Raises `DataError` if one is one too many. Any thread may call it.
         """
-        if self.on_error == "raise":
-            raise DataError(
-                f"{bad}; prepare the dataset again, or continue without the record with on_error = "
-                f"'substitute' or 'skip'"
-            ) from cause
         with self._lock:
-            self._met[bad.number] = bad
-            met = len(self._met)
-        if met > self.budget:
-            lines = [str(record) for record in self.met()[:_SHOWN]]
-            more = [f"and {met - _SHOWN} more"] if met > _SHOWN else []
-            head = f"{met} records cannot be read, and error_budget allows {self.budget}:"
-            raise DataError("\n".join([head, *lines, *more])) from cause
+            for record in bad:
+                self._met[record.number] = record
+                if len(self._met) > self.budget:
+                    raise too_many(self._in_order(), self.budget)
 
     def met(self) -> tuple[BadRecord, ...]:
         """Return the bad records met so far, by number."""
         with self._lock:
-            return tuple(self._met[number] for number in sorted(self._met))
+            return self._in_order()
 
-    def holds(self, number: int) -> bool:
-        """Return whether a record is known to be bad."""
-        return number in self._met
+    def _in_order(self) -> tuple[BadRecord, ...]:
+        return tuple(self._met[number] for number in sorted(self._met))
+
+
+def too_many(bad: tuple[BadRecord, ...], budget: int) -> DataError:
+    """Return the error for more bad records than the budget allows."""
+    lines = [str(record) for record in bad[:_SHOWN]]
+    more = [f"and {len(bad) - _SHOWN} more"] if len(bad) > _SHOWN else []
+    head = f"{len(bad)} records cannot be read, and error_budget allows {budget}:"
+    return DataError("\n".join([head, *lines, *more]))
 
 
 def budget_count(budget: int | float, records: int) -> int:

@@ -14,6 +14,7 @@ from feedrace.plugin import (
     Rule,
     StructuralConfig,
     boolean,
+    clipped,
     integer,
     one_of,
     path_field,
@@ -31,30 +32,37 @@ def _as_lists(value: Any) -> Any:
     return {k: list(v) if isinstance(v, tuple) else v for k, v in value.items()}
 
 
+_TERMS = 500  # of a split; TFDS nests as deep as there are terms
+_MOST = 2**31 - 1  # records, or entries along an axis: what JAX counts by int32
+
+
 def _is_count(value: Any, minimum: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= minimum
+    return isinstance(value, int) and not isinstance(value, bool) and minimum <= value <= _MOST
 
 
 _KEYS = Rule(
     lambda value: isinstance(value, frozenset) and all(isinstance(key, str) for key in value),
     lambda value: (
-        f"{set(value) if isinstance(value, frozenset) else value!r} is not a set of feature names"
+        f"{clipped(set(value) if isinstance(value, frozenset) else value)} is not a set of names"
     ),
     optional=True,
 )
 # Objects are those of `tfds.even_splits` and the like, recognised without importing TFDS.
 _SPLIT = Rule(
-    lambda value: hasattr(value, "to_absolute") or (isinstance(value, str) and value != ""),
-    "a split, such as 'train' or 'train[:80%]'",
+    lambda value: (
+        hasattr(value, "to_absolute")
+        or (isinstance(value, str) and value != "" and value.count("+") < _TERMS)
+    ),
+    f"a split of at most {_TERMS} terms, such as 'train' or 'train[:80%]+test'",
     optional=True,
 )
 _BUDGET = Rule(
     lambda value: _is_count(value, 0) or (isinstance(value, float) and 0 <= value <= 1),
     lambda value: (
-        f"{value!r} is neither a count (an int of 0 or more) nor a share of the records "
-        f"(a float from 0.0 to 1.0)"
+        f"{clipped(value)} is neither a count (an int from 0 to {_MOST}) nor a share of the "
+        f"records (a float from 0.0 to 1.0)"
     ),
-    {"minimum": 0},
+    {"minimum": 0, "maximum": _MOST},
 )
 _LENGTHS = Rule(
     lambda value: (
@@ -62,9 +70,21 @@ _LENGTHS = Rule(
         or (isinstance(value, list) and value != [] and all(_is_count(size, 1) for size in value))
     ),
     lambda value: (
-        f"{value!r} is neither a length of 1 or more nor a list of them, one for each varying axis"
+        f"{clipped(value)} is neither a length from 1 to {_MOST} nor a list of them, one for each "
+        f"varying axis"
     ),
 )
+
+
+_DECODE = Rule(
+    lambda value: value is False,
+    lambda value: f"{clipped(value)} is not false; what is to be decoded needs no entry",
+)
+
+
+def _decode(instance: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+    for key, decoded in (value or {}).items():
+        _DECODE.check(f"{attribute.name}.{key}", decoded)
 
 
 def _pad_to(instance: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
@@ -72,7 +92,7 @@ def _pad_to(instance: Any, attribute: "attrs.Attribute[Any]", value: Any) -> Non
         _LENGTHS.check(f"{attribute.name}.{key}", lengths)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)
 class TFDSConfig(StructuralConfig):
     """What both TFDS sources need to know.
 
@@ -93,9 +113,13 @@ class TFDSConfig(StructuralConfig):
     pad_to: pad features whose shape varies from record to record with zeros to this length, or
         list of lengths, one for each varying axis: `{"objects.bbox": 20}`. A name stands for all
         features below it. The true length of a padded feature `x` is in a field `x_length`.
+    decode: images to leave encoded, as bytes for a record stage: `{"image": False}`; the name of a
+        nested one is dotted.
     decoder: "numpy", without TensorFlow; "tensorflow"; or "auto", the former if the features allow
         it.
-    num_threads: threads that read and decode; None for the number of CPUs, at most 16.
+    num_threads: threads that load `tfds-eager`, and that read ahead if `tfds-streaming` itself is
+        iterated; a pipeline has `workers`. With TensorFlow, also how many records it decodes at a
+        time. None for the number of CPUs, at most 16.
     on_error: what to do with a record that cannot be read or decoded: "raise" an error; "skip" it;
         "substitute" the next good record of the split.
     error_budget: how many different bad records to tolerate: a count, or a share of the split.
@@ -104,6 +128,9 @@ class TFDSConfig(StructuralConfig):
         `{"file_format": "array_record"}`.
     beam_num_workers: number of local workers for datasets that TFDS prepares with Beam.
     local_files_only: never download, prepare or write anything.
+    trusted_features: names of Python classes, such as "my_package.features.Mesh", that the
+        dataset's features may have, besides those of TFDS and of installed plugins: they are
+        imported.
 
     Raises `ConfigError` for a missing name or split, and if both key filters are given.
     """
@@ -121,12 +148,13 @@ class TFDSConfig(StructuralConfig):
     try_gcs: bool = attrs.field(default=False, validator=boolean, metadata={IDENTITY: False})
     shuffle: bool = attrs.field(default=False, validator=boolean)
     shuffle_mode: str = attrs.field(default="global", validator=one_of("global", "buffer"))
-    shuffle_buffer_size: int = attrs.field(default=1000, validator=integer(1))
+    shuffle_buffer_size: int = attrs.field(default=1000, validator=integer(1, _MOST))
     seed: int = attrs.field(default=42, validator=integer(0, MAX_SEED))
     as_supervised: bool = attrs.field(default=False, validator=boolean)
     pad_to: dict[str, int | list[int]] | None = attrs.field(
         default=None, converter=_as_lists, validator=_pad_to, hash=False
     )
+    decode: dict[str, bool] | None = attrs.field(default=None, validator=_decode, hash=False)
     decoder: str = attrs.field(
         default="auto",
         validator=one_of("auto", "tensorflow", "numpy"),
@@ -144,10 +172,16 @@ class TFDSConfig(StructuralConfig):
         default=None, hash=False, metadata={IDENTITY: False}
     )
     beam_num_workers: int | None = attrs.field(
-        default=None, validator=integer(1, optional=True), metadata={IDENTITY: False}
+        default=None, validator=integer(1, 1024, optional=True), metadata={IDENTITY: False}
     )
     local_files_only: bool = attrs.field(
         default=False, validator=boolean, metadata={IDENTITY: False}
+    )
+    trusted_features: frozenset[str] = attrs.field(
+        default=frozenset(),
+        converter=_as_frozenset,
+        validator=attrs.evolve(_KEYS, optional=False),
+        metadata={IDENTITY: False},
     )
 
     def __attrs_post_init__(self) -> None:
@@ -172,16 +206,20 @@ class TFDSConfig(StructuralConfig):
             raise ConfigError(problems)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)
 class TFDSEagerConfig(TFDSConfig):
     """Config of the eager source; see `TFDSConfig`."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)
 class TFDSStreamingConfig(TFDSConfig):
-    """Config of the streaming source; see `TFDSConfig`. `cacheable` keeps decoded records.
+    """Config of the streaming source; see `TFDSConfig`.
 
+    cacheable: keep decoded records in memory.
     prefetch_buffer: blocks of records read ahead when the source itself is iterated.
     """
 
-    prefetch_buffer: int = attrs.field(default=2, validator=integer(1), metadata={IDENTITY: False})
+    cacheable: bool = attrs.field(default=False, validator=boolean, metadata={IDENTITY: False})
+    prefetch_buffer: int = attrs.field(
+        default=2, validator=integer(1, 1024), metadata={IDENTITY: False}
+    )

@@ -1,24 +1,25 @@
 """The choice of a decoder, from the features of a dataset."""
 
+import functools
 import importlib.util
 from typing import Any
 
 import numpy as np
-import tensorflow_datasets as tfds
 
 from feedrace.plugin import DataError, install_line
 from feedrace_tfds.config import TFDSConfig
 from feedrace_tfds.features import (
     Kept,
+    feature_at,
     is_image,
     is_plain,
     keep_features,
     make_layout,
     need_tensorflow,
 )
+from feedrace_tfds.images import decode_image
 from feedrace_tfds.layout import Layout, Leaf
 from feedrace_tfds.numpy_decoder import (
-    Image,
     Images,
     NestedLists,
     NumpyDecoder,
@@ -37,7 +38,7 @@ def make_decoder(info: Any, config: TFDSConfig, threads: int) -> Decoder:
     or not the one named, can decode.
     """
     kept = keep_features(info, config)
-    layout = make_layout(kept, config.pad_to)
+    layout = make_layout(kept, config)
     needing = [kept.names[key] for key in kept.names if need_tensorflow(kept.features[key])]
     if config.decoder == "numpy" and needing:
         raise DataError(
@@ -58,35 +59,31 @@ def make_decoder(info: Any, config: TFDSConfig, threads: int) -> Decoder:
 
 def make_numpy_decoder(kept: Kept, layout: Layout) -> NumpyDecoder:
     """Return a decoder of these features, none of which may need TensorFlow."""
-    images: list[tuple[int, str]] = []
+    images: list[tuple[int, str, Any]] = []
     reads: list[tuple[int, Read]] = []
     for i, leaf in enumerate(layout.leaves):
-        feature, rank = _feature_at(kept.features, leaf.source)
-        known = rank == 0 and None not in leaf.shape and leaf.dtype != np.float32
-        if known and is_image(feature):
-            images.append((i, "/".join(leaf.source)))
+        feature, rank = feature_at(kept.features, leaf.source)
+        if is_image(feature) and not rank:
+            images.append((i, "/".join(leaf.source), _unpack(leaf)))
         else:
             reads.append((i, _read(leaf, feature, rank)))
     return NumpyDecoder(layout, images, reads)
 
 
-def _feature_at(feature: Any, path: tuple[str, ...]) -> tuple[Any, int]:
-    """Return the feature at a path of dicts, and the number of sequences around it."""
-    rank = 0
-    for key in path:
-        feature = feature[key]
-        while isinstance(feature, tfds.features.Sequence):
-            feature, rank = feature.feature, rank + 1
-    return feature, rank
+def _unpack(leaf: Leaf) -> Any:
+    """Return the function that makes a leaf's values of an encoded image, or None."""
+    if leaf.dtype == object:  # it stays encoded
+        return bytes
+    if None not in leaf.shape and leaf.dtype != np.float32:
+        return None
+    return functools.partial(decode_image, channels=leaf.shape[-1] or 3, dtype=leaf.dtype)
 
 
 def _read(leaf: Leaf, feature: Any, rank: int) -> Read:
     """Return the function that reads a leaf's values from a stored record."""
     key = "/".join(leaf.source)
     if is_image(feature):
-        if rank:
-            return Images(key, tuple(feature.shape), leaf.dtype)
-        return Image(key, leaf.shape[-1] or 3, leaf.dtype)
+        return Images(key, tuple(feature.shape), leaf.dtype)
     if not is_plain(feature):
         return _packed(key, feature, leaf)
     if rank > 1 and leaf.shape.count(None) > 1:

@@ -6,12 +6,24 @@ import jax
 import numpy as np
 from flax import nnx
 
-from feedrace.plugin import ArraySource, DataError, is_host_dtype, is_wide, map_leaves
+from feedrace.plugin import (
+    ArraySource,
+    DataError,
+    clipped,
+    did_you_mean,
+    is_host_dtype,
+    is_wide,
+    leaves,
+    map_leaves,
+)
+from feedrace_tfds.ahead import ahead
+from feedrace_tfds.bad_records import BadRecord
 from feedrace_tfds.config import TFDSEagerConfig
+from feedrace_tfds.layout import Arrays
 from feedrace_tfds.memory import device_memory, in_words
 from feedrace_tfds.split_source import SplitSource
 
-_BLOCK = 1024
+_BLOCK = 256  # records that a thread loads at a time
 
 
 class TFDSEagerSource(SplitSource, ArraySource):
@@ -54,9 +66,17 @@ class TFDSEagerSource(SplitSource, ArraySource):
         """Return all good records, read and decoded."""
         split, count = self._split, len(self._split)
         arrays = self._layout.allocate(count)
-        for start in range(0, count, _BLOCK):
-            split.fill(np.arange(start, min(start + _BLOCK, count)), arrays, start)
-        loaded = self._layout.pack(arrays, wide=is_wide())
+
+        def load(start: int) -> tuple[int, Arrays, list[BadRecord]]:
+            part = arrays.part(start, min(start + _BLOCK, count))
+            split.fill(np.arange(start, min(start + _BLOCK, count)), part)
+            return start, part, split.noted()
+
+        blocks = range(0, count, _BLOCK)
+        for start, part, bad in ahead(load, blocks, threads=self._threads, most=2 * self._threads):
+            arrays.put(start, part)
+            self.note(bad)
+        loaded = split.packed(np.arange(count), arrays, wide=is_wide())
         good = ~split.invalid_rows(np.arange(count))
         if not good.all():
             if not good.any():
@@ -64,6 +84,26 @@ class TFDSEagerSource(SplitSource, ArraySource):
             loaded = map_leaves(lambda leaf: leaf[good], loaded)
         moved: dict[str, Any] = map_leaves(_moved, loaded)
         return moved
+
+    def collect_to_array(self, key: str = "image", device: jax.Device | None = None) -> jax.Array:
+        """Return one field of all records as a single array on a device, for staged training.
+
+        key: the field; the name of a nested one is dotted. device: None for where the records are.
+
+        The order is the stored one. Raises `DataError` for a field that there is not, and for one
+        that holds strings.
+        """
+        fields = dict(leaves(self.data))
+        if key not in fields:
+            known = list(fields)
+            raise DataError(
+                f"no field {clipped(key)}{did_you_mean(str(key), known)}; there are "
+                f"{', '.join(known)}"
+            )
+        if is_host_dtype(fields[key].dtype):
+            raise DataError(f"field {key!r} holds strings, which stay on the host; use `data`")
+        array: jax.Array = jax.device_put(fields[key], device)
+        return array
 
     def identity(self) -> str:
         """Return the dataset's name and version, a digest of its files, and what was left out."""

@@ -1,13 +1,14 @@
 """Which features of a dataset are kept, and how they lie in a batch."""
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
 import numpy as np
 import tensorflow_datasets as tfds
 
-from feedrace.plugin import ConfigError, DataError, Problem, did_you_mean
+from feedrace.plugin import ConfigError, DataError, Problem, clipped, did_you_mean
 from feedrace_tfds.config import TFDSConfig
 from feedrace_tfds.layout import Layout, Leaf
 
@@ -29,7 +30,8 @@ class Kept:
 def keep_features(info: Any, config: TFDSConfig) -> Kept:
     """Return the features that the config keeps.
 
-    Raises `ConfigError` for keys that the dataset lacks; `DataError` for a dataset whose records
+    Warns of keys in `exclude_keys` that the dataset lacks. Raises `ConfigError` for such in
+    `include_keys`, and if nothing is left; `DataError` for a dataset whose records
     are not dicts, and for `as_supervised` if the dataset names no pair.
     """
     if not isinstance(info.features, tfds.features.FeaturesDict):
@@ -41,12 +43,19 @@ def keep_features(info: Any, config: TFDSConfig) -> Kept:
     names = {key: key for key in features}
     if config.as_supervised:
         names = _supervised_names(info)
-    for field in ("include_keys", "exclude_keys"):
-        for key in sorted(getattr(config, field) or ()):
-            if key not in names.values():
-                hint = did_you_mean(key, list(names.values()))
-                known = ", ".join(names.values())
-                raise ConfigError([Problem(field, f"no feature {key!r}{hint}; there are {known}")])
+    known = list(names.values())
+    missing = {
+        field: [
+            f"no feature {clipped(key)}{did_you_mean(key, known)}; there are {', '.join(known)}"
+            for key in sorted(getattr(config, field) or ())
+            if key not in known
+        ]
+        for field in ("include_keys", "exclude_keys")
+    }
+    if missing["include_keys"]:
+        raise ConfigError([Problem("include_keys", message) for message in missing["include_keys"]])
+    for message in missing["exclude_keys"]:
+        warnings.warn(f"exclude_keys: {message}", stacklevel=2)
     if config.include_keys is not None:
         names = {key: name for key, name in names.items() if name in config.include_keys}
     if config.exclude_keys is not None:
@@ -68,14 +77,21 @@ def _supervised_names(info: Any) -> dict[str, str]:
     return {pair[0]: pair[0], pair[1]: pair[1]}
 
 
-def make_layout(kept: Kept, pad_to: Mapping[str, Any] | None) -> Layout:
+def make_layout(kept: Kept, config: TFDSConfig) -> Layout:
     """Return the layout of batches of these features.
 
-    Raises `ConfigError` for a name in `pad_to` that no feature of varying shape has; `DataError`
-    for nested datasets, and for sequences of sequences without `pad_to`.
+    Raises `ConfigError` for a name in `pad_to` that no feature of varying shape has, and for one in
+    `decode` that no image has; `DataError` for nested datasets, and for sequences of sequences
+    without `pad_to`.
     """
-    targets = dict(pad_to or {})
-    unused = set(targets)
+    leaves = _encoded(_leaves(kept), kept, config.decode or {})
+    leaves = _padded(leaves, kept, config.pad_to or {})
+    _check_names(leaves)
+    return Layout(tuple(leaves))
+
+
+def _leaves(kept: Kept) -> list[Leaf]:
+    """Return the arrays of a batch as they are stored."""
     leaves = []
     for key, name in kept.names.items():
         for path, info in _tensors(kept.features[key].get_tensor_info()):
@@ -85,24 +101,55 @@ def make_layout(kept: Kept, pad_to: Mapping[str, Any] | None) -> Layout:
                     f"feature {leaf.dotted!r} is a dataset in each record; leave it out with "
                     f"exclude_keys"
                 )
-            prefixes = [".".join(leaf.name[:i]) for i in range(len(leaf.name), 0, -1)]
-            chosen = next((prefix for prefix in prefixes if prefix in targets), None)
-            if chosen is not None and None in leaf.shape:
-                unused.discard(chosen)
-                leaf = attrs.evolve(leaf, target=_target(leaf, chosen, targets[chosen]))
-            if leaf.is_ragged and info.sequence_rank > 1:
-                raise DataError(
-                    f"feature {leaf.dotted!r} of shape {leaf.shape} holds lists of lists; give "
-                    f"their lengths in pad_to, or leave it out with exclude_keys"
-                )
             leaves.append(leaf)
+    return leaves
+
+
+def _encoded(leaves: list[Leaf], kept: Kept, decode: Mapping[str, bool]) -> list[Leaf]:
+    """Return the leaves, the images named in `decode` as bytes."""
+    found = {leaf.dotted: feature_at(kept.features, leaf.source) for leaf in leaves}
+    images = [name for name, (feature, rank) in found.items() if is_image(feature) and not rank]
+    problems = []
+    for name in decode:
+        if name in images:
+            continue
+        among = f"there are {', '.join(images)}" if images else "there is none"
+        rule = f"no feature has this name{did_you_mean(name, images or list(found))}; of images, "
+        if name in found:
+            feature, rank = found[name]
+            kind = f"{'a sequence of ' if rank else ''}{type(feature).__name__}"
+            rule = f"the feature ({kind}) is not stored as one encoded image; of those, "
+        problems.append(Problem(f"decode.{name}", rule + among))
+    if problems:
+        raise ConfigError(problems)
+    return [
+        attrs.evolve(leaf, shape=(), dtype=np.dtype(object)) if leaf.dotted in decode else leaf
+        for leaf in leaves
+    ]
+
+
+def _padded(leaves: list[Leaf], kept: Kept, pad_to: Mapping[str, Any]) -> list[Leaf]:
+    """Return the leaves with the shapes that `pad_to` gives."""
+    unused = set(pad_to)
+    padded = []
+    for leaf in leaves:
+        prefixes = [".".join(leaf.name[:i]) for i in range(len(leaf.name), 0, -1)]
+        chosen = next((prefix for prefix in prefixes if prefix in pad_to), None)
+        if chosen is not None and None in leaf.shape:
+            unused.discard(chosen)
+            leaf = attrs.evolve(leaf, target=_target(leaf, chosen, pad_to[chosen]))
+        if leaf.is_ragged and feature_at(kept.features, leaf.source)[1] > 1:
+            raise DataError(
+                f"feature {leaf.dotted!r} of shape {leaf.shape} holds lists of lists; give "
+                f"their lengths in pad_to, or leave it out with exclude_keys"
+            )
+        padded.append(leaf)
     if unused:
         wrong = min(unused)
         varying = [leaf.dotted for leaf in leaves if None in leaf.shape]
         hint = did_you_mean(wrong, varying) or f"; there are {', '.join(varying) or 'none'}"
         raise ConfigError([Problem(f"pad_to.{wrong}", f"is no feature whose shape varies{hint}")])
-    _check_names(leaves)
-    return Layout(tuple(leaves))
+    return padded
 
 
 def _tensors(info: Any, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:
@@ -141,6 +188,16 @@ def _check_names(leaves: list[Leaf]) -> None:
                 f"the lengths of {leaf.dotted} would be called {'.'.join(leaf.length_name)}, as "
                 f"another feature is; leave that one out"
             )
+
+
+def feature_at(feature: Any, path: Sequence[str]) -> tuple[Any, int]:
+    """Return the feature at a path of dicts, and the number of sequences around it."""
+    rank = 0
+    for key in path:
+        feature = feature[key]
+        while isinstance(feature, tfds.features.Sequence):
+            feature, rank = feature.feature, rank + 1
+    return feature, rank
 
 
 def is_image(feature: Any) -> bool:

@@ -6,19 +6,22 @@ from typing import Any
 
 import numpy as np
 
+from feedrace_tfds.png import decode_png
+
 _JPEG = b"\xff\xd8\xff"
 _PNG = b"\x89PNG\r\n\x1a\n"
 _COLOUR_TYPES = {1: 0, 3: 2, 4: 6}  # channels to what a PNG header calls it
+_COLOUR_SPACES = {1: "GRAY", 3: "RGB"}
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
-def image_decoder(images: Any) -> Callable[[bytes, int], None]:
+def image_decoder(images: Any) -> Callable[[int, bytes], None]:
     """Return a function that decodes an image into a row of an array, as `decode_image` does.
 
     images: array of shape (number, height, width, channels).
 
-    PNGs of 8 bits and as many channels, the most frequent, are written in place, without Python's
-    global lock. The function also raises `ValueError` for an image of another shape.
+    PNGs of 8 bits and as many channels, and JPEGs, the most frequent, are written in place, without
+    Python's global lock. The function also raises `ValueError` for an image of another shape.
     """
     import imagecodecs
 
@@ -26,17 +29,22 @@ def image_decoder(images: Any) -> Callable[[bytes, int], None]:
     height, width, channels = shape
     rows = images[..., 0] if channels == 1 else images
     header = b""  # of a PNG that can be decoded in place
+    colours = ""  # of a JPEG that can
     if dtype == np.uint8:
         sizes = width.to_bytes(4, "big") + height.to_bytes(4, "big")
         header = b"IHDR" + sizes + bytes([8, _COLOUR_TYPES[channels]])
+        colours = _COLOUR_SPACES.get(channels, "")
     decode_png = imagecodecs.spng_decode
 
-    def decode(encoded: bytes, slot: int) -> None:
+    def decode(slot: int, encoded: bytes) -> None:
         if encoded[12:26] == header:
             decode_png(encoded, out=rows[slot])
             return
         out = images[slot]
-        made = decode_image(encoded, channels, dtype, out=out)
+        if colours and encoded[:3] == _JPEG:
+            made = _jpeg(encoded, colours, out)
+        else:
+            made = decode_image(encoded, channels, dtype)
         if made.shape != shape:
             raise ValueError(f"an image is of shape {made.shape}, not {shape}")
         if made is not out:
@@ -45,12 +53,11 @@ def image_decoder(images: Any) -> Callable[[bytes, int], None]:
     return decode
 
 
-def decode_image(encoded: bytes, channels: int, dtype: Any, out: Any = None) -> Any:
+def decode_image(encoded: bytes, channels: int, dtype: Any) -> Any:
     """Return an image as an array of shape (height, width, channels).
 
     encoded: a PNG, a JPEG, or another format that Pillow reads.
     dtype: uint8; uint16, for PNG; float32, stored as the four bytes of each value.
-    out: a contiguous array of the expected shape; it may be written, and is then returned.
 
     JPEG is decoded by libjpeg-turbo with the fast integer DCT, as TensorFlow decodes by default.
     Raises `ValueError` or `RuntimeError` for a damaged image, and for one of another shape.
@@ -60,15 +67,15 @@ def decode_image(encoded: bytes, channels: int, dtype: Any, out: Any = None) -> 
     dtype = np.dtype(dtype)
     if dtype == np.float32:
         return decode_image(encoded, 4, np.uint8).view(np.float32)
-    if encoded[:3] == _JPEG and dtype == np.uint8 and channels in (1, 3):
-        return _jpeg(encoded, "GRAY" if channels == 1 else "RGB", out)
+    if encoded[:3] == _JPEG and dtype == np.uint8 and channels in _COLOUR_SPACES:
+        return _jpeg(encoded, _COLOUR_SPACES[channels])
     if encoded[:8] != _PNG:
         return _pillow(encoded, channels, dtype)
     plain = encoded[24:26] == bytes([8, _COLOUR_TYPES.get(channels, 255)])
     if plain and dtype == np.uint8:
         image = imagecodecs.spng_decode(encoded)
     else:
-        image = _with_channels(imagecodecs.png_decode(encoded), channels)
+        image = _with_channels(decode_png(encoded), channels)
     image = image if image.ndim == 3 else image[..., None]
     if image.dtype == dtype:
         return image
@@ -76,7 +83,8 @@ def decode_image(encoded: bytes, channels: int, dtype: Any, out: Any = None) -> 
     return (image >> 8).astype(np.uint8) if dtype == np.uint8 else image.astype(np.uint16) * 257
 
 
-def _jpeg(encoded: bytes, colorspace: str, out: Any) -> Any:
+def _jpeg(encoded: bytes, colorspace: str, out: Any = None) -> Any:
+    """Return an image, which is `out` if it has that array's shape."""
     import simplejpeg
 
     try:
@@ -91,7 +99,6 @@ def _jpeg(encoded: bytes, colorspace: str, out: Any) -> Any:
 
 def _with_channels(image: Any, channels: int) -> Any:
     """Return a grey or colour image, with or without alpha, with this number of channels."""
-    image = image if image.ndim == 3 else image[..., None]
     if image.shape[-1] == channels:
         return image
     most = np.iinfo(image.dtype).max
@@ -113,6 +120,9 @@ def _pillow(encoded: bytes, channels: int, dtype: Any) -> Any:
 
     if dtype != np.uint8:
         raise ValueError(f"the image is not a PNG; images of {dtype} must be")
-    with Image.open(io.BytesIO(encoded)) as image:
-        array = np.asarray(image.convert(_MODES[channels]))
+    try:
+        with Image.open(io.BytesIO(encoded)) as image:
+            array = np.asarray(image.convert(_MODES[channels]))
+    except Image.DecompressionBombError as error:
+        raise ValueError(str(error)) from error
     return array if array.ndim == 3 else array[..., None]

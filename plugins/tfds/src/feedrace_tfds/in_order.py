@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from feedrace.plugin import DataError, pip_line
 from feedrace_tfds.offsets import FOOTER, HEADER, masked
-from feedrace_tfds.shards import Raw, Unreadable, missing_file
+from feedrace_tfds.shards import Raw, Unreadable, missing_file, more_than_told
 
 ReadFile = Callable[[str, int], Iterator[Raw]]
 
@@ -27,11 +27,11 @@ class InOrder:
     concurrent = False
 
     def __init__(
-        self, parts: Sequence[tuple[str, int, int]], read: ReadFile, window: int, why: str
+        self, parts: Sequence[tuple[str, int, int, int]], read: ReadFile, window: int, why: str
     ) -> None:
         self._arguments = parts, read, window, why
         self._parts = parts
-        self._ends = np.cumsum([take for _, _, take in parts])
+        self._ends = np.cumsum([take for _, _, take, _ in parts])
         self._read_file = read
         self._window = window
         self._kept: dict[int, Raw] = {}
@@ -46,17 +46,18 @@ class InOrder:
     def __reduce__(self) -> Any:
         return InOrder, self._arguments
 
-    def read(self, numbers: NDArray[np.int64]) -> list[Raw]:
-        """Return the raw records of these numbers, in their order.
+    def read(self, numbers: NDArray[np.int64]) -> Iterator[tuple[int, Raw]]:
+        """Yield (place among `numbers`, raw record), in their order.
 
-        Raises `DataError` for a file that is missing.
+        Raises `DataError` for a file that is missing, and for one that holds more records than the
+        dataset's metadata say.
         """
         asked = numbers.tolist()
         with self._lock:
             found = {n: self._kept[n] for n in asked if n in self._kept}
             for number in sorted(set(asked) - found.keys()):
                 found[number] = self._advance(number)
-        return [found[n] for n in asked]
+        yield from enumerate(found[n] for n in asked)
 
     def _advance(self, number: int) -> Raw:
         """Read on up to a record; from the beginning of its window if it is far."""
@@ -64,18 +65,21 @@ class InOrder:
             self._next, self._open = number - number % self._window, None
         while True:
             part = int(np.searchsorted(self._ends, self._next, side="right"))
-            path, skip, take = self._parts[part]
+            path, skip, take, held = self._parts[part]
             if self._open is None:
                 within = self._next - (int(self._ends[part]) - take)
                 self._open = self._read_file(path, skip + within)
             raw = next(self._open, Unreadable("the file is damaged or cut short"))
+            if self._next + 1 == self._ends[part]:
+                rest, self._open = self._open, None
+                beyond = skip + take == held and sum(isinstance(one, bytes) for one in rest)
+                if beyond:
+                    raise more_than_told(path, held + beyond, held)
             self._kept.pop(self._next, None)
             self._kept[self._next] = raw
             if len(self._kept) > 2 * self._window:
                 del self._kept[next(iter(self._kept))]
             self._next += 1
-            if self._next == self._ends[part]:
-                self._open = None
             if self._next > number:
                 return raw
 

@@ -113,6 +113,19 @@ class Arrays:
     values: list[NDArray[Any]]
     lengths: list[NDArray[np.int32] | None]
 
+    def part(self, start: int, stop: int) -> "Arrays":
+        """Return views of the slots [start, stop)."""
+        return Arrays(
+            [array[start:stop] for array in self.values],
+            [None if array is None else array[start:stop] for array in self.lengths],
+        )
+
+    def put(self, start: int, part: "Arrays") -> None:
+        """Take over what a decoder put in place of the views of a part that begins at `start`."""
+        for array, values in zip(self.values, part.values, strict=True):
+            if values.base is not array.base:
+                array[start : start + len(values)] = values
+
 
 @attrs.frozen(eq=False)
 class Field:
@@ -137,11 +150,11 @@ class Layout:
         fields: dict[str, Any] = {}
         for leaf in self.leaves:
             shape = leaf.shape if leaf.target is None else leaf.target
-            _set(fields, leaf.name, Field(shape, arriving_dtype(leaf.dtype, wide=wide)))
+            set_at(fields, leaf.name, Field(shape, arriving_dtype(leaf.dtype, wide=wide)))
             if leaf.target is not None:
                 count = leaf.shape.count(None)
                 lengths = Field((count,) if count > 1 else (), np.dtype(np.int32))
-                _set(fields, leaf.length_name, lengths)
+                set_at(fields, leaf.length_name, lengths)
         return fields
 
     def allocate(self, size: int) -> Arrays:
@@ -158,9 +171,9 @@ class Layout:
         """
         batch: dict[str, Any] = {}
         for leaf, values, lengths in self._each(arrays):
-            _set(batch, leaf.name, leaf.arriving(values, wide))
+            set_at(batch, leaf.name, leaf.arriving(values, wide))
             if lengths is not None:
-                _set(batch, leaf.length_name, lengths)
+                set_at(batch, leaf.length_name, lengths)
         return batch
 
     def blank(self, arrays: Arrays, slot: int) -> None:
@@ -187,7 +200,8 @@ class Layout:
         return zip(self.leaves, arrays.values, arrays.lengths, strict=True)
 
 
-def _set(tree: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+def set_at(tree: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+    """Set the value at a path of a nested dict."""
     for key in path[:-1]:
         tree = tree.setdefault(key, {})
     tree[path[-1]] = value

@@ -1,9 +1,11 @@
 """Decoding without TensorFlow, record by record; image decoders let other threads run."""
 
+import functools
 import itertools
 import operator
+import struct
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import attrs
@@ -13,73 +15,79 @@ from numpy.typing import NDArray
 
 from feedrace.plugin import DataError
 from feedrace_tfds.example_proto import Example
-from feedrace_tfds.images import decode_image, image_decoder
+from feedrace_tfds.images import image_decoder
 from feedrace_tfds.layout import Arrays, Layout, Shape
 from feedrace_tfds.shards import Raw
 
 _LISTS = {"f": "float_list", "i": "int64_list", "u": "int64_list", "b": "int64_list",
           "O": "bytes_list"}  # fmt: skip
 # What the parsers and decoders raise for a record that is not what its features promise.
-UNDECODABLE = (DecodeError, AttributeError, LookupError, OSError, OverflowError, RuntimeError,
-               TypeError, ValueError, zlib.error, DataError)  # fmt: skip
+UNDECODABLE = (DecodeError, AttributeError, EOFError, LookupError, MemoryError, OSError,
+               OverflowError, RuntimeError, SyntaxError, TypeError, ValueError, struct.error,
+               zlib.error, DataError)  # fmt: skip
 
 Failure = tuple[int, Exception]  # the slot of a record, and why it could not be decoded
 Features = Any  # of one stored record, by key
 Read = Callable[[Features], Any]
+Unpack = Callable[[bytes], Any]
 
 
 @attrs.frozen(eq=False)
 class NumpyDecoder:
     """Decodes raw records of one dataset into arrays.
 
-    images: leaf number and key of each image of known shape.
+    images: for each leaf that is one encoded image, its number, its key, and the function that
+        makes its values of the encoded bytes; None for an image of known shape, which is decoded
+        straight into its place.
     reads: for each other leaf, its number and the function that gives a record's values.
     """
 
     layout: Layout
-    images: Sequence[tuple[int, str]]
+    images: Sequence[tuple[int, str, Unpack | None]]
     reads: Sequence[tuple[int, Read]]
 
-    concurrent = True
     way = "without TensorFlow"
 
-    def decode(self, raw: Sequence[Raw], arrays: Arrays, first: int) -> list[Failure]:
-        """Put raw records into slots from `first` on; return which slots failed, and why."""
-        try:
-            self._decode_all(raw, arrays, first)
-        except UNDECODABLE:
-            return self._decode_each(raw, arrays, first)
-        return []
-
-    def _decode_all(self, raw: Sequence[Any], arrays: Arrays, first: int) -> None:
-        # Images go one by one with the parsing, so that Python's global lock is never held for
-        # long; the rest goes field by field, which costs less for each record.
-        parse, stored = Example.FromString, []
-        images = [(key, image_decoder(arrays.values[i])) for i, key in self.images]
-        for slot, record in enumerate(raw, first):
-            features = parse(record).features.feature
-            for key, decode in images:
-                decode(features[key].bytes_list.value[0], slot)
-            stored.append(features)
-        for i, read in self.reads:
-            values, lengths, leaf = arrays.values[i], arrays.lengths[i], self.layout.leaves[i]
-            if isinstance(read, Scalar):
-                values[first : first + len(stored)] = read.of_all(stored)
-                continue
-            for slot, features in enumerate(stored, first):
-                leaf.put(values, lengths, slot, read(features))
-
-    def _decode_each(self, raw: Sequence[Raw], arrays: Arrays, first: int) -> list[Failure]:
+    def decode(self, records: Iterable[tuple[int, Raw]], arrays: Arrays) -> list[Failure]:
+        """Put raw records into their slots; return which slots failed, and why."""
+        parse = Example.FromString
+        images = [(key, self._image(arrays, leaf, unpack)) for leaf, key, unpack in self.images]
+        puts = [(read, self._put(arrays, leaf)) for leaf, read in self.reads]
         failures: list[Failure] = []
-        for slot, record in enumerate(raw, first):
-            if not isinstance(record, bytes):
-                failures.append((slot, DataError(record.reason)))
-                continue
+        for slot, record in records:
             try:
-                self._decode_all([record], arrays, slot)
+                if not isinstance(record, bytes):
+                    raise DataError(record.reason)
+                # Nothing of it is kept, so that the next record is parsed into the same memory.
+                features = parse(record).features.feature
+                for key, put_image in images:
+                    put_image(slot, features[key].bytes_list.value[0])
+                for read, put in puts:
+                    put(slot, read(features))
+            except IndexError:
+                failures.append((slot, DataError("it lacks one of its features")))
             except UNDECODABLE as error:
-                failures.append((slot, error))
+                failures.append((slot, error.with_traceback(None)))
         return failures
+
+    def _image(
+        self, arrays: Arrays, leaf: int, unpack: Unpack | None
+    ) -> Callable[[int, bytes], Any]:
+        if unpack is None:
+            return image_decoder(arrays.values[leaf])
+        put = self._put(arrays, leaf)
+        return lambda slot, encoded: put(slot, unpack(encoded))
+
+    def _put(self, arrays: Arrays, number: int) -> Callable[[int, Any], None]:
+        """Return the function that puts a record's values of a leaf into a slot."""
+        leaf, values, lengths = (
+            self.layout.leaves[number],
+            arrays.values[number],
+            arrays.lengths[number],
+        )
+        if not leaf.shape:
+            return values.__setitem__
+        return functools.partial(leaf.put, values, lengths)
 
 
 @attrs.frozen
@@ -89,13 +97,14 @@ class Scalar:
     key: str
     dtype: "np.dtype[Any]"
 
-    def __call__(self, features: Features) -> Any:
-        return getattr(features[self.key], _LISTS[self.dtype.kind]).value[0]
+    _values: Callable[[Any], Any] = attrs.field(init=False)
 
-    def of_all(self, stored: Sequence[Features]) -> list[Any]:
-        """Return the values of several records."""
-        key, value_of = self.key, operator.attrgetter(f"{_LISTS[self.dtype.kind]}.value")
-        return [value_of(features[key])[0] for features in stored]
+    @_values.default
+    def _values_of_kind(self) -> Callable[[Any], Any]:
+        return operator.attrgetter(f"{_LISTS[self.dtype.kind]}.value")
+
+    def __call__(self, features: Features) -> Any:
+        return self._values(features[self.key])[0]
 
 
 @attrs.frozen
@@ -161,19 +170,6 @@ class NestedLists:
 
 
 @attrs.frozen
-class Image:
-    """Reads one image of any size."""
-
-    key: str
-    channels: int
-    dtype: "np.dtype[Any]"
-
-    def __call__(self, features: Features) -> Any:
-        encoded = features[self.key].bytes_list.value[0]
-        return decode_image(encoded, self.channels, self.dtype)
-
-
-@attrs.frozen
 class Images:
     """Reads a list of images of one shape."""
 
@@ -186,7 +182,7 @@ class Images:
         images = np.empty((len(encoded), *self.shape), self.dtype)
         decode = image_decoder(images)
         for number, one in enumerate(encoded):
-            decode(one, number)
+            decode(number, one)
         return images
 
 

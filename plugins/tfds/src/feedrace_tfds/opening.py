@@ -6,8 +6,8 @@ from typing import Any
 
 import attrs
 
-from feedrace.plugin import DataError
-from feedrace_tfds.bad_records import BadRecords, budget_count
+from feedrace.plugin import DataError, clipped
+from feedrace_tfds.bad_records import budget_count
 from feedrace_tfds.config import TFDSConfig
 from feedrace_tfds.decode import make_decoder
 from feedrace_tfds.offsets import OffsetCache
@@ -28,12 +28,14 @@ class OpenSplit:
     info: TFDS's `DatasetInfo`.
     name: the split, in TFDS's notation.
     identity: the dataset's name and version, and a digest of its files' names and sizes.
+    threads: how many load at a time, besides a pipeline's workers.
     """
 
     info: Any
     name: str
     identity: str
     split: Split
+    threads: int
 
 
 def open_split(config: TFDSConfig) -> OpenSplit:
@@ -55,13 +57,13 @@ def open_split(config: TFDSConfig) -> OpenSplit:
     )
     full_name = builder.info.full_name
     split = Split(
-        f"split {name!r} of {full_name}",
+        f"split {clipped(name)} of {full_name}",
         records,
         make_decoder(builder.info, config, threads),
-        BadRecords(config.on_error, budget_count(config.error_budget, len(records))),
-        threads,
+        config.on_error,
+        budget_count(config.error_budget, len(records)),
     )
-    return OpenSplit(builder.info, name, f"{full_name} {_digest(records)}", split)
+    return OpenSplit(builder.info, name, f"{full_name} {_digest(records)}", split, threads)
 
 
 def _split_name(builder: Any, split: Any) -> str:
@@ -72,7 +74,7 @@ def _split_name(builder: Any, split: Any) -> str:
         parts = split.to_absolute(builder.info.splits)
     except (KeyError, ValueError) as error:
         raise DataError(
-            f"dataset {builder.info.full_name} has no split {split!r} ({error}); "
+            f"dataset {builder.info.full_name} has no split {clipped(split)} ({error}); "
             f"it has {', '.join(sorted(builder.info.splits))}"
         ) from error
     whole = builder.info.splits
@@ -86,7 +88,7 @@ def _split_name(builder: Any, split: Any) -> str:
 def _digest(records: Records) -> str:
     """Return a digest of the names and sizes of the files that records are taken from."""
     digest = hashlib.blake2b(digest_size=8)
-    for path, skip, take in records.parts:
+    for path, skip, take, _ in records.parts:
         try:
             size = file_size(path)
         except FileNotFoundError as error:

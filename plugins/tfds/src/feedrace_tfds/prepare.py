@@ -2,14 +2,19 @@
 
 import contextlib
 import importlib.util
+import json
 import os
 import sys
 from typing import Any
 
 import tensorflow_datasets as tfds
+from etils import epath
+from tensorflow_datasets.core import read_only_builder
+from tensorflow_datasets.core.utils import error_utils
 
 from feedrace.plugin import DataError, did_you_mean, install_line, pip_line
 from feedrace_tfds.config import TFDSConfig
+from feedrace_tfds.metadata import described_builder
 from feedrace_tfds.paths import is_remote
 from feedrace_tfds.tensorflow_runtime import import_tensorflow
 
@@ -28,14 +33,11 @@ def prepared_builder(config: TFDSConfig) -> Any:
     if any(place and is_remote(place) for place in places) and _has_tensorflow():
         import_tensorflow(config.num_threads)  # or TFDS would, for its file systems
     if config.directory is not None:
-        return _builder_in(config.directory)
+        return _builder_in(config)
     name = str(config.name)
-    try:
-        return tfds.core.read_only_builder.builder_from_files(name, **_where(config))
-    except tfds.core.DatasetNotFoundError:
-        pass
-    except ValueError as error:
-        raise DataError(f"{name!r} is not a TFDS dataset name: {error}") from error
+    folder = _folder_of(name, config)
+    if folder is not None:
+        return described_builder(folder, config.trusted_features)
     _check_known(name)
     if config.local_files_only:
         folders = tfds.core.utils.file_utils.list_data_dirs(config.data_dir)
@@ -51,22 +53,39 @@ def prepared_builder(config: TFDSConfig) -> Any:
             print(f"feedrace: preparing {builder.info.full_name} in {builder.data_dir}", flush=True)
             builder.download_and_prepare(**_prepare_arguments(config))
     except _TFDS_ERRORS as error:
-        with contextlib.suppress(
-            tfds.core.DatasetNotFoundError
-        ):  # another process prepared it meanwhile
-            return tfds.core.read_only_builder.builder_from_files(name, **_where(config))
-        raise DataError(f"TFDS cannot prepare dataset {name!r}: {error}") from error
-    return tfds.builder_from_directory(builder.data_dir)
+        folder = _folder_of(name, config)
+        if folder is None:  # or another process prepared it meanwhile
+            raise DataError(f"TFDS cannot prepare dataset {name!r}: {error}") from error
+    else:
+        folder = str(builder.data_dir)
+    return described_builder(folder, config.trusted_features)
 
 
-def _builder_in(directory: str) -> Any:
-    try:
-        return tfds.builder_from_directory(directory)
-    except (*_TFDS_ERRORS, KeyError) as error:
+def _folder_of(name: str, config: TFDSConfig) -> str | None:
+    """Return the folder of a prepared dataset, or None if there is none."""
+    try:  # as `builder_from_files` does, which also reads what it finds
+        with error_utils.reraise_with_context(tfds.core.DatasetNotFoundError):
+            folder = read_only_builder._find_builder_dir(name, **_where(config))
+    except tfds.core.DatasetNotFoundError:
+        return None
+    except json.JSONDecodeError as error:
         raise DataError(
-            f"{directory!r} is not a prepared dataset: it holds no readable "
-            f"dataset_info.json and features.json; give the folder of one version"
+            f"the .config/metadata.json of dataset {name!r} is damaged ({error}); prepare it again"
         ) from error
+    except ValueError as error:
+        raise DataError(f"{name!r} is not a TFDS dataset name: {error}") from error
+    return None if folder is None else str(folder)
+
+
+def _builder_in(config: TFDSConfig) -> Any:
+    folder = epath.Path(str(config.directory))
+    missing = [n for n in ("dataset_info.json", "features.json") if not (folder / n).exists()]
+    if missing:
+        raise DataError(
+            f"{config.directory!r} is not a prepared dataset: it holds no "
+            f"{' and no '.join(missing)}; give the folder of one version"
+        )
+    return described_builder(str(folder), config.trusted_features)
 
 
 def _where(config: TFDSConfig) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import attrs
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from feedrace_tfds.bad_records import BadRecord
 from feedrace_tfds.layout import Arrays
 from feedrace_tfds.split import Split
 
@@ -32,15 +33,24 @@ class SplitReader:
         A feature whose shape varies, without `pad_to`, is a 1-D array of objects: an array for each
         record. A bad record that is skipped leaves a blank row, which `invalid_rows` shows. Raises
         `DataError` for a number out of range, for a value that does not fit the dtype that arrives,
-        and for bad records as `on_error` and `error_budget` have it.
+        and for a bad record with `on_error = "raise"`; others are `noted`.
         """
         numbers = np.asarray(indices, np.int64)
         arrays = self.split.fetch(numbers) if self.kept is None else self._kept(self.kept, numbers)
-        return self.split.decoder.layout.pack(arrays, wide=self.wide)
+        return self.split.packed(numbers, arrays, wide=self.wide)
 
     def invalid_rows(self, indices: ArrayLike) -> NDArray[np.bool_]:
         """Return which of these fetched records were skipped."""
         return self.split.invalid_rows(np.asarray(indices, np.int64))
+
+    def noted(self) -> list[BadRecord]:
+        """Return the bad records that this thread's fetches met since it asked last."""
+        return self.split.noted()
+
+    @property
+    def decode_seconds(self) -> float:
+        """Seconds spent on decoding so far; threads at work together count once."""
+        return self.split.clock.seconds
 
     def _kept(self, kept: dict[int, tuple[Arrays, int]], numbers: NDArray[np.int64]) -> Arrays:
         """Return the records of these numbers, reading those that were not read before."""
@@ -48,7 +58,9 @@ class SplitReader:
         missing = np.array([n for n in dict.fromkeys(numbers.tolist()) if n not in kept], np.int64)
         if len(missing):
             read = self.split.fetch(missing)
+            # Another thread may have read one of them meanwhile: both have the same values.
             kept.update((n, (read, row)) for row, n in enumerate(missing.tolist()))
+        self.split.note(np.setdiff1d(numbers, missing))  # as if they had been read
         layout = self.split.decoder.layout
         arrays = layout.allocate(len(numbers))
         for slot, number in enumerate(numbers.tolist()):

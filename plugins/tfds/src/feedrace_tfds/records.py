@@ -3,32 +3,44 @@
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from feedrace.plugin import DataError, check_numbers
+from feedrace.plugin import DataError, check_numbers, clipped
 from feedrace_tfds.in_order import InOrder, format_reader, remote_tfrecord
 from feedrace_tfds.offsets import OffsetCache
 from feedrace_tfds.paths import is_remote
-from feedrace_tfds.shards import ArrayRecordShard, Raw, Shard, TFRecordShard
+from feedrace_tfds.shards import (
+    ArrayRecordShard,
+    File,
+    Raw,
+    Shard,
+    TFRecordShard,
+    more_than_told,
+    too_few,
+)
 
 
 class Part(NamedTuple):
-    """What a split takes from one file: `take` records after the first `skip`."""
+    """What a split takes from one file: `take` records after the first `skip`.
+
+    held: how many records the dataset's metadata say that the file holds.
+    """
 
     path: str
     skip: int
     take: int
+    held: int
 
 
 class Reader(Protocol):
-    """Gives raw records by number.
+    """Gives raw records by number; several threads may read at a time.
 
-    concurrent: whether several threads should read at a time.
+    concurrent: whether that is faster.
     way: a sentence on how records are found.
 
     A pickled one opens its files anew.
@@ -37,7 +49,9 @@ class Reader(Protocol):
     concurrent: bool
     way: str
 
-    def read(self, numbers: NDArray[np.int64]) -> list[Raw]: ...
+    def read(self, numbers: NDArray[np.int64]) -> Iterator[tuple[int, Raw]]:
+        """Yield the place of a number among `numbers`, and its raw record, for each of them."""
+        ...
 
 
 @attrs.frozen(eq=False)
@@ -84,11 +98,8 @@ class Addressed:
         self._ends = _ends(parts)
         self._shards = shards
         self._whole = whole
-        self._needed: dict[str, int] = {}
-        for part in parts if whole else ():
-            last = part.skip + part.take
-            self._needed[part.path] = max(last, self._needed.get(part.path, 0))
-        self._handles: OrderedDict[str, Any] = OrderedDict()
+        self._idle: OrderedDict[str, list[File]] = OrderedDict()  # the latest used last
+        self._open = 0  # how many are idle
         self._lock = threading.Lock()
         self._most = _most_open_files()
         self.way = way
@@ -96,44 +107,48 @@ class Addressed:
     def __reduce__(self) -> Any:
         return Addressed, (self._parts, self._shards, self._whole, self.way)
 
-    def read(self, numbers: NDArray[np.int64]) -> list[Raw]:
-        """Return the raw records of these numbers, in their order.
+    def read(self, numbers: NDArray[np.int64]) -> Iterator[tuple[int, Raw]]:
+        """Yield (place among `numbers`, raw record), file by file.
 
-        Raises `DataError` for a file that is missing or cannot be opened.
+        Raises `DataError` for a file that is missing or cannot be opened, and for one that does not
+        hold as many records as the dataset's metadata say.
         """
-        if len(self._parts) == 1:
-            return self._read(self._parts[0].path, numbers + self._parts[0].skip)
         which = np.searchsorted(self._ends, numbers, side="right")
         order = np.argsort(which, kind="stable")
-        bounds = np.flatnonzero(np.diff(which[order])) + 1
-        raw: list[Any] = [None] * len(numbers)
-        for slots in np.split(order, bounds):
-            if not len(slots):
+        for places in np.split(order, np.flatnonzero(np.diff(which[order])) + 1):
+            if not len(places):
                 continue
-            number = which[slots[0]]
+            number = which[places[0]]
             part = self._parts[number]
-            within = numbers[slots] - (self._ends[number] - part.take) + part.skip
-            for slot, record in zip(slots.tolist(), self._read(part.path, within), strict=True):
-                raw[slot] = record
-        return raw
+            within = numbers[places] - (self._ends[number] - part.take) + part.skip
+            file = self._borrowed(part)
+            try:
+                yield from zip(places.tolist(), file.read(within), strict=True)
+            finally:
+                self._give_back(part.path, file)
 
-    def _read(self, path: str, within: NDArray[np.int64]) -> list[Raw]:
-        shard = self._shards[path]
+    def _borrowed(self, part: Part) -> File:
+        """Return an open file that no other thread reads from."""
         with self._lock:
-            handle = self._handles.get(path)
-            if handle is not None:
-                self._handles.move_to_end(path)
-        if handle is None:
-            handle = shard.open()
-            damage = shard.damage(handle, self._needed.get(path, 0))
-            if damage:
-                raise DataError(f"{path}: {damage}; prepare the dataset again")
-            with self._lock:
-                self._handles[path] = handle
-                # A thread that still reads from a file let go here holds it open until done.
-                while len(self._handles) > self._most:
-                    self._handles.popitem(last=False)
-        return shard.read(handle, within)
+            idle = self._idle.get(part.path)
+            if idle:
+                self._open -= 1
+                return idle.pop()
+        file = self._shards[part.path].open()
+        if file.held > part.held:
+            raise more_than_told(part.path, file.held, part.held)
+        if self._whole and file.held < part.held:
+            reason = file.damage or too_few(file.held)
+            raise DataError(f"{part.path}: {reason}; prepare the dataset again")
+        return file
+
+    def _give_back(self, path: str, file: File) -> None:
+        with self._lock:
+            self._idle.setdefault(path, []).append(file)
+            self._idle.move_to_end(path)
+            self._open += 1
+            while self._open > self._most:
+                self._open -= len(self._idle.popitem(last=False)[1])
 
 
 def _most_open_files() -> int:
@@ -161,12 +176,16 @@ def open_records(
         instructions = splits[split].file_instructions
     except (KeyError, ValueError, AssertionError, NotImplementedError) as error:
         raise DataError(
-            f"dataset {builder.info.full_name} has no split {split!r} ({error}); "
+            f"dataset {builder.info.full_name} has no split {clipped(split)} ({error}); "
             f"it has {', '.join(sorted(splits))}"
         ) from error
-    parts = [Part(str(i.filename), i.skip, i.take) for i in instructions if i.take > 0]
+    parts = [
+        Part(str(i.filename), i.skip, i.take, i.examples_in_shard)
+        for i in instructions
+        if i.take > 0
+    ]
     if not parts:
-        raise DataError(f"split {split!r} of {builder.info.full_name} has no records")
+        raise DataError(f"split {clipped(split)} of {builder.info.full_name} has no records")
     file_format = builder.info.file_format.value
     return Records(parts, make_reader(parts, file_format, cache, window, whole))
 

@@ -1,15 +1,17 @@
 """Files of raw records that can be read by number: TFRecord and ArrayRecord."""
 
 import os
+import stat
 import threading
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Protocol
 
 import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
 from feedrace.plugin import DataError
-from feedrace_tfds.offsets import FOOTER, HEADER, OffsetCache, masked
+from feedrace_tfds.offsets import FOOTER, HEADER, MASK_DELTA, OffsetCache, Offsets
 
 
 class Unreadable(NamedTuple):
@@ -19,6 +21,21 @@ class Unreadable(NamedTuple):
 
 
 Raw = bytes | Unreadable
+
+
+class File(Protocol):
+    """An open file of records; one thread reads from it at a time.
+
+    held: how many records can be found in it.
+    damage: why there are no more, or "".
+    """
+
+    held: int
+    damage: str
+
+    def read(self, numbers: NDArray[np.int64]) -> Iterator[Raw]:
+        """Yield these records, each with its checksum checked."""
+        ...
 
 
 class TFRecordShard:
@@ -33,59 +50,47 @@ class TFRecordShard:
     def __reduce__(self) -> Any:  # the table is in the cache folder
         return TFRecordShard, (self.path, self._cache)
 
-    def open(self) -> "_File":
+    def open(self) -> File:
         """Return the file, open for reading.
 
-        Raises `DataError` if it is missing.
+        Raises `DataError` if it is missing, or no regular file.
         """
-        try:
-            with self._lock:
-                if self._table is None:
-                    self._table = self._cache.table(self.path)
-            return _File(self.path)
-        except FileNotFoundError as error:
-            raise missing_file(self.path) from error
-
-    def read(self, file: "_File", numbers: NDArray[np.int64]) -> list[Raw]:
-        """Return these records of the open file; each one's checksum is checked."""
-        ends, count = self._table.ends, len(self._table)
-        beyond = int(numbers.max()) >= count
-        inside = np.minimum(numbers, count - 1) if beyond else numbers
-        if count == 0:
-            return [self._absent()] * len(numbers)
-        starts = ends[inside] + HEADER
-        sizes = ends[inside + 1] - starts
-        crc, read, descriptor = google_crc32c.value, os.pread, file.descriptor
-        raw: list[Raw] = []
-        for start, size in zip(starts.tolist(), sizes.tolist(), strict=True):
-            stored = read(descriptor, size, start)
-            record = stored[:-FOOTER]
-            good = len(stored) == size and (
-                masked(crc(record)) == int.from_bytes(stored[-FOOTER:], "little")
-            )
-            raw.append(record if good else Unreadable("its checksum does not match"))
-        if beyond:
-            for slot in np.flatnonzero(numbers >= count).tolist():
-                raw[slot] = self._absent()
-        return raw
-
-    def damage(self, file: "_File", needed: int) -> str:
-        """Return why the open file cannot give so many records, or ""."""
-        return "" if len(self._table) >= needed else self._absent().reason
-
-    def _absent(self) -> Unreadable:
-        return Unreadable(self._table.damage or _too_few(len(self._table)))
+        check_regular(self.path)
+        with self._lock:
+            if self._table is None:
+                self._table = self._cache.table(self.path)
+        return _TFRecordFile(self.path, self._table)
 
 
-class _File:
-    """A file descriptor that is closed when it is garbage collected."""
+class _TFRecordFile:
+    """A TFRecord file whose descriptor is closed when it is garbage collected."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, table: Offsets) -> None:
         self.descriptor = os.open(path, os.O_RDONLY)
+        self.held, self._ends = len(table), table.ends
+        self.damage = table.damage
 
     def __del__(self) -> None:
         if hasattr(self, "descriptor"):
             os.close(self.descriptor)
+
+    def read(self, numbers: NDArray[np.int64]) -> Iterator[Raw]:
+        inside = np.minimum(numbers, self.held - 1)
+        starts = self._ends[inside] + HEADER
+        sizes = np.where(numbers < self.held, self._ends[inside + 1] - starts, -1)
+        crc_of, read, descriptor = google_crc32c.value, os.pread, self.descriptor
+        for start, size in zip(starts.tolist(), sizes.tolist(), strict=True):
+            if size < 0:
+                yield Unreadable(self.damage or too_few(self.held))
+                continue
+            stored = read(descriptor, size, start)
+            record = stored[:-FOOTER]
+            crc = crc_of(record)
+            crc = ((crc >> 15 | crc << 17) + MASK_DELTA) & 0xFFFFFFFF  # `masked`, for speed
+            if len(stored) == size and crc == int.from_bytes(stored[-FOOTER:], "little"):
+                yield record
+            else:
+                yield Unreadable("its checksum does not match")
 
 
 class ArrayRecordShard:
@@ -94,50 +99,78 @@ class ArrayRecordShard:
     def __init__(self, path: str) -> None:
         self.path = path
 
-    def open(self) -> Any:
-        """Return the reader.
+    def open(self) -> File:
+        """Return the file, open for reading.
 
-        Raises `DataError` if the file is missing, or its index, at the end, cannot be read.
+        Raises `DataError` if the file is missing or no regular file, or if its index, at the end,
+        cannot be read.
         """
+        check_regular(self.path)
+        return _ArrayRecordFile(self.path)
+
+
+class _ArrayRecordFile:
+    """An ArrayRecord file; its reader checks the records' checksums."""
+
+    damage = ""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._reader = self._opened()
+        self.held: int = self._reader.num_records()
+
+    def _opened(self) -> Any:
         from array_record.python.array_record_module import ArrayRecordReader
 
-        if not os.path.exists(self.path):
-            raise missing_file(self.path)
         try:
             # By default it starts a thread for each of dozens of read-ahead buffers.
-            return ArrayRecordReader(self.path, "readahead_buffer_size:0,max_parallelism:0")
+            return ArrayRecordReader(self._path, "readahead_buffer_size:0,max_parallelism:0")
         except RuntimeError as error:
             raise DataError(
-                f"{self.path} is damaged or cut short; prepare the dataset again"
+                f"{self._path} is damaged or cut short; prepare the dataset again"
             ) from error
 
-    def read(self, reader: Any, numbers: NDArray[np.int64]) -> list[Raw]:
-        """Return these records; the reader checks their checksums."""
-        try:
-            return list(reader.read(numbers.tolist()))
-        except (RuntimeError, IndexError):
-            return [self._read_one(reader, number) for number in numbers.tolist()]
-
-    def damage(self, reader: Any, needed: int) -> str:
-        """Return why the open file cannot give so many records, or ""."""
-        held = reader.num_records()
-        return "" if held >= needed else _too_few(held)
-
-    def _read_one(self, reader: Any, number: int) -> Raw:
-        if number >= reader.num_records():
-            return Unreadable(_too_few(reader.num_records()))
-        try:
-            record: bytes = reader.read([number])[0]
-        except (RuntimeError, IndexError) as error:
-            return Unreadable(str(error).splitlines()[0])
-        return record
+    def read(self, numbers: NDArray[np.int64]) -> Iterator[Raw]:
+        # One by one in this thread: a call for many goes through a pool whose threads spin, and
+        # takes twice to three times the CPU time.
+        for number in numbers.tolist():
+            if number >= self.held:
+                yield Unreadable(too_few(self.held))
+                continue
+            record: Raw
+            try:
+                self._reader.seek(number)
+                record = self._reader.read()
+            except (RuntimeError, IndexError) as error:
+                record = Unreadable(str(error).splitlines()[0])
+                self._reader = self._opened()  # one that failed stays failed
+            yield record
 
 
-def _too_few(held: int) -> str:
+def too_few(held: int) -> str:
+    """Return why a record cannot be found."""
     return f"the file is damaged or cut short: {held} records can be found in it"
 
 
+def more_than_told(path: str, held: int, told: int) -> DataError:
+    """Return the error for a file with records that the metadata do not count."""
+    return DataError(
+        f"{path} holds {held} records, and the shardLengths of dataset_info.json say {told}; the "
+        f"others would never be read; prepare the dataset again"
+    )
+
+
 Shard = TFRecordShard | ArrayRecordShard
+
+
+def check_regular(path: str) -> None:
+    """Raise `DataError` if there is no regular file: reading a pipe would wait for ever."""
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError as error:
+        raise missing_file(path) from error
+    if not stat.S_ISREG(mode):
+        raise DataError(f"{path} is not a regular file; prepare the dataset again")
 
 
 def missing_file(path: str) -> DataError:

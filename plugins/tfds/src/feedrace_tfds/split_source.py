@@ -1,5 +1,6 @@
 """What both TFDS sources share: a split, and what is known of it."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import attrs
@@ -9,7 +10,7 @@ from flax import nnx
 from numpy.typing import NDArray
 
 from feedrace.plugin import SourceModule, is_wide, map_leaves
-from feedrace_tfds.bad_records import BadRecord
+from feedrace_tfds.bad_records import BadRecord, BadRecords
 from feedrace_tfds.config import TFDSConfig
 from feedrace_tfds.layout import Layout
 from feedrace_tfds.opening import open_split
@@ -33,6 +34,9 @@ class SplitSource(SourceModule):
         self._info = nnx.static(opened.info)
         self._identity = opened.identity
         self._split = nnx.static(opened.split)
+        self._bad = nnx.static(BadRecords(opened.split.budget))
+        reads = opened.split.records.reader
+        self._threads = opened.threads if reads.concurrent else 1
         self.dataset_name = dataset
         self.split_name = config.split
         self.as_supervised = config.as_supervised
@@ -82,8 +86,15 @@ class SplitSource(SourceModule):
     @property
     def bad_records(self) -> tuple[BadRecord, ...]:
         """The records met so far that could not be read or decoded, in the order of the split."""
-        met: tuple[BadRecord, ...] = self._split.bad.met()
+        met: tuple[BadRecord, ...] = self._bad.met()
         return met
+
+    def note(self, noted: Iterable[BadRecord]) -> None:
+        """Take note of bad records that a reader met, as `noted` gives them.
+
+        Raises `DataError` if they are more than `error_budget` allows.
+        """
+        self._bad.add(noted)
 
     def details(self) -> list[str]:
         """Return sentences on why it was chosen, and how records are found and decoded."""

@@ -1,13 +1,14 @@
 """Decoding by TensorFlow: a pure function of a batch of raw records."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import attrs
+import tensorflow_datasets as tfds
 
 from feedrace.plugin import DataError, install_line
-from feedrace_tfds.features import Kept
-from feedrace_tfds.layout import Arrays, Layout
+from feedrace_tfds.features import Kept, feature_at, is_image
+from feedrace_tfds.layout import Arrays, Layout, set_at
 from feedrace_tfds.numpy_decoder import Failure
 from feedrace_tfds.shards import Raw
 from feedrace_tfds.tensorflow_runtime import import_tensorflow
@@ -23,32 +24,32 @@ class TensorFlowDecoder:
     _tensorflow: Any
     _function: Any
 
-    concurrent = False
     way = "with TensorFlow"
 
     def __reduce__(self) -> Any:
         return make_tensorflow_decoder, (self._kept, self.layout, self._threads)
 
-    def decode(self, raw: Sequence[Raw], arrays: Arrays, first: int) -> list[Failure]:
-        """Put raw records into slots from `first` on; return which slots failed, and why."""
-        readable = [slot for slot, record in enumerate(raw) if isinstance(record, bytes)]
-        failures: list[Failure] = [
-            (first + slot, DataError(record.reason))
-            for slot, record in enumerate(raw)
-            if not isinstance(record, bytes)
-        ]
-        slots = [first + slot for slot in readable]
+    def decode(self, records: Iterable[tuple[int, Raw]], arrays: Arrays) -> list[Failure]:
+        """Put raw records into their slots; return which slots failed, and why."""
+        readable: dict[int, bytes] = {}
+        failures: list[Failure] = []
+        for slot, record in records:
+            if isinstance(record, bytes):
+                readable[slot] = record
+            else:
+                failures.append((slot, DataError(record.reason)))
+        readable = dict(sorted(readable.items()))
         try:
-            self._store(self._decoded([raw[slot] for slot in readable]), arrays, slots)
+            self._store(self._decoded(list(readable.values())), arrays, list(readable))
         except (self._tensorflow.errors.OpError, ValueError):
-            for slot in slots:  # one by one, to learn which
+            for slot, record in readable.items():  # one by one, to learn which
                 try:
-                    self._store(self._decoded([raw[slot - first]]), arrays, [slot])
+                    self._store(self._decoded([record]), arrays, [slot])
                 except (self._tensorflow.errors.OpError, ValueError) as error:
-                    failures.append((slot, error))
-        return sorted(failures, key=lambda failure: failure[0])
+                    failures.append((slot, error.with_traceback(None)))
+        return failures
 
-    def _decoded(self, raw: Sequence[Raw]) -> Any:
+    def _decoded(self, raw: Sequence[bytes]) -> Any:
         if not raw:
             return None
         return self._function(self._tensorflow.constant(raw, self._tensorflow.string))
@@ -59,8 +60,8 @@ class TensorFlowDecoder:
         for i, leaf in enumerate(self.layout.leaves):
             values = decoded[i][0].numpy()
             if None not in leaf.shape:
-                if len(slots) == len(arrays.values[i]):
-                    arrays.values[i] = values
+                if slots == list(range(len(arrays.values[i]))):
+                    arrays.values[i] = values  # without a copy
                 else:
                     arrays.values[i][slots] = values
                 continue
@@ -82,8 +83,13 @@ def make_tensorflow_decoder(kept: Kept, layout: Layout, threads: int) -> TensorF
             f"decoder = 'tensorflow' needs TensorFlow: {install_line('tfds')} ({error})"
         ) from error
 
+    as_stored: dict[str, Any] = {}
+    for leaf in layout.leaves:
+        if is_image(feature_at(kept.features, leaf.source)[0]) and leaf.dtype == object:
+            set_at(as_stored, leaf.source, tfds.decode.SkipDecoding())
+
     def one(raw: Any) -> Any:
-        record = kept.features.deserialize_example(raw)
+        record = kept.features.deserialize_example(raw, decoders=as_stored)
         outputs = []
         for leaf in layout.leaves:
             value = record

@@ -2,9 +2,18 @@
 
 import contextlib
 import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
 from typing import Any
 
 from feedrace.plugin import DataError
+
+# What TensorFlow's C++ prints while it starts, whatever log level is set: of oneDNN and CUDA.
+_START_UP = re.compile(
+    rb"WARNING: All log messages before absl|[IWE]\d{4} .*(port|cudart_stub|cuda_platform)\.cc"
+)
 
 
 def usable_cpus() -> int:
@@ -21,12 +30,14 @@ def import_tensorflow(threads: int | None = None) -> Any:
 
     Raises `DataError` if TensorFlow already took the accelerators; `ImportError` without it.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # hides its start-up log
-    import tensorflow as tf
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # hides much of its start-up log
+    with _start_up_hidden():
+        import tensorflow as tf
 
     try:
-        for kind in ("GPU", "TPU"):
-            tf.config.set_visible_devices([], kind)
+        with _start_up_hidden():
+            for kind in ("GPU", "TPU"):
+                tf.config.set_visible_devices([], kind)
     except RuntimeError as error:
         raise DataError(
             "TensorFlow already holds the accelerators, since this program used it before; call "
@@ -38,3 +49,22 @@ def import_tensorflow(threads: int | None = None) -> Any:
         tf.config.threading.set_inter_op_parallelism_threads(count)
         tf.config.threading.set_intra_op_parallelism_threads(count)
     return tf
+
+
+@contextlib.contextmanager
+def _start_up_hidden() -> Iterator[None]:
+    """Hold back what goes to stderr in the block, and print at its end all but the start-up log."""
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            held.seek(0)
+            for line in held:
+                if not _START_UP.match(line):
+                    os.write(2, line)

@@ -116,7 +116,6 @@ def test_text_objects_and_ragged_fields_cross_process_borders(parts):
     assert by_threads == by_processes
 
 
-<<<<<<< HEAD
 def test_ragged_fields_cross_process_borders_if_records_are_left_out(parts):
     pytest.importorskip("feedrace_batchers")
     batcher = {"use": "bucket", "fields": ["tokens"], "boundaries": [8], "window": 2}
@@ -135,9 +134,7 @@ def test_ragged_fields_cross_process_borders_if_records_are_left_out(parts):
     assert found[0] == found[1]
 
 
-=======
 @pytest.mark.together
->>>>>>> main
 def test_memory_that_is_too_small_grows(parts):
     """An axis that varies counts 256 entries at first; these records have 4,096."""
     pytest.importorskip("feedrace_batchers")
@@ -284,7 +281,6 @@ def test_an_iteration_that_ends_early_leaves_nothing(parts, workers, end):
     del iterator  # the fixture waits until nothing is left
 
 
-<<<<<<< HEAD
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("workers", [1, {"kind": "process", "count": 1}])
 def test_an_older_iteration_that_is_still_open_disturbs_no_newer_one(parts, workers):
@@ -304,9 +300,7 @@ def test_the_notes_of_an_error_that_cannot_be_pickled_come_along(parts):
     assert "in record stage worker_parts:odd_at_57, record 57" in caught.value.__notes__
 
 
-=======
 @pytest.mark.slow
->>>>>>> main
 def test_a_killed_parent_leaves_no_worker(parts, tmp_path):
     program = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
@@ -344,7 +338,7 @@ def test_functions_of_the_program_itself_reach_processes(parts, tmp_path):
     assert done.stdout == "[[0, 2, 4], [6, 8, 10]]\n", done.stderr
 
 
-<<<<<<< HEAD
+@pytest.mark.slow
 def test_an_error_class_of_the_program_itself_comes_back_from_processes(parts, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
@@ -390,6 +384,7 @@ def test_batches_that_the_loop_lets_go_are_freed(parts, workers, tmp_path):
             assert len(jax.live_arrays()) <= before
 
 
+@pytest.mark.slow
 def test_a_batch_that_is_kept_keeps_no_memory_of_the_others(parts):
     """One block stays, of those that the iteration had; each is a file."""
     gc.collect()
@@ -415,9 +410,7 @@ def shared_files():
     return sum("memfd:feedrace" in name for name in names)
 
 
-=======
 @pytest.mark.slow
->>>>>>> main
 def test_a_program_without_a_main_guard_learns_of_it(parts, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(

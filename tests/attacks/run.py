@@ -23,15 +23,8 @@ from collections import Counter
 from pathlib import Path
 
 FAMILIES = (
-    "values",
-    "plans",
-    "pipelines",
-    "workers",
-    "worker_pipelines",
-    "configs",
-    "states",
-    "datasets",
-)
+    "values", "plans", "pipelines", "workers", "worker_pipelines", "configs", "states", "datasets"
+)  # fmt: skip
 SLOW = 60  # seconds of processor time after which a trial counts as a finding
 HUNG = 300  # seconds after which the program prints all stacks and ends
 SHOWN = 20  # findings that are printed in full

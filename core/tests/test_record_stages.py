@@ -130,7 +130,9 @@ def test_an_error_in_a_stage_names_the_stage_the_record_and_the_step(parts):
 def test_numbers_that_do_not_fit_are_refused(parts):
     large = feedrace.record(lambda record: {**record, "i": 2**40})
     pipeline = feedrace.Pipeline(source=parts.Readable(3), batch_size=3, stages=[large])
-    with pytest.raises(DataError, match="'i' of record 0 is 1099511627776, beyond int32"):
+    with pytest.raises(
+        DataError, match="<lambda> returned 1099511627776 as 'i' of record 0, beyond int32"
+    ):
         list(pipeline)
 
 

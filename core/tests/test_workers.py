@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 import feedrace
-from feedrace.errors import ConfigError, DataError, FeedraceError, WorkerWarning
+from feedrace.errors import ConfigError, DataError, FeedraceError, WorkerWarning, class_name
 
 PROCESSES = {"kind": "process", "count": 2}
 
@@ -116,6 +116,7 @@ def test_text_objects_and_ragged_fields_cross_process_borders(parts):
     assert by_threads == by_processes
 
 
+@pytest.mark.together
 def test_ragged_fields_cross_process_borders_if_records_are_left_out(parts):
     pytest.importorskip("feedrace_batchers")
     batcher = {"use": "bucket", "fields": ["tokens"], "boundaries": [8], "window": 2}
@@ -159,14 +160,15 @@ def test_batches_that_the_loop_keeps_are_never_written_again(parts):
     assert digest(kept) == digest(make(parts, 0, length=400))
 
 
+@pytest.mark.together
 def test_text_in_windows_keeps_its_shape_if_many_batches_are_kept(parts):
     """Beyond a number of batches each is copied out of the memory that processes share."""
     pytest.importorskip("feedrace_samplers")
     sampler = {"use": "sliding-window", "window_size": 4}
-    stages, drops = [parts.worded], feedrace.record(parts.without_tokens, spec={"tokens": None})
-    kept = list(make(parts, PROCESSES, [*stages, drops], sampler=sampler, prefetch=0))
+    stages = [parts.worded, feedrace.record(parts.without_tokens, spec={"tokens": None})]
+    kept = list(make(parts, PROCESSES, stages, sampler=sampler, prefetch=0))
     assert {batch["words"].shape for batch in kept} == {(10, 4)}
-    assert digest(kept) == digest(make(parts, 0, [*stages, drops], sampler=sampler))
+    assert digest(kept) == digest(make(parts, 0, stages, sampler=sampler))
 
 
 def test_a_worker_that_dies_loses_nothing_and_is_counted(parts, tmp_path):
@@ -281,23 +283,28 @@ def test_an_iteration_that_ends_early_leaves_nothing(parts, workers, end):
     del iterator  # the fixture waits until nothing is left
 
 
-@pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("workers", [1, {"kind": "process", "count": 1}])
-def test_an_older_iteration_that_is_still_open_disturbs_no_newer_one(parts, workers):
-    pipeline = make(parts, workers, [parts.slow_with_pid], length=2000, stall_seconds=20)
+@pytest.mark.parametrize("workers", [2, PROCESSES])
+def test_a_newer_iteration_runs_beside_an_older_one_that_is_not_closed(parts, workers):
+    pipeline = make(parts, workers, [parts.slow_with_pid], length=400)
     older = iter(pipeline)
     next(older)
-    with iter(pipeline) as newer:
-        numbers = [next(newer)["i"].tolist() for _ in range(4)]
-    assert numbers == [list(range(start, start + 10)) for start in range(10, 50, 10)]
+    newer = pipeline.steps()
+    assert [step.update for step in newer] == list(range(2, 41))
     with pytest.raises(FeedraceError, match="out of date"):
         next(older)
+    newer.close()
 
 
 def test_the_notes_of_an_error_that_cannot_be_pickled_come_along(parts):
     with pytest.raises(FeedraceError, match="OddError: 57 is odd") as caught:
         list(make(parts, PROCESSES, [parts.odd_at_57]))
     assert "in record stage worker_parts:odd_at_57, record 57" in caught.value.__notes__
+
+
+def test_workers_whose_threads_all_died_are_an_error(parts, monkeypatch):
+    monkeypatch.setattr("feedrace.host.workers._work", lambda *args: None)
+    with pytest.raises(FeedraceError, match="threads of all workers died"):
+        list(make(parts, 2))
 
 
 @pytest.mark.slow
@@ -339,6 +346,104 @@ def test_functions_of_the_program_itself_reach_processes(parts, tmp_path):
 
 
 @pytest.mark.slow
+def test_modules_that_import_multiprocessing_hide_no_function_of_the_program(parts, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "import multiprocessing, feedrace, worker_parts as parts\n"
+        "class Number:\n"
+        "    pass\n"
+        "@feedrace.record(spec={'o': parts.leaf((), object)})\n"
+        "def classed(record):\n"
+        "    return {**record, 'o': Number()}\n"
+        "if __name__ == '__main__':\n"
+        "    pipeline = feedrace.Pipeline(source=parts.ImportsMultiprocessing(2), batch_size=2,\n"
+        "        stages=[classed], workers={'kind': 'process', 'count': 1})\n"
+        "    print([isinstance(o, Number) for batch in pipeline for o in batch['o']])\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True)
+    assert done.stdout == "[True, True]\n", done.stderr
+
+
+@pytest.mark.slow
+def test_files_in_the_working_directory_hide_no_module_from_workers(parts, tmp_path):
+    (tmp_path / "json.py").write_text("raise SystemExit('not the json of Python')\n")
+    script = tmp_path / "elsewhere" / "script.py"
+    script.parent.mkdir()
+    script.write_text(
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "import feedrace, worker_parts as parts\n"
+        "for batch in feedrace.Pipeline(source=parts.Readable(2), batch_size=2,\n"
+        "    workers={'kind': 'process', 'count': 1}):\n"
+        "    print(batch['i'].tolist())\n"
+    )
+    path = os.environ.get("PYTHONPATH", "").strip(os.pathsep)  # an empty entry is this directory
+    done = subprocess.run(
+        [sys.executable, script],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    assert done.stdout == "[0, 1]\n", done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("started", [["-c", "PROGRAM"], ["-"]])
+def test_stages_of_a_session_are_refused_before_processes_start(parts, started):
+    program = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "import feedrace, worker_parts as parts\n"
+        "@feedrace.record\n"
+        "def same(record):\n"
+        "    return record\n"
+        "feedrace.Pipeline(source=parts.Readable(2), batch_size=2, stages=[same],\n"
+        "    workers={'kind': 'process', 'count': 1})\n"
+    )
+    arguments = [program if one == "PROGRAM" else one for one in started]
+    done = subprocess.run(
+        [sys.executable, *arguments], input=program, capture_output=True, text=True
+    )
+    expected = "ConfigError: workers: record stage __main__:same is defined in an interactive"
+    assert expected in done.stderr
+
+
+def test_lines_that_a_stage_prints_in_a_process_are_shown_on_standard_error(
+    parts, capfd, monkeypatch
+):
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    list(make(parts, {"kind": "process", "count": 1}, [parts.prints]))
+    shown = capfd.readouterr()
+    assert "three was here\n" in shown.err
+    assert not shown.out
+
+
+def test_a_stage_that_asks_for_input_in_a_process_finds_none(parts):
+    with pytest.raises(EOFError):
+        list(make(parts, {"kind": "process", "count": 1}, [parts.asks]))
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        lambda p: feedrace.record(functools.partial(p.shifted, amount=2)),
+        lambda p: feedrace.record(p.Shift(2)),
+        lambda p: feedrace.record(p.Shift(2).__call__),
+    ],
+    ids=["partial", "object", "method"],
+)
+def test_any_function_that_can_be_pickled_reaches_processes(parts, stage):
+    stage = stage(parts)
+    assert digest(make(parts, PROCESSES, [stage])) == digest(make(parts, 0, [stage]))
+    assert class_name(stage).startswith("worker_parts:")
+
+
+def test_objects_that_cannot_be_pickled_are_an_error_that_names_their_field(parts):
+    with pytest.raises(DataError, match=r"field 'o' holds objects that cannot be pickled"):
+        list(make(parts, PROCESSES, [parts.with_lambda]))
+    assert len(list(make(parts, 2, [parts.with_lambda], length=20))) == 2
+
+
 def test_an_error_class_of_the_program_itself_comes_back_from_processes(parts, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
@@ -384,7 +489,20 @@ def test_batches_that_the_loop_lets_go_are_freed(parts, workers, tmp_path):
             assert len(jax.live_arrays()) <= before
 
 
-@pytest.mark.slow
+def test_shared_memory_is_freed_at_the_end_of_an_iteration_without_garbage_collection(parts):
+    """Each iteration has 10 blocks; JAX may hold those of the last batches for a while."""
+    gc.collect()
+    before = shared_files()
+    pipeline = make(parts, PROCESSES, length=40)
+    gc.disable()
+    try:
+        for _ in range(3):
+            assert len(list(pipeline)) == 4
+        assert shared_files() < before + 10
+    finally:
+        gc.enable()
+
+
 def test_a_batch_that_is_kept_keeps_no_memory_of_the_others(parts):
     """One block stays, of those that the iteration had; each is a file."""
     gc.collect()

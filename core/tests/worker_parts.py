@@ -189,3 +189,55 @@ class DiesOnce:
                 return record
             os.kill(os.getpid(), signal.SIGKILL)
         return record
+
+
+class Shift:
+    """Adds to `x`; an instance can be called, and so can its method."""
+
+    def __init__(self, amount):
+        self.amount = amount
+
+    def __call__(self, record):
+        return {**record, "x": record["x"] + np.float32(self.amount)}
+
+
+def shifted(record, amount):
+    return Shift(amount)(record)
+
+
+@feedrace.record(spec={"o": leaf((), object)})
+def with_lambda(record):
+    return {**record, "o": lambda: record}
+
+
+@feedrace.record
+def prints(record):
+    if record["i"] == 3:
+        print("three was here")
+    return record
+
+
+@feedrace.record
+def asks(record):
+    if record["i"] == 0:
+        input()
+    return record
+
+
+class ImportsMultiprocessing(Readable):
+    """Its reader imports multiprocessing in the worker, before the stages are there."""
+
+    def reader(self):
+        return ReaderWithMultiprocessing()
+
+
+class ReaderWithMultiprocessing(Reader):
+    def __reduce__(self):
+        return _with_multiprocessing, ()
+
+
+def _with_multiprocessing():
+    import multiprocessing
+
+    assert multiprocessing
+    return Reader()

@@ -209,7 +209,7 @@ class Ring:
         self._lent.discard(number)
         self._free.put(number)
 
-    def records(self, number: int, described: Any) -> dict[str, Any]:
+    def lend(self, number: int, described: Any) -> dict[str, Any]:
         """Return what lies in a block, which comes back when the arrays are freed."""
         if len(self._lent) >= self._kept:
             found = placed_arrays(described, self.blocks[number].memory)

@@ -173,7 +173,11 @@ class RecordLoader:
                     try:
                         flat[name][row] = value
                     except OverflowError:
-                        message = f"{name!r} of record {listed[row]} is {value}, beyond {dtype}"
+                        stage = self.stages.names[-1]
+                        message = (
+                            f"record stage {stage} returned {value} as {name!r} of record "
+                            f"{listed[row]}, beyond {dtype}"
+                        )
                         raise DataError(message) from None
         _clear(flat, present * width, size * width)
         if not window:

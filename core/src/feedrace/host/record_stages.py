@@ -52,7 +52,10 @@ class FunctionStage:
             raise ConfigError([Problem("spec", message)])
         self._function, self._spec = function, spec
         self.stochastic = _needs_two(function) if stochastic is None else bool(stochastic)
-        functools.update_wrapper(self, function)
+        named = function.func if isinstance(function, functools.partial) else function
+        functools.update_wrapper(
+            self, named if hasattr(named, "__qualname__") else type(named), updated=()
+        )
 
     def __call__(self, record: dict[str, Any], *rng: Any) -> Any:
         return self._function(record, *rng)

@@ -4,11 +4,10 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-# What a thread or a worker does. Waiting: for workers ("workers"), for the reply of a process, for
-# steps ("input"), and until what it made is wanted ("room").
-PARTS = ("plan", "source", "record stages", "batch", "host stages", "transfer", "stages",
-         "workers", "worker process", "input", "room")  # fmt: skip
+# What a thread or a worker does. Waiting: for workers ("workers"), for the answer of its process
+# ("worker process"), for steps ("input"), and until what it made is wanted ("room").
 _WAITING = ("workers", "worker process", "input", "room")
+PARTS = ("plan", "source", "record stages", "batch", "host stages", "transfer", "stages", *_WAITING)
 _ADVICE = {
     "source": "more workers, a source that holds its records, or smaller records help",
     "decode": "more workers, or records that take less decoding, help",
@@ -52,13 +51,13 @@ class Clock:
             self.spans.append((self.part, self.since, now, self.step))
         self.part, self.since = part, now
 
-    def add(self, spans: Iterable[Span], waiting: str) -> None:
-        """Take over what another process did since the last `enter`; the rest was `waiting`."""
+    def add(self, spans: Iterable[Span]) -> None:
+        """Take over what another process did since the last `enter`; the rest was waiting."""
         now, left = time.perf_counter(), 0.0
         for part, start, end, _ in spans:
             self.seconds[part] += end - start
             left += end - start
-        self.seconds[waiting] += max(0.0, now - self.since - left)
+        self.seconds[self.part] += max(0.0, now - self.since - left)
         if self.spans is not None:
             self.spans.extend((*span[:3], self.step) for span in spans)
         self.since = now

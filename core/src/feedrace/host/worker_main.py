@@ -11,19 +11,21 @@ from typing import Any
 
 import numpy as np
 
-from feedrace.errors import FeedraceError, in_words
+from feedrace.errors import DataError, FeedraceError, in_words
 from feedrace.host.memory import Arena, Handle, mapped
 from feedrace.host.messages import Setup, receive, send
 from feedrace.host.record_loader import RecordLoader
-from feedrace.host.records import map_leaves
+from feedrace.host.records import leaves, map_leaves
 from feedrace.host.timing import Clock, Span
 
 
 def main() -> None:
     """Serve steps until the input ends."""
     source, sink = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what the user's code prints
-    os.close(0)
+    with open(os.devnull) as nothing:  # for code that asks for input
+        os.dup2(nothing.fileno(), 0)
+    os.dup2(2, 1)  # what code prints, each line at once
+    sys.stdout = sys.stderr
     messages: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def listen() -> None:
@@ -70,7 +72,11 @@ def main() -> None:
                 memories[larger] = mapped(larger)
                 described, needed = Arena(memories[larger]).place(own)
             clock.enter("input")
-            send(sink, ((described, made.skipped, made.noted), spans, None, ""))
+            try:
+                send(sink, ((described, made.skipped, made.noted), spans, None, ""))
+            except Exception:
+                _check_picklable(described)
+                raise
         except BaseException as error:  # noqa: BLE001 (raised where the step was asked for)
             send(sink, (None, spans, _picklable(error), traceback.format_exc()))
 
@@ -106,13 +112,26 @@ def _run_program(kind: str, place: str) -> None:
     import runpy
     import types
 
-    if "__mp_main__" in sys.modules:
+    if sys.modules["__main__"].__name__ == "__mp_main__":
         return
     module = types.ModuleType("__mp_main__")
     sys.modules["__mp_main__"] = module
     run: Any = runpy.run_path if kind == "file" else runpy.run_module
     module.__dict__.update(run(place, run_name="__mp_main__"))
-    sys.modules["__main__"] = module
+    # Once more, as the import of multiprocessing sets it, too.
+    sys.modules["__main__"] = sys.modules["__mp_main__"] = module
+
+
+def _check_picklable(described: Any) -> None:
+    """Raise `DataError` for a field of objects that cannot be pickled."""
+    for name, value in leaves(described):
+        try:
+            pickle.dumps(value)
+        except Exception as error:
+            raise DataError(
+                f"field {name!r} holds objects that cannot be pickled, as processes need "
+                f"({in_words(error)}); return other values, or use threads (workers = 2)"
+            ) from error
 
 
 def _picklable(error: BaseException) -> BaseException:

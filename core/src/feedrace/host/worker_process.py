@@ -85,7 +85,7 @@ class WorkerProcess:
         options = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
         folders = [folder for folder in sys.path if isinstance(folder, str)]  # as import does
         process = subprocess.Popen(
-            [sys.executable, *options, "-c", _START, json.dumps(folders)],
+            [sys.executable, "-P", *options, "-c", _START, json.dumps(folders)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment,
@@ -114,10 +114,8 @@ class WorkerProcess:
         number = self._ring.take()
         try:
             for death in range(1, _DEATHS + 1):
-                clock.enter("input")
-                clock.part = "worker process"  # for who asks where it hangs
+                clock.enter("worker process")
                 reply = self._ask(step, number)
-                clock.part = "input"
                 if self._closed:
                     raise FeedraceError("the iteration was closed")
                 if reply is not None:
@@ -134,10 +132,8 @@ class WorkerProcess:
         except BaseException:
             self._ring.give(number)
             raise
-        finally:
-            clock.part = "input"
         made, spans, error, trace = reply
-        clock.add(spans, "input")
+        clock.add(spans)
         if error is not None:
             self._ring.give(number)
             error.add_note(f"in worker process {self.pid}:\n{trace}")
@@ -145,7 +141,7 @@ class WorkerProcess:
         described, skipped, noted = made
 
         def loaded() -> Loaded:
-            return Loaded(self._ring.records(number, described), skipped, noted)
+            return Loaded(self._ring.lend(number, described), skipped, noted)
 
         return loaded
 
@@ -204,7 +200,7 @@ class WorkerProcess:
         self._end()
 
 
-def not_for_processes(host: HostLoader) -> Iterator[str]:
+def obstacles_for_processes(host: HostLoader) -> Iterator[str]:
     """Yield what keeps worker processes from a stream's work, in sentences."""
     loader, source = host.record_loader(), class_name(host.source)
     if host.reader() is None:
@@ -215,6 +211,11 @@ def not_for_processes(host: HostLoader) -> Iterator[str]:
     else:
         yield from _pickled(loader.reader, f"the reader of source {source}")
     for name, stage in zip(loader.stages.names, loader.stages.stages, strict=True):
+        if name.startswith("__main__:") and not any(_program()):
+            yield (
+                f"record stage {name} is defined in an interactive session, which processes "
+                f"cannot run; put it in a module, or use threads (workers = 2)"
+            )
         yield from _pickled(stage, f"record stage {name}")
 
 
@@ -235,7 +236,9 @@ def _program() -> tuple[str, str]:
     if spec is not None:
         return "module", str(spec.name)
     path = getattr(main, "__file__", None)
-    return ("file", os.path.abspath(path)) if path else ("", "")
+    if path is None or not os.path.isfile(path):  # a session, or a program from standard input
+        return "", ""
+    return "file", os.path.abspath(path)
 
 
 def _close(pipe: IO[bytes] | None) -> None:

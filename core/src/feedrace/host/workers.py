@@ -90,7 +90,6 @@ class Workers:
     ) -> None:
         self._loaders, self._serial, self._timing = loaders, serial, timing
         self._ahead, self._under_way = ahead, 0
-        self._deaths = itertools.count(1)
         self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         self._processes: list[WorkerProcess] = []
         self._ring: Ring | None = None
@@ -98,9 +97,9 @@ class Workers:
         if workers.kind == "process" and workers.count:
             count = ahead + 1 + lent
             self._ring = Ring(count, step_bytes, lent, _memory() // 2 // count)
-            payload = Payload(loaders)
+            payload, died = Payload(loaders), functools.partial(_died, itertools.count(1))
             self._processes = [
-                WorkerProcess(payload, self._ring, self._died) for _ in range(workers.count)
+                WorkerProcess(payload, self._ring, died) for _ in range(workers.count)
             ]
         self._threads = [
             threading.Thread(
@@ -167,6 +166,8 @@ class Workers:
             clock.other = task.clock  # shown if nothing comes for long
             if self.closed:
                 raise FeedraceError("the iteration was closed")
+            if not any(thread.is_alive() for thread in self._threads):
+                raise FeedraceError("the threads of all workers died without an error")
         clock.other = None
         if task.error is not None:
             raise task.error
@@ -179,11 +180,6 @@ class Workers:
         if task.read is not None:
             return loader.make(task.read, step.indices, step.start, clock)
         return loader.load(step.indices, step.start, clock)
-
-    def _died(self, how: str) -> None:
-        number = next(self._deaths)
-        message = f"{how}; it is replaced and the step made again ({number} so far)"
-        warnings.warn(message, WorkerWarning, stacklevel=2)
 
     def close(self) -> None:
         """End all workers, from any thread; wait for none."""
@@ -233,6 +229,11 @@ def _work(workers: Workers, number: int, clock: Clock) -> None:
     finally:
         if process is not None:
             process.close()
+
+
+def _died(deaths: Iterator[int], how: str) -> None:
+    message = f"{how}; it is replaced and the step made again ({next(deaths)} so far)"
+    warnings.warn(message, WorkerWarning, stacklevel=2)
 
 
 _open: "weakref.WeakSet[Workers]" = weakref.WeakSet()

@@ -21,7 +21,7 @@ from feedrace.host.memory import bytes_of
 from feedrace.host.record_stages import record_stages
 from feedrace.host.records import check_no_mask, map_leaves
 from feedrace.host.timing import Timing
-from feedrace.host.worker_process import not_for_processes
+from feedrace.host.worker_process import obstacles_for_processes
 from feedrace.host.workers import WorkerCount, Workers, usable_cpus
 from feedrace.pipeline.executors import Executor, device_batches, host_batches
 from feedrace.pipeline.options import PipelineOptions, worker_count
@@ -187,7 +187,7 @@ def build_parts(options: PipelineOptions, *, key: jax.Array | None, rngs: nnx.Rn
     workers = worker_count(options.workers)
     if workers.kind == "process" and workers.count:
         hosts = [s.host for s in streams.values() if s and s.execute is host_batches]
-        texts = dict.fromkeys(text for host in hosts for text in not_for_processes(host))
+        texts = dict.fromkeys(text for host in hosts for text in obstacles_for_processes(host))
         problems += [Problem("workers", text) for text in texts]
     problems.report()
     if workers.kind == "process" and workers.count > usable_cpus():

@@ -160,6 +160,17 @@ def test_batches_that_the_loop_keeps_are_never_written_again(parts):
     assert digest(kept) == digest(make(parts, 0, length=400))
 
 
+@pytest.mark.together
+def test_text_in_windows_keeps_its_shape_if_many_batches_are_kept(parts):
+    """Beyond a number of batches each is copied out of the memory that processes share."""
+    pytest.importorskip("feedrace_samplers")
+    sampler = {"use": "sliding-window", "window_size": 4}
+    stages = [parts.worded, feedrace.record(parts.without_tokens, spec={"tokens": None})]
+    kept = list(make(parts, PROCESSES, stages, sampler=sampler, prefetch=0))
+    assert {batch["words"].shape for batch in kept} == {(10, 4)}
+    assert digest(kept) == digest(make(parts, 0, stages, sampler=sampler))
+
+
 def test_a_worker_that_dies_loses_nothing_and_is_counted(parts, tmp_path):
     stages = [parts.DiesOnce(str(tmp_path)), parts.drawn]
     with pytest.warns(
@@ -282,6 +293,12 @@ def test_a_newer_iteration_runs_beside_an_older_one_that_is_not_closed(parts, wo
     with pytest.raises(FeedraceError, match="out of date"):
         next(older)
     newer.close()
+
+
+def test_the_notes_of_an_error_that_cannot_be_pickled_come_along(parts):
+    with pytest.raises(FeedraceError, match="OddError: 57 is odd") as caught:
+        list(make(parts, PROCESSES, [parts.odd_at_57]))
+    assert "in record stage worker_parts:odd_at_57, record 57" in caught.value.__notes__
 
 
 def test_workers_whose_threads_all_died_are_an_error(parts, monkeypatch):

@@ -131,6 +131,18 @@ def fails_at_57(record):
     return record
 
 
+class OddError(Exception):
+    def __init__(self, number, why):
+        super().__init__(f"{number} {why}")
+
+
+@feedrace.record
+def odd_at_57(record):
+    if record["i"] == 57:
+        raise OddError(57, "is odd")
+    return record
+
+
 @feedrace.record
 def dies_at_57(record):
     if record["i"] == 57:
@@ -150,6 +162,10 @@ def imports(record):
 def slow_with_pid(record):
     time.sleep(0.002)
     return {**record, "pid": np.int32(os.getpid())}
+
+
+def without_tokens(record):
+    return {name: value for name, value in record.items() if name != "tokens"}
 
 
 def pause(record):

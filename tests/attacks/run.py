@@ -22,7 +22,9 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
-FAMILIES = ("values", "plans", "pipelines", "workers", "configs", "states", "datasets")
+FAMILIES = (
+    "values", "plans", "pipelines", "workers", "worker_pipelines", "configs", "states", "datasets"
+)  # fmt: skip
 SLOW = 60  # seconds of processor time after which a trial counts as a finding
 HUNG = 300  # seconds after which the program prints all stacks and ends
 SHOWN = 20  # findings that are printed in full

@@ -250,10 +250,12 @@ def _are_alike(first: NDArray[Any], one: Any) -> bool:
 
 def _copied(value: Any) -> Any:
     if value.dtype.hasobject:
-        rows = np.empty(len(value), object)
-        for row, one in enumerate(value):
-            rows[row] = one.copy() if isinstance(one, np.ndarray) else one
-        return rows
+        copy = value.copy()
+        flat = copy.reshape(-1)
+        for place, one in enumerate(flat):
+            if isinstance(one, np.ndarray):
+                flat[place] = one.copy()
+        return copy
     copy = aligned(value.shape, value.dtype)
     copy[...] = value
     return copy

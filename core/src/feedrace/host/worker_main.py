@@ -142,4 +142,7 @@ def _picklable(error: BaseException) -> BaseException:
             return error
     except Exception:  # noqa: BLE001 (an error class of the user's may fail in any way)
         pass
-    return FeedraceError(in_words(error))
+    replaced = FeedraceError(in_words(error))
+    for note in getattr(error, "__notes__", ()):
+        replaced.add_note(note)
+    return replaced

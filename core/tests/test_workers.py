@@ -635,3 +635,19 @@ def test_an_interrupt_in_the_loop_leaves_nothing(parts, tmp_path):
     while time.monotonic() < deadline and any(Path(f"/proc/{pid}").exists() for pid in pids):
         time.sleep(0.02)
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
+def test_threads_that_cannot_start_leave_none_behind(parts, monkeypatch):
+    started = []
+    begin = threading.Thread.start
+
+    def start(thread):
+        if thread.name == "feedrace-worker-2":
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        begin(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        list(make(parts, 4, prefetch=0))
+    assert len(started) == 2

@@ -184,7 +184,9 @@ class WorkerProcess:
             process.kill()
             code = process.wait()
         if code < 0:
-            return f"was killed by {signal.Signals(-code).name}"
+            with suppress(ValueError):  # a real-time signal has no name
+                return f"was killed by {signal.Signals(-code).name}"
+            return f"was killed by signal {-code}"
         return f"ended with exit status {code}"
 
     def kill(self) -> None:

@@ -111,8 +111,12 @@ class Workers:
             for number in range(workers.count)
         ]
         _open.add(self)
-        for thread in self._threads:
-            thread.start()
+        try:
+            for thread in self._threads:
+                thread.start()
+        except BaseException:  # the system has no room for another one
+            self.close()
+            raise
 
     def ahead(self, planned: Iterable[tuple[Any, Any]]) -> Iterator[tuple[Any, Any, Any]]:
         """Yield (before, step, load) for each (before, step), some steps under way already.

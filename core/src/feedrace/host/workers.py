@@ -74,7 +74,8 @@ class Workers:
     loaders: what they do, by stream. serial: the streams that are read in the caller's thread, one
         step after another, since their source has no reader; workers run their record stages.
     ahead: the most steps to load ahead of the one that is wanted.
-    lent: batches that may keep the memory that processes share; bytes: of a step's records, about.
+    lent: batches that may keep the memory that processes share. step_bytes: of the records of a
+        step, more or less.
     """
 
     def __init__(

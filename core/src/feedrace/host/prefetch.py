@@ -73,7 +73,10 @@ class Prefetched(ClosableIterator):
         if error is None:
             return item
         self.close()
-        raise error
+        try:
+            raise error
+        finally:
+            del error  # its traceback holds this frame, and so all that the iteration has
 
     def ready(self) -> int:
         """Return the number of items that are made and not taken."""

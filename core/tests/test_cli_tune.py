@@ -60,7 +60,7 @@ def config(tmp_path, request):
 def set_cpus(monkeypatch):
     """A function that sets the number of CPUs that `tune` finds."""
     importlib.import_module("feedrace.pipeline.streams")  # or it would keep the patched function
-    return lambda n: monkeypatch.setattr("feedrace.host.workers.usable_cpus", lambda: n)
+    return lambda n: monkeypatch.setattr("feedrace.host.machine.usable_cpus", lambda: n)
 
 
 def call(*arguments):

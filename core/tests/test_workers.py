@@ -148,7 +148,7 @@ def test_memory_that_is_too_small_grows(parts):
 @pytest.mark.together
 def test_records_beyond_the_limit_of_the_memory_are_an_error_that_says_it(parts, monkeypatch):
     pytest.importorskip("feedrace_batchers")
-    monkeypatch.setattr("feedrace.host.workers._memory", lambda: 1 << 21)
+    monkeypatch.setattr("feedrace.host.workers.usable_memory", lambda: 1 << 21)
     batcher = {"use": "bucket", "fields": ["big"], "boundaries": [4096], "window": 2}
     pipeline = make(parts, PROCESSES, [parts.enlarged], batcher=batcher)
     with pytest.raises(DataError, match="worker processes pass on 0 MiB at most"):

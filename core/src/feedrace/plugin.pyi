@@ -72,6 +72,7 @@ from feedrace.host.columns import column as column
 from feedrace.host.prefetch import Prefetched as Prefetched
 from feedrace.host.records import (
     VALID_MASK as VALID_MASK,
+    aligned as aligned,
     arriving_dtype as arriving_dtype,
     canonical as canonical,
     check_batch_size as check_batch_size,
@@ -86,7 +87,7 @@ from feedrace.host.records import (
     split_records as split_records,
 )
 from feedrace.host.stages import LeafSpec as LeafSpec
-from feedrace.host.workers import usable_cpus as usable_cpus
+from feedrace.host.machine import usable_cpus as usable_cpus, usable_memory as usable_memory
 
 # What arrives on a device
 from feedrace.device.placement import to_device as to_device

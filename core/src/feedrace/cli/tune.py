@@ -226,7 +226,7 @@ class Running:
 
 def values_to_try(base: Running) -> tuple[dict[str, list[Any]], list[Trial]]:
     """Return for each key the values to try besides the current one, and trials that cannot be."""
-    from feedrace.host.workers import usable_cpus
+    from feedrace.host.machine import usable_cpus
 
     cpus = usable_cpus()
     counts = sorted({1, 2, cpus // 2, cpus} - {0})

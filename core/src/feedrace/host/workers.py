@@ -7,7 +7,6 @@ process of its own do it. Which of them loads a step changes nothing in its reco
 import atexit
 import functools
 import itertools
-import os
 import queue
 import threading
 import time
@@ -21,6 +20,7 @@ from typing import Any
 import attrs
 
 from feedrace.errors import FeedraceError, WorkerWarning
+from feedrace.host.machine import usable_memory
 from feedrace.host.memory import Ring
 from feedrace.host.record_loader import Loaded, RecordLoader
 from feedrace.host.timing import Clock, Timing
@@ -28,12 +28,6 @@ from feedrace.host.worker_process import Payload, WorkerProcess
 
 _LOOK = 0.5  # seconds between two looks at whether there is still somebody to wait for
 _PATIENCE = 5.0  # seconds to wait for threads to end: they may be blocked for ever
-
-
-def usable_cpus() -> int:
-    """Return the number of CPUs that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 @attrs.frozen
@@ -97,7 +91,7 @@ class Workers:
         self.closed = False
         if workers.kind == "process" and workers.count:
             count = ahead + 1 + lent
-            self._ring = Ring(count, step_bytes, lent, _memory() // 2 // count)
+            self._ring = Ring(count, step_bytes, lent, usable_memory() // 2 // count)
             payload, died = Payload(loaders), functools.partial(_died, itertools.count(1))
             self._processes = [
                 WorkerProcess(payload, self._ring, died) for _ in range(workers.count)
@@ -248,13 +242,3 @@ _open: "weakref.WeakSet[Workers]" = weakref.WeakSet()
 def _close_all() -> None:
     for workers in list(_open):
         workers.close()
-
-
-def _memory() -> int:
-    """Return the bytes of this machine's memory, or the part of it that this process may use."""
-    with suppress(OSError, ValueError, AttributeError):
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        with suppress(OSError, ValueError), open("/sys/fs/cgroup/memory.max", "rb") as limit:
-            memory = min(memory, int(limit.read()))
-        return memory
-    return 1 << 33

@@ -21,7 +21,8 @@ from feedrace.config.fields import (
 from feedrace.config.files import problems_located, read_mapping
 from feedrace.config.mapping import structure
 from feedrace.errors import ConfigError, Problem, did_you_mean, join
-from feedrace.host.workers import WorkerCount, usable_cpus
+from feedrace.host.machine import usable_cpus
+from feedrace.host.workers import WorkerCount
 from feedrace.plan.steps import TRAIN
 from feedrace.protocols import MultiStream, provides
 

@@ -17,12 +17,13 @@ from feedrace.device.specs import batch_spec, window_spec
 from feedrace.device.stages import Stages
 from feedrace.errors import ConfigError, DataError, FeedraceError, Problem, WorkerWarning, clipped
 from feedrace.host.loader import HostLoader
+from feedrace.host.machine import usable_cpus
 from feedrace.host.memory import bytes_of
 from feedrace.host.record_stages import record_stages
 from feedrace.host.records import check_no_mask, map_leaves
 from feedrace.host.timing import Timing
 from feedrace.host.worker_process import obstacles_for_processes
-from feedrace.host.workers import WorkerCount, Workers, usable_cpus
+from feedrace.host.workers import WorkerCount, Workers
 from feedrace.pipeline.executors import Executor, device_batches, host_batches
 from feedrace.pipeline.options import PipelineOptions, worker_count
 from feedrace.plan.order import Order

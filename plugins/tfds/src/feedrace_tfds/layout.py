@@ -7,9 +7,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from feedrace.plugin import arriving_dtype, canonical
-
-_ALIGNMENT = 64  # with memory so aligned, XLA takes an array over without a copy
+from feedrace.plugin import aligned, arriving_dtype, canonical
 
 Shape = tuple[int | None, ...]  # None for an axis that varies
 
@@ -211,11 +209,10 @@ def _aligned(shape: tuple[int, ...], dtype: "np.dtype[Any]", *, fill: bool) -> N
     """Return an array whose memory XLA can take over as it is, with zeros if `fill`."""
     if dtype.hasobject:
         return np.full(shape, b"", object) if fill else np.empty(shape, object)
-    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-    make = np.zeros if fill else np.empty
-    memory = make(size + _ALIGNMENT, np.uint8)
-    offset = -memory.ctypes.data % _ALIGNMENT
-    return memory[offset : offset + size].view(dtype).reshape(shape)
+    array: NDArray[Any] = aligned(shape, dtype)
+    if fill:
+        array.fill(0)
+    return array
 
 
 def _pad(into: NDArray[Any], value: Any, name: tuple[str, ...]) -> list[int]:

@@ -1,11 +1,8 @@
 """How much memory there is for data on the device."""
 
-import os
-from pathlib import Path
-
 import jax
 
-_CGROUP = Path("/sys/fs/cgroup/memory.max")
+from feedrace.plugin import usable_memory
 
 
 def device_memory() -> int:
@@ -14,11 +11,7 @@ def device_memory() -> int:
     limit = statistics.get("bytes_limit")
     if limit:
         return int(limit)
-    host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if _CGROUP.exists():
-        allowed = _CGROUP.read_text().strip()
-        return min(host, int(allowed)) if allowed.isdigit() else host
-    return host
+    return usable_memory()
 
 
 def in_words(size: float) -> str:

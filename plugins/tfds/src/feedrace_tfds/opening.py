@@ -6,7 +6,7 @@ from typing import Any
 
 import attrs
 
-from feedrace.plugin import DataError, clipped
+from feedrace.plugin import DataError, clipped, usable_cpus
 from feedrace_tfds.bad_records import budget_count
 from feedrace_tfds.config import TFDSConfig
 from feedrace_tfds.decode import make_decoder
@@ -16,7 +16,6 @@ from feedrace_tfds.prepare import prepared_builder
 from feedrace_tfds.records import Records, open_records
 from feedrace_tfds.shards import missing_file
 from feedrace_tfds.split import Split
-from feedrace_tfds.tensorflow_runtime import usable_cpus
 
 _MOST_THREADS = 16
 

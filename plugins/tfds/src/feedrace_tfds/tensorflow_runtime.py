@@ -8,19 +8,12 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
-from feedrace.plugin import DataError
+from feedrace.plugin import DataError, usable_cpus
 
 # What TensorFlow's C++ prints while it starts, whatever log level is set: of oneDNN and CUDA.
 _START_UP = re.compile(
     rb"WARNING: All log messages before absl|[IWE]\d{4} .*(port|cudart_stub|cuda_platform)\.cc"
 )
-
-
-def usable_cpus() -> int:
-    """Return how many CPUs this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def import_tensorflow(threads: int | None = None) -> Any:

@@ -21,6 +21,7 @@ import pytest
 
 import feedrace
 from feedrace.errors import ConfigError, DataError, FeedraceError, WorkerWarning, class_name
+from feedrace_testing.processes import worker_processes
 
 PROCESSES = {"kind": "process", "count": 2}
 
@@ -39,9 +40,9 @@ def nothing_left():
     yield
     gc.collect()
     deadline = time.monotonic() + 20
-    while time.monotonic() < deadline and (children() or worker_threads()):
+    while time.monotonic() < deadline and (worker_processes() or worker_threads()):
         time.sleep(0.02)
-    assert not children()
+    assert not worker_processes()
     assert not worker_threads()
 
 
@@ -49,18 +50,11 @@ def worker_threads():
     return [t.name for t in threading.enumerate() if t.name.startswith("feedrace-worker")]
 
 
-def children():
-    """Return the ids of this process's worker processes."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            line = (entry / "cmdline").read_text()
-            parent = (entry / "stat").read_text().rsplit(")", 1)[1].split()[1]
-        except OSError:
-            continue
-        if "feedrace.host.worker_main" in line and int(parent) == os.getpid():
-            found.append(int(entry.name))
-    return found
+def ran(script, text):
+    """Write a program and run it."""
+    script.write_text(text)
+    command = [sys.executable, script]
+    return subprocess.run(command, capture_output=True, text=True, timeout=200)
 
 
 def digest(batches):
@@ -192,7 +186,7 @@ def test_workers_that_are_killed_at_any_time_are_replaced(parts):
         for number, step in enumerate(steps):
             batches.append(step.batch)
             if number % 10 == 3:
-                for pid in children()[:1]:
+                for pid in worker_processes()[:1]:
                     os.kill(pid, signal.SIGKILL)
                     killed.append(pid)
     assert killed
@@ -275,7 +269,7 @@ def test_an_iteration_that_ends_early_leaves_nothing(parts, workers, end):
     assert worker_threads()
     if end == "close":
         iterator.close()
-        assert not children()
+        assert not worker_processes()
         assert not worker_threads()
     elif end == "error":
         with pytest.raises(RuntimeError), iterator:
@@ -330,8 +324,8 @@ def test_a_killed_parent_leaves_no_worker(parts, tmp_path):
 
 
 def test_functions_of_the_program_itself_reach_processes(parts, tmp_path):
-    script = tmp_path / "script.py"
-    script.write_text(
+    done = ran(
+        tmp_path / "script.py",
         "import numpy as np, feedrace\n"
         "def doubled(record):\n"
         "    return {'x': record['x'] * 2}\n"
@@ -339,16 +333,15 @@ def test_functions_of_the_program_itself_reach_processes(parts, tmp_path):
         "    pipeline = feedrace.Pipeline(\n"
         "        source={'use': 'memory', 'data': {'x': np.arange(6)}}, batch_size=3,\n"
         "        stages=[feedrace.record(doubled)], workers={'kind': 'process', 'count': 1})\n"
-        "    print([batch['x'].tolist() for batch in pipeline])\n"
+        "    print([batch['x'].tolist() for batch in pipeline])\n",
     )
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True)
     assert done.stdout == "[[0, 2, 4], [6, 8, 10]]\n", done.stderr
 
 
 @pytest.mark.slow
 def test_modules_that_import_multiprocessing_hide_no_function_of_the_program(parts, tmp_path):
-    script = tmp_path / "script.py"
-    script.write_text(
+    done = ran(
+        tmp_path / "script.py",
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "import multiprocessing, feedrace, worker_parts as parts\n"
         "class Number:\n"
@@ -359,9 +352,8 @@ def test_modules_that_import_multiprocessing_hide_no_function_of_the_program(par
         "if __name__ == '__main__':\n"
         "    pipeline = feedrace.Pipeline(source=parts.ImportsMultiprocessing(2), batch_size=2,\n"
         "        stages=[classed], workers={'kind': 'process', 'count': 1})\n"
-        "    print([isinstance(o, Number) for batch in pipeline for o in batch['o']])\n"
+        "    print([isinstance(o, Number) for batch in pipeline for o in batch['o']])\n",
     )
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True)
     assert done.stdout == "[True, True]\n", done.stderr
 
 
@@ -445,8 +437,8 @@ def test_objects_that_cannot_be_pickled_are_an_error_that_names_their_field(part
 
 
 def test_an_error_class_of_the_program_itself_comes_back_from_processes(parts, tmp_path):
-    script = tmp_path / "script.py"
-    script.write_text(
+    done = ran(
+        tmp_path / "script.py",
         "import sys, pathlib; sys.path.insert(0, pathlib.Path('nowhere'))  # import skips it\n"
         "import numpy as np, feedrace\n"
         "class Odd(Exception):\n"
@@ -460,9 +452,8 @@ def test_an_error_class_of_the_program_itself_comes_back_from_processes(parts, t
         "    try:\n"
         "        next(iter(pipeline))\n"
         "    except Odd as error:\n"
-        "        print(error)\n"
+        "        print(error)\n",
     )
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=200)
     assert done.stdout == "it is odd\n", done.stderr
 
 
@@ -530,17 +521,16 @@ def shared_files():
 
 @pytest.mark.slow
 def test_a_program_without_a_main_guard_learns_of_it(parts, tmp_path):
-    script = tmp_path / "script.py"
-    script.write_text(
+    done = ran(
+        tmp_path / "script.py",
         "import numpy as np, feedrace\n"
         "def doubled(record):\n"
         "    return {'x': record['x'] * 2}\n"
         "pipeline = feedrace.Pipeline(\n"
         "    source={'use': 'memory', 'data': {'x': np.arange(6)}}, batch_size=3,\n"
         "    stages=[feedrace.record(doubled)], workers={'kind': 'process', 'count': 1})\n"
-        "print([batch['x'].tolist() for batch in pipeline])\n"
+        "print([batch['x'].tolist() for batch in pipeline])\n",
     )
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True)
     assert done.returncode
     assert "if __name__ == '__main__':" in done.stderr
 

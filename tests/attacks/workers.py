@@ -3,12 +3,12 @@
 import json
 import os
 import signal
-from pathlib import Path
 
 import numpy as np
 import parts
 
 import feedrace
+from feedrace_testing.processes import worker_processes
 
 
 def built(config, workers):
@@ -26,20 +26,6 @@ def built(config, workers):
 def digest(step):
     values = {name: np.asarray(value).tobytes() for name, value in step.batch.items()}
     return step.update, sorted(values.items())
-
-
-def children():
-    """Return the ids of this process's worker processes."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            line = (entry / "cmdline").read_text()
-            parent = (entry / "stat").read_text().rsplit(")", 1)[1].split()[1]
-        except OSError:
-            continue
-        if "feedrace.host.worker_main" in line and int(parent) == os.getpid():
-            found.append(int(entry.name))
-    return found
 
 
 def attack(rng):
@@ -61,7 +47,7 @@ def attack(rng):
             got.append(digest(step))
             stop -= 1
             if kind == "process" and rng.random() < 0.1 and kills < 2:
-                for pid in children()[:1]:
+                for pid in worker_processes()[:1]:
                     os.kill(pid, signal.SIGKILL)
                     kills += 1
             if not stop or len(got) == len(expected):

@@ -7,8 +7,8 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from feedrace.errors import DataError, class_name
-from feedrace.host.record_stages import RecordStages, check_delivered, flat_spec
+from feedrace.errors import DataError
+from feedrace.host.record_stages import RecordStages, check_delivered
 from feedrace.host.records import (
     VALID_MASK,
     aligned,
@@ -77,7 +77,7 @@ class RecordLoader:
         count = count_records(records)
         if count != len(numbers):
             raise DataError(f"the source gave {count} records; {len(numbers)} were asked for")
-        check_delivered(records, flat_spec(self.stages.specs[0]), class_name(self.reader))
+        check_delivered(records, self.stages.promises[0], self.reader)
         skipped = None
         if provides(self.reader, Skipping):
             skipped = np.asarray(self.reader.invalid_rows(numbers))
@@ -129,9 +129,8 @@ class RecordLoader:
     def _needed(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         if self.rows is None:
             return indices
-        return (
-            indices[self.rows[: self._present(indices)]] if self._present(indices) else indices[:1]
-        )
+        present = self._present(indices)
+        return indices[self.rows[:present]] if present else indices[:1]
 
     def _staged(
         self,

@@ -11,7 +11,7 @@ import numpy as np
 
 from feedrace.errors import ConfigError, DataError, Problem, class_name, clipped, in_words
 from feedrace.host.records import arriving_dtype, is_host_dtype, leaves, map_leaves
-from feedrace.host.stages import LeafSpec
+from feedrace.host.stages import LeafSpec, spec_text
 from feedrace.protocols import Fusing, Specified, is_stochastic, provides
 
 Spec = Mapping[str, Any]
@@ -85,11 +85,33 @@ def _needs_two(function: Callable[..., Any]) -> bool:
     return len(needed) >= 2
 
 
+@attrs.frozen
+class _Promise:
+    """What a leaf is to be. is_text: text or another object, which stays on the host."""
+
+    shape: Any
+    dtype: Any
+    is_text: bool
+
+    def holds(self, shape: Any, dtype: Any) -> bool:
+        """Return whether an array of numbers is that, or is once its dtype has arrived."""
+        if dtype != self.dtype and arriving_dtype(dtype, wide=False) != self.dtype:
+            return False
+        return bool(shape == self.shape) or (
+            len(shape) == len(self.shape)
+            and all(n is None or n == m for n, m in zip(self.shape, shape, strict=True))
+        )
+
+
+Promises = Mapping[str, _Promise]  # by dotted name
+
+
 @attrs.frozen(eq=False, kw_only=True)
 class RecordStages:
     """The stages on records of a stream, fused where they can be; workers hold them.
 
-    names: of the stages, for messages. specs: of the records that come in, and after each stage.
+    names: of the stages, for messages. specs: of the records that come in, and after each stage;
+        promises: the same, each as a flat dict of its leaves.
     keys: two words for each stage that draws random numbers; None for the others.
     """
 
@@ -97,6 +119,9 @@ class RecordStages:
     names: tuple[str, ...]
     specs: tuple[Any, ...]
     keys: tuple[Any, ...]
+    promises: tuple[Promises, ...] = attrs.field(
+        init=False, default=attrs.Factory(lambda self: _promises(self.specs), takes_self=True)
+    )
 
     @property
     def spec(self) -> Any:
@@ -112,9 +137,8 @@ class RecordStages:
         It raises `DataError` for a stage that returns something other than its spec says, and what
         a stage raises with a note on the stage and the record. For one thread.
         """
-        promises = [flat_spec(spec) for spec in self.specs[1:]]
         rngs = [None if key is None else _Rng(key, epoch) for key in self.keys]
-        steps = list(zip(self.stages, self.names, rngs, promises, strict=True))
+        steps = list(zip(self.stages, self.names, rngs, self.promises[1:], strict=True))
 
         def run(record: Any, number: int, position: int, inner: int) -> dict[str, Any]:
             values: dict[str, Any] = record
@@ -200,77 +224,59 @@ def _as_spec(spec: Any) -> Any:
     return map_leaves(lambda leaf: LeafSpec(tuple(leaf.shape), leaf.dtype), spec)
 
 
-def flat_spec(spec: Any) -> dict[str, tuple[Any, Any, bool]]:
-    """Return (shape, dtype, whether it is text or another object) of each leaf by dotted name."""
-    return {
-        name: (leaf.shape, leaf.dtype, is_host_dtype(leaf.dtype)) for name, leaf in leaves(spec)
-    }
+def _promises(specs: Sequence[Any]) -> tuple[Promises, ...]:
+    return tuple(
+        {n: _Promise(leaf.shape, leaf.dtype, is_host_dtype(leaf.dtype)) for n, leaf in leaves(spec)}
+        for spec in specs
+    )
 
 
-def check_delivered(records: dict[str, Any], promise: Mapping[str, Any], source: str) -> None:
+def check_delivered(records: dict[str, Any], promise: Promises, source: Any) -> None:
     """Raise `DataError` unless the rows that a source gave are what its spec promises.
 
     Records of different shapes come as one array of arrays; each is checked if a stage takes it.
     """
     flat = records if records.keys() == promise.keys() else dict(leaves(records))
-    fits = flat.keys() == promise.keys()
-    for name, leaf in flat.items() if fits else ():
-        shape, dtype, is_text = promise[name]
-        if is_host_dtype(leaf.dtype):
-            fits = fits and (is_text or leaf.ndim == 1)
-        else:
-            narrow = arriving_dtype(leaf.dtype, wide=False)
-            fits = fits and (leaf.dtype == dtype or narrow == dtype)
-            fits = fits and _fits_shape(leaf.shape[1:], shape)
-    if not fits:
-        shown = [f"{n}: {v.dtype}{list(v.shape[1:])}" for n, v in sorted(leaves(records))]
+    if flat.keys() != promise.keys() or not all(
+        promise[name].is_text or leaf.ndim == 1
+        if is_host_dtype(leaf.dtype)
+        else promise[name].holds(leaf.shape[1:], leaf.dtype)
+        for name, leaf in flat.items()
+    ):
+        given = {name: LeafSpec(leaf.shape[1:], leaf.dtype) for name, leaf in leaves(records)}
         raise DataError(
-            f"source {source} gave records of {', '.join(shown)}; its element_spec says "
-            f"{_promised(promise)}; correct one of the two"
+            f"source {class_name(source)} gave records of {spec_text(given)}; its element_spec "
+            f"says {spec_text(promise)}; correct one of the two"
         )
 
 
-def _promised(promise: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}: {leaf[1]}{list(leaf[0])}" for name, leaf in sorted(promise.items()))
-
-
-def _fits_shape(found: Any, shape: Any) -> bool:
-    return bool(found == shape) or (
-        len(found) == len(shape)
-        and all(n is None or n == m for n, m in zip(shape, found, strict=True))
-    )
-
-
-def _checked(stage: str, number: int, record: Any, promise: Mapping[str, Any]) -> dict[str, Any]:
+def _checked(stage: str, number: int, record: Any, promise: Promises) -> dict[str, Any]:
     """Return the flat values of what a stage returned; raise `DataError` unless they fit."""
     if type(record) is dict:
         flat = record if record.keys() == promise.keys() else dict(leaves(record))
-        if flat.keys() == promise.keys():
-            for name, value in flat.items():
-                if not _fits(value, *promise[name]):
-                    break
-            else:
-                return flat
+        if flat.keys() == promise.keys() and all(
+            _fits(value, promise[name]) for name, value in flat.items()
+        ):
+            return flat
     found = f"returned {clipped(record)}"
     if isinstance(record, dict) and record:
         shown = [f"{name}: {_shown(value)}" for name, value in sorted(leaves(record))]
         found = f"returned {', '.join(shown) or 'no field'}"
     raise DataError(
         f"record stage {stage} {found} for record {number}; its spec, or what came in if it has "
-        f"none, says {_promised(promise)}; correct one of the two (feedrace.record takes `spec`)"
+        f"none, says {spec_text(promise)}; correct one of the two (feedrace.record takes `spec`)"
     )
 
 
-def _fits(value: Any, shape: Any, dtype: Any, is_text: bool) -> bool:
-    if is_text:
-        return value is not None and (shape == () or np.ndim(value) == len(shape))
+def _fits(value: Any, promise: _Promise) -> bool:
+    if promise.is_text:
+        return value is not None and (promise.shape == () or np.ndim(value) == len(promise.shape))
     if isinstance(value, np.ndarray | np.generic):
-        fits = value.dtype == dtype or arriving_dtype(value.dtype, wide=False) == dtype
-        return bool(fits) and _fits_shape(value.shape, shape)
+        return promise.holds(value.shape, value.dtype)
     # Python's numbers have no dtype: what the spec says holds them if their kind does.
-    if shape != () or not isinstance(value, bool | int | float):
+    if promise.shape != () or not isinstance(value, bool | int | float):
         return False
-    return bool(np.can_cast(np.min_scalar_type(value), dtype, "same_kind"))
+    return bool(np.can_cast(np.min_scalar_type(value), promise.dtype, "same_kind"))
 
 
 def _shown(value: Any) -> str:

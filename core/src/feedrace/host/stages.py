@@ -58,15 +58,16 @@ class HostStages:
         return batch_spec
 
     def _check_promise(self, stage: Any, before: Any, after: Any) -> None:
-        place = (id(stage), _text(before))
+        place = (id(stage), spec_text(before))
         if place not in self._promised:
             promised = stage.spec(before) if provides(stage, Specified) else before
-            self._promised[place] = _text(promised)
-        if _text(after) != self._promised[place]:
+            self._promised[place] = spec_text(promised)
+        if spec_text(after) != self._promised[place]:
             fix = "correct its spec method" if provides(stage, Specified) else "give it one"
             raise DataError(
-                f"host stage {class_name(stage)} returned {_text(after)}; its `spec(batch_spec)`, "
-                f"or what came in if it has none, says {self._promised[place]}; {fix}"
+                f"host stage {class_name(stage)} returned {spec_text(after)}; its "
+                f"`spec(batch_spec)`, or what came in if it has none, says "
+                f"{self._promised[place]}; {fix}"
             )
 
 
@@ -98,7 +99,8 @@ def _spec(batch: dict[str, Any]) -> Any:
     return map_leaves(lambda leaf: LeafSpec(np.shape(leaf), np.asarray(leaf).dtype), batch)
 
 
-def _text(spec: Any) -> str:
+def spec_text(spec: Any) -> str:
+    """Return `name: dtype[shape]` of each leaf, for messages."""
     return ", ".join(
         f"{name}: {leaf.dtype}{list(leaf.shape)}" for name, leaf in sorted(leaves(spec))
     )

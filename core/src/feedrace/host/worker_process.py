@@ -4,6 +4,7 @@ They are started afresh, never forked. The end of its input ends a worker at onc
 nothing is left when the process that asks is gone.
 """
 
+import itertools
 import json
 import os
 import pickle
@@ -14,13 +15,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import IO, Any
 
-import numpy as np
-
 from feedrace.errors import DataError, FeedraceError, class_name, in_words
 from feedrace.host.loader import HostLoader
 from feedrace.host.memory import Block, Ring
 from feedrace.host.messages import Setup, receive, send
 from feedrace.host.record_loader import Loaded, RecordLoader
+from feedrace.host.records import ALIGNMENT
 from feedrace.host.timing import Clock, where
 
 _DEATHS = 3  # of workers at one step, before it is an error
@@ -48,12 +48,12 @@ class Payload:
         found: list[pickle.PickleBuffer] = []
         text = pickle.dumps(dict(loaders), protocol=5, buffer_callback=found.append)
         raw = [buffer.raw() for buffer in found]
-        views = [np.frombuffer(one if one.nbytes else bytearray(1), np.uint8) for one in raw]
-        starts = np.cumsum([0, *(-(-len(view) // 64) * 64 for view in views)]).tolist()
-        self.block = Block(starts[-1])
-        for start, view in zip(starts, views, strict=False):
-            self.block.memory[start : start + len(view)] = view
+        sizes = [-(-one.nbytes // ALIGNMENT) * ALIGNMENT for one in raw]
+        starts = itertools.accumulate(sizes, initial=0)
         ranges = [(start, start + one.nbytes) for start, one in zip(starts, raw, strict=False)]
+        self.block = Block(sum(sizes))
+        for (start, end), one in zip(ranges, raw, strict=True):
+            self.block.memory[start:end] = one
         self.setup = Setup(text, ranges, self.block.handle, _program())
 
 

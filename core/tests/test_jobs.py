@@ -89,8 +89,10 @@ def test_records_that_are_left_out_are_counted_and_noted(parts, tmp_path, worker
     work = parts.Collect(tmp_path)
     made = list(every.run(work, (0, 10, 20), tmp_path / "kept", what="t", workers=workers))
     assert [one.left_out for one in made] == [2, 2]
-    assert [one.bad for one in made] == [("0", "5"), ("10", "15")]
+    assert [one.noted for one in made] == [(0, 5), (10, 15)]
     assert source.notes == [[0, 5], [10, 15]]
+    list(every.run(work, (0, 10, 20), tmp_path / "kept", what="t", workers=workers))
+    assert source.notes == [[0, 5], [10, 15]] * 2  # also of parts that were kept
     assert made[1].value["numbers"] == [11, 12, 13, 14, 16, 17, 18, 19]
     assert [value["i"].item() for value in every.sample(np.array([4, 5, 6]))] == [4, 6]
 
@@ -272,5 +274,5 @@ def test_a_job_travels_by_pickle(parts, tmp_path):
     job = Job(
         loader=every.loader, work=parts.Collect(tmp_path), bounds=(0, 30), folder=str(tmp_path)
     )
-    made, _ = pickle.loads(pickle.dumps(job)).make(0)
+    made = pickle.loads(pickle.dumps(job)).make(0)
     assert job.kept(0) == made

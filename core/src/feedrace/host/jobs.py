@@ -35,14 +35,15 @@ class Made:
     """What came of one part.
 
     number: of the part. start, stop: its records. left_out: how many of them could not be read.
-    bad: sentences on these, if the reader notes them. value: what the work returned.
+    noted: what the reader noted on records; as JSON has it, if the result was kept.
+    value: what the work returned.
     """
 
     number: int
     start: int
     stop: int
     left_out: int
-    bad: tuple[str, ...]
+    noted: tuple[Any, ...]
     value: dict[str, Any]
 
 
@@ -74,8 +75,8 @@ class Job:
                 return made
         return None
 
-    def make(self, number: int, clock: Clock | None = None) -> tuple[Made, list[Any]]:
-        """Make a part and keep the result; return it, and what the reader noted.
+    def make(self, number: int, clock: Clock | None = None) -> Made:
+        """Make a part, keep the result, and return it.
 
         Raises what reading, a stage or the work raised, with a note on the record.
         """
@@ -91,11 +92,11 @@ class Job:
             start=start,
             stop=stop,
             left_out=part.left_out,
-            bad=tuple(map(str, part.noted)),
+            noted=tuple(part.noted),
             value=value,
         )
-        write_whole(self._place(number), msgspec.json.encode(made))
-        return made, part.noted
+        write_whole(self._place(number), msgspec.json.encode(made, enc_hook=str))
+        return made
 
     def load(
         self, indices: range, start: int, clock: Clock, allocate: Allocate | None = None
@@ -171,9 +172,7 @@ def sample(loader: RecordLoader, numbers: NDArray[np.int64]) -> Iterator[Values]
             yield values
 
 
-def run_in_processes(
-    job: Job, numbers: list[int], processes: int
-) -> Generator[tuple[Made, list[Any]]]:
+def run_in_processes(job: Job, numbers: list[int], processes: int) -> Generator[Made]:
     """Yield what came of these parts, in their order; parts are made some ahead.
 
     processes: how many to start; 0 makes the parts in this thread, one when it is asked for. A
@@ -186,8 +185,7 @@ def run_in_processes(
     try:
         steps = (_Step(update=n, indices=range(*job.bounds[n : n + 2])) for n in numbers)
         for _, _, load in workers.ahead((None, step) for step in steps):
-            ((made, noted),) = load().noted
-            yield made, noted
+            yield from load().noted
     finally:
         workers.join()
 

@@ -17,7 +17,7 @@ from feedrace import registry
 from feedrace.config.fields import check_integer
 from feedrace.config.files import problems_located, read_mapping
 from feedrace.device.stages import Stages
-from feedrace.errors import ConfigError, Problem
+from feedrace.errors import ConfigError, FeedraceError, Problem
 from feedrace.host import jobs
 from feedrace.host.beam import run_on_beam
 from feedrace.host.loader import HostLoader
@@ -29,6 +29,8 @@ from feedrace.pipeline.options import parse_options
 from feedrace.pipeline.streams import Problems, key_of_seed, make_part
 from feedrace.plan.steps import TRAIN
 from feedrace.protocols import Identified, Noted, is_stochastic, place_of, provides
+from feedrace.storage.bad_records import BadRecord
+from feedrace.storage.tolerant import TolerantReader
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -112,22 +114,32 @@ class AllRecords:
         if is_good is not None:
             found = {n: made for n, made in found.items() if is_good(made)}
         missing = [n for n in range(len(job)) if n not in found]
-        made_now: Generator[Any]
+        made_now: Generator[jobs.Made | None]
         if runner is not None and missing:
             run_on_beam(job, missing, runner, runner_options)
-            made_now = ((job.kept(n), []) for n in missing)
+            made_now = (job.kept(n) for n in missing)
         else:
             made_now = jobs.run_in_processes(job, missing, processes)
         shown: Any = {"desc": what, "unit": " records", "delay": 1, "disable": None}
         with closing(made_now), tqdm(total=job.bounds[-1], **shown) as bar:
             for number in range(len(job)):
-                made = found.get(number)
+                made = found.get(number) or next(made_now)
                 if made is None:
-                    made, noted = next(made_now)
-                    if noted and provides(self.source, Noted):
-                        self.source.note(noted)
+                    raise FeedraceError(
+                        f"the runner did not leave part {number} in {job.folder}; all of its "
+                        f"machines need to reach that folder"
+                    )
+                if made.noted:
+                    made = self._noted(made)
                 yield made
                 bar.update(made.stop - made.start)
+
+    def _noted(self, made: jobs.Made) -> jobs.Made:
+        """Hand what a reader noted to the source, which may refuse it."""
+        noted = [BadRecord(*one) if isinstance(one, list) else one for one in made.noted]
+        if provides(self.source, Noted):
+            self.source.note(noted)
+        return attrs.evolve(made, noted=tuple(noted))
 
     def _processes(self, workers: int | None, runner: str | None) -> int:
         if workers is not None:
@@ -173,6 +185,10 @@ def all_records(source: Any, stages: Sequence[Any] = (), *, seed: int | None = N
         mine=None,
         specs=tuple,
     )
+    loader = host.record_loader()
+    reader = loader.reader
+    if isinstance(reader, TolerantReader):  # 64-bit numbers stay what they are
+        reader = attrs.evolve(reader, wide=True, kept=None)
     described: list[Any] = []
     for kind, part in [("source", source), *(("stage", stage) for stage in staged.on_record)]:
         described.append(registry.describe(kind, part, identity_only=True))
@@ -182,7 +198,7 @@ def all_records(source: Any, stages: Sequence[Any] = (), *, seed: int | None = N
     text = json.dumps(described, sort_keys=True, default=str)
     return AllRecords(
         source=source,
-        loader=attrs.evolve(host.record_loader(), rows=None),
+        loader=attrs.evolve(loader, reader=reader, rows=None),
         unused=tuple(
             f"stages[{i}] runs on the {place_of(stage)}, on batches"
             for i, stage in enumerate(made)

@@ -139,7 +139,8 @@ def make_part(
 def key_of_seed(seed: int) -> jax.Array:
     """Return what `jax.random.key(seed)` makes of a small seed, without dropping bits of others."""
     words = jax.numpy.array([seed >> 32, seed & 0xFFFFFFFF], "uint32")
-    return jax.random.wrap_key_data(words, impl="threefry2x32")
+    key: jax.Array = jax.random.wrap_key_data(words, impl="threefry2x32")
+    return key
 
 
 def build_parts(options: PipelineOptions, *, key: jax.Array | None, rngs: nnx.Rngs | None) -> Parts:

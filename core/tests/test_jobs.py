@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import feedrace
-from feedrace.errors import ConfigError, NotInstalledError, WorkerWarning
+from feedrace.errors import ConfigError, FeedraceError, NotInstalledError, WorkerWarning
 from feedrace.plugin import all_records, load_records, write_whole
 from feedrace_testing.processes import worker_processes
 
@@ -170,6 +170,11 @@ def test_beam_makes_the_parts_that_are_missing(parts, tmp_path):
     made = list(every.run(work, (0, 10, 20, 30), kept, what="t", runner="DirectRunner"))
     assert [i for one in made for i in one.value["numbers"]] == list(range(30))
     assert calls(tmp_path) == {"called-0": 1, "called-1": 1, "called-2": 1}
+    failing = records(parts.Readable(100), [parts.fails_at_57])
+    with pytest.raises(FeedraceError, match="a stage that fails") as raised:
+        list(failing.run(work, (0, 50, 100), tmp_path / "f", what="t", runner="DirectRunner"))
+    assert "at record 57, in part 1 of a job" in str(raised.value)
+    assert len(str(raised.value)) < 1000
     with pytest.raises(ConfigError, match="NoSuchRunner"):
         list(every.run(work, (0, 30), tmp_path / "other", what="t", runner="NoSuchRunner"))
 

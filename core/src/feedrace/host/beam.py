@@ -4,7 +4,16 @@ import functools
 import pickle
 from collections.abc import Sequence
 
-from feedrace.errors import ConfigError, NotInstalledError, Problem, clipped, in_words, pip_line
+from feedrace.errors import (
+    ConfigError,
+    FeedraceError,
+    NotInstalledError,
+    Problem,
+    clipped,
+    in_words,
+    pip_line,
+    text_of,
+)
 from feedrace.host.jobs import Job
 
 
@@ -14,7 +23,7 @@ def run_on_beam(job: Job, numbers: Sequence[int], runner: str, options: Sequence
     runner: its name, such as "DirectRunner". options: its flags, as Beam's command line has them.
 
     Raises `ConfigError` for a runner that Beam does not know, `NotInstalledError` without Beam, and
-    what Beam raises if a part fails.
+    `FeedraceError` if a part fails, or the runner itself.
     """
     try:
         import apache_beam as beam
@@ -30,13 +39,20 @@ def run_on_beam(job: Job, numbers: Sequence[int], runner: str, options: Sequence
         message = f"Beam has no runner {clipped(runner)} ({in_words(error)})"
         raise ConfigError([Problem("runner", message)]) from error
     work = functools.partial(_make, pickle.dumps(job, protocol=5))
-    with beam.Pipeline(runner=made, options=PipelineOptions(list(options))) as pipeline:
-        _ = pipeline | beam.Create(list(numbers)) | beam.Reshuffle() | beam.Map(work)
+    try:
+        with beam.Pipeline(runner=made, options=PipelineOptions(list(options))) as pipeline:
+            parts = pipeline | beam.Create(list(numbers)) | beam.Reshuffle()
+            _ = parts | "make parts" >> beam.Map(work)
+    except Exception as error:
+        raise FeedraceError(f"the runner {runner} of Beam failed: {in_words(error)}") from error
 
 
 def _make(job: bytes, number: int) -> int:
     """Make one part, on a machine of the runner."""
-    _job(job).make(number)
+    try:
+        _job(job).make(number)
+    except Exception as error:  # of which Beam hands on the text alone
+        raise FeedraceError(f"{type(error).__name__}: {text_of(error)}") from error
     return number
 
 

@@ -75,7 +75,7 @@ class Report:
 
 
 def convert(
-    config: str | os.PathLike[str],
+    config: str | os.PathLike[str] | AllRecords,
     to: str,
     folder: str | os.PathLike[str],
     *,
@@ -88,6 +88,7 @@ def convert(
 ) -> Report:
     """Write all records that a config's source and record stages give, and return a report.
 
+    config: a file; from Python also `feedrace.plugin.all_records(source, stages)`.
     to: "array-record" or "parquet". folder: a new one, or an empty one. The shards are made in
         `<folder>.partial`; it is renamed once all of them are there and were read back, so that
         `folder` is a whole data set or is not there. The same call goes on if one was stopped.
@@ -104,7 +105,7 @@ def convert(
     if to == "parquet":
         import feedrace_files.parquet  # noqa: F401 (it may lack what it needs)
     target = _checked(folder)
-    every = load_records(config)
+    every = config if isinstance(config, AllRecords) else load_records(config)
     for sentence in every.unused:
         warn(f"{sentence}: left out")
     if not runner and not workers and every.obstacles:
@@ -116,7 +117,7 @@ def convert(
     _check_free(target, overwrite)
     partial = target.with_name(f"{target.name}.partial")
     partial.mkdir(parents=True, exist_ok=True)
-    with _alone(partial):
+    with _alone(partial), _kept_if_any(partial):
         document = _finished(partial, to, every.identity)
         bad: list[str] = []
         if document is None:
@@ -285,7 +286,7 @@ def _document(plan: Plan, made: Sequence[Any]) -> Document:
     records = sum(shard.records for shard in shards)
     if not records:
         raise DataError("none of the records can be read; there is nothing to convert")
-    digest = hashlib.blake2b(digest_size=16)
+    digest = hashlib.sha256()
     for shard in shards:
         digest.update(bytes.fromhex(shard.digest))
     return Document(
@@ -323,8 +324,33 @@ def _remove_replaced(target: Path) -> None:
 
 
 @contextlib.contextmanager
+def _kept_if_any(partial: Path) -> Iterator[None]:
+    """Note on an error where the shards are that were made; remove the folder if there is none."""
+    try:
+        yield
+    except Exception as error:
+        made = list(partial.glob("records-*"))
+        if made:
+            error.add_note(
+                f"{len(made)} shards are in {partial}; the same conversion goes on from there"
+            )
+        else:
+            shutil.rmtree(partial)
+        raise
+
+
+@contextlib.contextmanager
 def _alone(partial: Path) -> Iterator[None]:
-    """Hold a lock on a folder; raise `FeedraceError` if another process does."""
+    """Hold a lock on the folder of a conversion; raise `FeedraceError` if another process does.
+
+    Raises `DataError` for a folder that holds something else.
+    """
+    for name in os.listdir(partial):
+        if not name.startswith((".", "part-", "records-")) and name not in (_PLAN, SIDECAR):
+            raise DataError(
+                f"{partial} holds {clipped(name)}, which no conversion wrote, and shards are made "
+                f"in that folder; move it away"
+            )
     try:
         import fcntl
     except ModuleNotFoundError:  # Windows: a file that is open cannot be replaced there

@@ -14,7 +14,6 @@ from feedrace.plugin import DataError, Records
 from feedrace_files.encoding import Encoder, Field, Shard, Values
 
 SUFFIXES = {"array-record": ".array_record", "parquet": ".parquet"}
-_DIGEST = 16  # bytes
 
 
 class Writer(Protocol):
@@ -59,7 +58,7 @@ class WriteShard:
         return attrs.asdict(Shard(name, count, size, digest))
 
     def _write(self, path: Path, records: Records) -> tuple[int, str]:
-        encode, digest, count = Encoder(self.fields), hashlib.blake2b(digest_size=_DIGEST), 0
+        encode, digest, count = Encoder(self.fields), hashlib.sha256(), 0
         writer: Writer = _WRITERS[self.storage](os.fspath(path), self.fields)
         try:
             for _, values in records:
@@ -72,7 +71,7 @@ class WriteShard:
         return count, digest.hexdigest()
 
     def _verify(self, path: Path, place: Path, count: int, digest: str) -> None:
-        found, held = hashlib.blake2b(digest_size=_DIGEST), 0
+        found, held = hashlib.sha256(), 0
         for record in _READERS[self.storage](os.fspath(path), self.fields):
             found.update(record)
             held += 1

@@ -9,12 +9,12 @@ FEEDRACE_API = 1
 
 
 @hookimpl
-def feedrace_components() -> Iterator[Component]:
-    yield from ()
-
-
-@hookimpl
 def feedrace_commands() -> Iterator[Any]:
     from feedrace_files.commands import convert  # imports click
 
     yield convert
+
+
+@hookimpl
+def feedrace_components() -> Iterator[Component]:
+    yield from ()

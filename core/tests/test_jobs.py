@@ -142,7 +142,7 @@ def test_a_source_without_a_reader_runs_in_this_process_and_says_why_in_others(p
     every, work = records(parts.Serial(10)), parts.Collect(tmp_path)
     assert len(list(every.run(work, (0, 5, 10), tmp_path / "kept", what="t"))) == 2
     for options in ({"workers": 2}, {"runner": "DirectRunner"}):
-        with pytest.raises(ConfigError, match="has no reader"):
+        with pytest.raises(ConfigError, match=r"has no reader.*use no process \(workers = 0\)"):
             every.run(work, (0, 10), tmp_path / "kept", what="t", **options)
 
 
@@ -160,6 +160,16 @@ def test_a_runner_without_beam_names_the_line_that_installs_it(parts, tmp_path, 
     every = records(parts.Readable(10))
     run = every.run(parts.Collect(tmp_path), (0, 10), tmp_path, what="t", runner="DirectRunner")
     with pytest.raises(NotInstalledError, match="apache-beam"):
+        next(run)
+
+
+def test_a_runner_that_leaves_nothing_in_the_folder_is_an_error(parts, tmp_path, monkeypatch):
+    from feedrace.pipeline import jobs
+
+    monkeypatch.setattr(jobs, "run_on_beam", lambda *_: None)
+    every = records(parts.Readable(10))
+    run = every.run(parts.Collect(tmp_path), (0, 10), tmp_path / "kept", what="t", runner="Some")
+    with pytest.raises(FeedraceError, match="did not leave part 0 in"):
         next(run)
 
 

@@ -239,12 +239,11 @@ def test_two_conversions_into_one_folder_do_not_mix(parts, tmp_path, config):
 
 
 @pytest.mark.parametrize(
-    "to, dist", [("array-record", "feedrace_files"), ("parquet", "feedrace_arrow")]
+    "to", ["array-record", pytest.param("parquet", marks=pytest.mark.together)]
 )
-def test_the_source_of_the_format_gives_the_same_records(parts, tmp_path, config, to, dist):
-    pytest.importorskip(dist)
+def test_the_source_of_the_format_gives_the_same_records(parts, tmp_path, config, to):
     if to == "parquet":
-        pytest.importorskip("pyarrow")
+        pytest.importorskip("feedrace_arrow")
     report = convert(config, to, tmp_path / "out", workers=0, shards=3)
     (tmp_path / "read.toml").write_text(report.config)
     every = load_records(tmp_path / "read.toml")
@@ -400,6 +399,14 @@ def test_what_workers_import_needs_numpy_alone():
 def test_beam_makes_the_same_data_set(parts, tmp_path, config):
     pytest.importorskip("apache_beam")
     here = convert(config, "array-record", tmp_path / "a", workers=0, shards=3)
-    beam = convert(config, "array-record", tmp_path / "b", runner="DirectRunner", shards=3)
+    options = ["--direct_running_mode=multi_threading"]
+    beam = convert(
+        config,
+        "array-record",
+        tmp_path / "b",
+        runner="DirectRunner",
+        runner_options=options,
+        shards=3,
+    )
     assert (beam.digest, beam.records) == (here.digest, 60)
     assert not (tmp_path / "b.partial").exists()

@@ -135,20 +135,18 @@ class _Part:
             self.clock.enter("record stages")
             records = map_leaves(np.asarray, read.records)
             flat = dict(leaves(records))
-            is_flat = flat.keys() == records.keys()
+            is_flat = run is None or flat.keys() == records.keys()
             for row, number in enumerate(range(first, last)):
                 if read.skipped is not None and read.skipped[row]:
                     self.left_out += 1
                     continue
                 self.where = f"record {number}"
-                if run is None:
-                    yield number, {name: leaf[row] for name, leaf in flat.items()}
-                elif is_flat:
-                    record = {name: leaf[row] for name, leaf in flat.items()}
-                    yield number, run(record, number, number, 0)
-                else:
-                    record = map_leaves(lambda leaf, row=row: leaf[row], records)
-                    yield number, run(record, number, number, 0)
+                record = (
+                    {name: leaf[row] for name, leaf in flat.items()}
+                    if is_flat
+                    else map_leaves(lambda leaf, row=row: leaf[row], records)
+                )
+                yield number, record if run is None else run(record, number, number, 0)
 
 
 @attrs.frozen(kw_only=True)

@@ -202,32 +202,34 @@ class WorkerProcess:
         self._end()
 
 
-def obstacles_for_processes(host: HostLoader) -> Iterator[str]:
-    """Yield what keeps worker processes from a stream's work, in sentences."""
+def obstacles_for_processes(
+    host: HostLoader, instead: str = "use threads (workers = 2)"
+) -> Iterator[str]:
+    """Yield what keeps worker processes from a stream's work, and what to do, in sentences."""
     loader, source = host.record_loader(), class_name(host.source)
     if host.reader() is None:
         yield (
-            f"source {source} has no reader() that processes could hold; use threads "
-            f"(workers = 2), or give it one (feedrace.plugin.protocols.Readable)"
+            f"source {source} has no reader() that processes could hold; {instead}, or give it "
+            f"one (feedrace.plugin.protocols.Readable)"
         )
     else:
-        yield from _pickled(loader.reader, f"the reader of source {source}")
+        yield from _pickled(loader.reader, f"the reader of source {source}", instead)
     for name, stage in zip(loader.stages.names, loader.stages.stages, strict=True):
         if name.startswith("__main__:") and not any(_program()):
             yield (
                 f"record stage {name} is defined in an interactive session, which processes "
-                f"cannot run; put it in a module, or use threads (workers = 2)"
+                f"cannot run; put it in a module, or {instead}"
             )
-        yield from _pickled(stage, f"record stage {name}")
+        yield from _pickled(stage, f"record stage {name}", instead)
 
 
-def _pickled(value: Any, what: str) -> Iterator[str]:
+def _pickled(value: Any, what: str, instead: str) -> Iterator[str]:
     try:
         pickle.dumps(value, protocol=5, buffer_callback=lambda _: None)
     except Exception as error:  # noqa: BLE001 (whatever an object's own methods raise)
         yield (
             f"{what} cannot be pickled, as processes need ({in_words(error)}); define it at the "
-            f"top of a module, or use threads (workers = 2)"
+            f"top of a module, or {instead}"
         )
 
 

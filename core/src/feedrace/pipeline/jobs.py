@@ -82,8 +82,8 @@ class AllRecords:
         work: a picklable function of (number of the part, its records); it returns what JSON holds.
             Each record comes with its number, as a dict by dotted name.
         bounds: part i has the records from `bounds[i]` to `bounds[i + 1]`.
-        folder: keeps the results; parts that have one there are not made again, unless `is_good`
-            returns False for it.
+        folder: keeps the results of this job alone; parts that have one there are not made again,
+            unless `is_good` returns False for it.
         what: names the work on the progress bar, which only a terminal shows.
         workers: processes; 0 for this thread; by default one for each CPU, if processes can do it.
         runner: of Apache Beam, such as "DirectRunner", in place of processes; `runner_options` are
@@ -94,9 +94,8 @@ class AllRecords:
         """
         count = self._processes(workers, runner)
         Path(folder).mkdir(parents=True, exist_ok=True)
-        job = jobs.Job(
-            loader=self.loader, work=work, bounds=tuple(map(int, bounds)), folder=os.fspath(folder)
-        )
+        place = os.path.abspath(folder)
+        job = jobs.Job(loader=self.loader, work=work, bounds=tuple(map(int, bounds)), folder=place)
         return self._made(job, what, count, runner, runner_options, is_good)
 
     def _made(
@@ -131,8 +130,8 @@ class AllRecords:
                     )
                 if made.noted:
                     made = self._noted(made)
-                yield made
                 bar.update(made.stop - made.start)
+                yield made
 
     def _noted(self, made: jobs.Made) -> jobs.Made:
         """Hand what a reader noted to the source, which may refuse it."""
@@ -204,7 +203,7 @@ def all_records(source: Any, stages: Sequence[Any] = (), *, seed: int | None = N
             for i, stage in enumerate(made)
             if place_of(stage) != "record"
         ),
-        obstacles=tuple(obstacles_for_processes(host)),
+        obstacles=tuple(obstacles_for_processes(host, "use no process (workers = 0)")),
         identity=hashlib.blake2b(text.encode(), digest_size=16).hexdigest(),
     )
 

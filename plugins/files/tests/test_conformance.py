@@ -81,7 +81,9 @@ class TestArrayRecord(_Files):
 
     def write(self, folder):
         write_array_record(folder / "train.array_record-00000-of-00002", EXAMPLES[:9])
-        write_array_record(folder / "train.array_record-00001-of-00002", EXAMPLES[9:], "group_size:4")
+        write_array_record(
+            folder / "train.array_record-00001-of-00002", EXAMPLES[9:], "group_size:4"
+        )
 
 
 class TestArrayRecordOfExamples(TestArrayRecord):

@@ -136,7 +136,10 @@ def _opened(path: str) -> Any:
 def _library(path: str) -> Any:
     from array_record.python.array_record_module import ArrayRecordReader
 
-    return ArrayRecordReader(path, _OPTIONS)
+    reader = ArrayRecordReader(path, _OPTIONS)
+    if not reader.ok():  # it raises no error for a file whose index is damaged
+        raise RuntimeError("no index")
+    return reader
 
 
 def _read(reader: Any, number: int) -> Raw:

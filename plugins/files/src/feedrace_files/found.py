@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Sequence
 
-from feedrace.plugin import DataError, File, Storage
+from feedrace.plugin import DataError, File, FileConfig, Storage, Table
 
 
 def find_shards(
@@ -32,3 +32,13 @@ def find_shards(
     if len(set(paths)) < len(paths):
         storage.find(paths)  # its error names the file
     return tuple(files)
+
+
+def check_whole(config: FileConfig, files: Sequence[File], tables: Sequence[Table]) -> None:
+    """Raise `DataError` for a file the rest of which cannot be read, if the config allows none."""
+    for file, table in zip(files, tables, strict=True):
+        if table.damage and config.on_error == "raise":
+            raise DataError(
+                f"{file.path}: {table.damage}; replace the file, or continue without its rest with "
+                f"on_error = 'substitute' or 'skip'"
+            )

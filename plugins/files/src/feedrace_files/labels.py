@@ -104,29 +104,21 @@ def _rows(storage: Storage, path: str, config: ImageFolderConfig) -> list[tuple[
 
 def _columns(path: str, headers: Sequence[str], config: ImageFolderConfig) -> tuple[int, int]:
     """Return the numbers of the columns of names and labels."""
-    found = []
-    for place, field in enumerate(("file_column", "label_column")):
-        header = getattr(config, field)
-        if (
-            header is None
-            and len(headers) == 2
-            and {config.file_column, config.label_column}
-            <= {
-                None,
-                headers[0] if field == "label_column" else headers[1],
-            }
-        ):
-            found.append(place)
-        elif header is None:
-            raise DataError(f"{path} has the columns {', '.join(headers)}; name one in {field}")
-        elif header not in headers:
+    given = {field: getattr(config, field) for field in ("file_column", "label_column")}
+    there = f"the columns {', '.join(headers)}"
+    for field, header in given.items():
+        if header is not None and header not in headers:
+            near = did_you_mean(header, headers)
             raise DataError(
-                f"{path} has no column {header!r}{did_you_mean(header, headers)}; it has "
-                f"{', '.join(headers)}; name one in {field}"
+                f"{path} has no column {header!r}{near}, as {field} says; it has {there}"
             )
-        else:
-            found.append(list(headers).index(header))
-    return found[0], found[1]
+    if len(headers) == 2 and not any(given.values()):
+        return 0, 1
+    for field, header in given.items():
+        if header is None:
+            raise DataError(f"{path} has {there}; name one in {field}")
+    file_column, label_column = map(list(headers).index, given.values())
+    return file_column, label_column
 
 
 def _check_rows(path: str, rows: Sequence[tuple[str, str]], names: Sequence[str]) -> None:

@@ -27,6 +27,7 @@ from feedrace.plugin import (
     storage_of,
 )
 from feedrace_files.config import TarConfig
+from feedrace_files.found import check_whole
 from feedrace_files.tar_index import names_in, scan_tar
 
 _KEY = "key"
@@ -47,6 +48,7 @@ class TarSource(FileSource):
         storage = storage_of(config)
         files = storage.find(config.path, (".tar",))
         tables = Tables(TableCache(storage), "tar", files, scan_tar)
+        check_whole(config, files, tables)
         found = sorted({name for table in tables for name in names_in(table.arrays["extensions"])})
         if _KEY in found:
             raise DataError(

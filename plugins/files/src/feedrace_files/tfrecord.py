@@ -19,7 +19,7 @@ from feedrace.plugin import (
 )
 from feedrace_files.config import TFRecordConfig
 from feedrace_files.examples import BytesDecoder, example_decoder
-from feedrace_files.found import find_shards
+from feedrace_files.found import check_whole, find_shards
 
 _NAMES = r"(?i)\.tf_?rec(ord)?s?\b"
 
@@ -37,6 +37,7 @@ class TFRecordSource(FileSource):
         storage = storage_of(config)
         files = find_shards(storage, config.path, _NAMES, "TFRecord")
         tables = Tables(TableCache(storage), "tfrecord", files, scan)
+        check_whole(config, files, tables)
         records = Ranges(storage, files, tables, check_tfrecord)
         if config.features is None:
             chosen(["record"], config.columns, "tfrecord without features")

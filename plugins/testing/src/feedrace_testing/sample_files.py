@@ -39,9 +39,7 @@ def _checksum(data: bytes) -> bytes:
     return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
 
 
-def write_array_record(
-    path: Path, records: Iterable[bytes], options: str = "group_size:1"
-) -> None:
+def write_array_record(path: Path, records: Iterable[bytes], options: str = "group_size:1") -> None:
     """Write an ArrayRecord file; options go to its writer."""
     from array_record.python.array_record_module import ArrayRecordWriter
 

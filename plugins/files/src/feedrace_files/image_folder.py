@@ -69,7 +69,9 @@ class ImageFolderSource(FileSource):
     def column(self, field: str) -> NDArray[Any]:
         """Return one field of all records; labels and paths are at hand."""
         content: Any = self._content
-        known = {} if content.labels is None else {"label": content.labels.values}
+        known: dict[str, NDArray[Any]] = (
+            {} if content.labels is None else {"label": content.labels.values}
+        )
         if field == "path":
             return np.array(content.names, object)
         if field in known:

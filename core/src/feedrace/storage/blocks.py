@@ -1,9 +1,9 @@
 """Blocks of remote files on the local disk: bounded, checked, shared by threads and processes.
 
-A file of the cache, an extent, holds up to 128 neighbouring blocks of one remote file, sparse: first
-a table with the checksum and the size of each block, then the blocks. A block counts once its entry
-is written and fits, so one that a killed process left unfinished is not there. The name is a digest of
-address, size and version; two processes that write the same block write the same bytes.
+A file of the cache, an extent, holds up to 128 neighbouring blocks of one remote file, sparse:
+first a table with the checksum and the size of each block, then the blocks. A block counts once its
+entry is written and fits, so one that a killed process left unfinished is not there. The name is a
+digest of address, size and version; two processes that write the same block write the same bytes.
 """
 
 import contextlib
@@ -19,8 +19,8 @@ from collections.abc import Iterator
 
 from feedrace.storage.files import File, most_open_files
 
-# Measured with 20 ms for a request (docs/storage.md): less makes reading in order slower, more makes
-# small records at random slower.
+# Measured with 20 ms for a request (docs/storage.md): a smaller one makes more requests if all of a
+# file is read, a larger one makes small records at random slower.
 BLOCK = 256 << 10
 _BLOCKS = 128  # in an extent
 _ENTRY = struct.Struct("<II")  # checksum, bytes; no bytes if the block is not there
@@ -31,7 +31,7 @@ _TOUCH = 1.0  # seconds after which a use is noted again
 
 
 def digest(file: File) -> str:
-    """Return the name under which the blocks of a file are kept; it shows nothing of the address."""
+    """Return the name under which the blocks of a file are kept, without its address."""
     text = f"blocks 1\n{file.path}\n{file.size}\n{file.version}"
     return hashlib.blake2b(text.encode(), digest_size=20).hexdigest()
 
@@ -81,8 +81,8 @@ class BlockCache:
         except OSError as error:
             self._refused = True
             warnings.warn(
-                f"blocks of remote files cannot be kept in {self._folder}: {error}; each use fetches "
-                f"them again; give a cache_dir that can be written, or a smaller cache_bytes",
+                f"blocks of remote files cannot be kept in {self._folder}: {error}; each use "
+                f"fetches them again; give a cache_dir that can be written, or smaller cache_bytes",
                 RuntimeWarning,
                 stacklevel=2,
             )

@@ -94,8 +94,8 @@ class Storage:
     def open(self, file: File) -> OpenFile:
         """Return the file, open for reading; it is shared by all who ask for it.
 
-        Raises `DataError` if it is missing, or has changed since it was found; for a remote file that
-        is seen when bytes of it are fetched.
+        Raises `DataError` if it is missing, or has changed since it was found; for a remote file
+        that is seen when bytes of it are fetched.
         """
         return self._open.get(file, self)
 
@@ -135,11 +135,9 @@ class _Pool:
             if file in self._files:
                 self._files.move_to_end(file)
                 return self._files[file]
-        opened: OpenFile
-        if is_remote(file.path):
-            opened = self.remote(storage).open(file)
-        else:
-            opened = LocalFile(file)
+        opened: OpenFile = (
+            self.remote(storage).open(file) if is_remote(file.path) else LocalFile(file)
+        )
         with self._lock:
             # Another thread may have opened it meanwhile; a file closes with its last user.
             self._files[file] = opened

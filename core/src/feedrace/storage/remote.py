@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _REQUEST = 8  # blocks that one request fetches, at most
+_AHEAD = 16  # blocks that are fetched ahead of reads of which each begins where the last one ended
 _WINDOW = 64  # blocks that `read_many` fetches ahead of those that it yields
 _FIND_TRIES = 4  # fewer than for reading: somebody is waiting for the answer
 _EXTRAS = {"s3": "s3", "gs": "gcs", "http": "http"}
@@ -88,7 +89,8 @@ class Remote:
         """Return what a call of fsspec returns, tried several times."""
         protocol = stores.protocol_of(url)
         retries = attrs.evolve(RETRIES, tries=_FIND_TRIES)
-        return retries.call(shown(url), lambda _: stores.asked(protocol, url, call))
+        found: T = retries.call(shown(url), lambda _: stores.asked(protocol, url, call))
+        return found
 
     def _find(self, url: str, suffixes: tuple[str, ...]) -> list[File]:
         if "::" in url:
@@ -175,12 +177,17 @@ class RemoteFile:
         self._protocol = stores.protocol_of(file.path)
         self._name = digest(file)
         self._coming: dict[int, Future[tuple[int, bytes]]] = {}  # by block
+        self._next = 0  # where the last read ended
         self._lock = threading.Lock()
 
     def read(self, start: int, size: int) -> bytes:
         """Return these bytes; raise `DataError` if they cannot be read, all of them."""
+        self._check(start, size)
+        if start == self._next:
+            self._read_ahead(start + size)
+        self._next = start + size
         data = self._remote.blocks.read(self._name, start, size)
-        if data is not None and start + size <= self.file.size:
+        if data is not None:
             return data
         return b"".join(self._yielded(_parts(start, size)))
 
@@ -191,6 +198,16 @@ class RemoteFile:
     def binary(self) -> BinaryIO:
         """Return a seekable file object, for libraries; each is for one thread."""
         return binary(self)
+
+    def _read_ahead(self, start: int) -> None:
+        """Fetch what follows without waiting, unless half of it is there or on its way."""
+        first = start // BLOCK
+        middle = first + _AHEAD // 2
+        size = min(_AHEAD * BLOCK, self.file.size - first * BLOCK)
+        if middle * BLOCK >= self.file.size or middle in self._coming:
+            return
+        if not self._remote.blocks.has(self._name, middle):
+            self._asked([], self._missing(first * BLOCK, size))
 
     def _yielded(self, ranges: Iterable[tuple[int, int]]) -> Iterator[bytes]:
         windows = self._windows(ranges)
@@ -207,8 +224,7 @@ class RemoteFile:
         missing: dict[int, None] = {}  # blocks, an ordered set
         held = 0
         for start, size in ranges:
-            if start < 0 or size < 0 or start + size > self.file.size:
-                raise self._error(start, start + size, f"it has {self.file.size} bytes")
+            self._check(start, size)
             data = self._remote.blocks.read(self._name, start, size)
             if data is None:
                 missing.update(dict.fromkeys(self._missing(start, size)))
@@ -229,16 +245,17 @@ class RemoteFile:
         self, window: list[tuple[int, int, bytes | None]], missing: Iterable[int]
     ) -> list[_Piece]:
         """Make the requests for missing blocks that nobody has asked for, neighbours together."""
+        missing = set(missing)
         with self._lock:
             coming = {block: self._coming[block] for block in missing if block in self._coming}
-            for run in _runs(sorted(set(missing) - set(coming))):
+            for run in _runs(sorted(missing - set(coming))):
                 future = self._remote.pool.submit(self._fetched, run.start, run.stop)
                 coming |= dict.fromkeys(run, future)
                 self._coming |= dict.fromkeys(run, future)
-                future.add_done_callback(lambda _, run=run: self._came(run))
+                future.add_done_callback(partial(self._came, run))
         return [_Piece(*one, {} if one[2] is not None else coming) for one in window]
 
-    def _came(self, run: range) -> None:
+    def _came(self, run: range, _: object) -> None:
         for block in run:
             self._coming.pop(block, None)
 
@@ -249,15 +266,13 @@ class RemoteFile:
         parts = []
         for block in _blocks(start, piece.size):
             begin, end = max(start, block * BLOCK), min(stop, (block + 1) * BLOCK)
-            if block in piece.coming:
-                at, data = piece.coming[block].result()
-                part: bytes | None = data[begin - at : end - at]
-            else:
-                part = self._remote.blocks.read(self._name, begin, end - begin)
-                if part is None:  # it was removed meanwhile
-                    at, data = self._fetched(block, block + 1)
-                    part = data[begin - at : end - at]
-            parts.append(part)
+            coming = piece.coming.get(block)
+            kept = coming or self._remote.blocks.read(self._name, begin, end - begin)
+            if isinstance(kept, bytes):
+                parts.append(kept)
+            else:  # it is on its way, or was removed meanwhile
+                at, data = coming.result() if coming else self._fetched(block, block + 1)
+                parts.append(data[begin - at : end - at])
         return b"".join(parts)
 
     def _fetched(self, first: int, stop: int) -> tuple[int, bytes]:
@@ -271,8 +286,8 @@ class RemoteFile:
             raise self._error(start, end, "the file is not there any more") from error
         except stores.ChangedError as error:
             raise DataError(
-                f"{shown(self.file.path)} changed since it was found (seen at bytes {start} to {end}); "
-                f"make the source again"
+                f"{shown(self.file.path)} changed since it was found (seen at bytes {start} to "
+                f"{end}); make the source again"
             ) from error
         view = memoryview(data)
         for block in range(first, stop):
@@ -280,8 +295,14 @@ class RemoteFile:
             self._remote.blocks.write(self._name, block, view[at : at + BLOCK])
         return start, data
 
+    def _check(self, start: int, size: int) -> None:
+        if start < 0 or size < 0 or start + size > self.file.size:
+            raise self._error(start, start + size, f"it has {self.file.size} bytes")
+
     def _error(self, start: int, stop: int, reason: str) -> DataError:
-        return DataError(f"bytes {start} to {stop} of {shown(self.file.path)} cannot be read: {reason}")
+        return DataError(
+            f"bytes {start} to {stop} of {shown(self.file.path)} cannot be read: {reason}"
+        )
 
 
 def _blocks(start: int, size: int) -> range:

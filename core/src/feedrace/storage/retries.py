@@ -27,9 +27,9 @@ class PassingError(Exception):
 class Retries:
     """How often, and for how long, requests are tried.
 
-    tries: at most. first, longest: seconds to wait after the first try, doubled after each further one
-    up to `longest`; a random part of up to half is taken off, so that many readers do not come back
-    at the same moment. limit: seconds for all tries together; at_once: seconds for one of them.
+    tries: at most. first, longest: seconds to wait after the first try, doubled after each further
+    one up to `longest`; a random part of up to half is taken off, so that many readers do not come
+    back at the same moment. limit: seconds for all tries together. at_once: seconds for one.
     """
 
     tries: int = 6

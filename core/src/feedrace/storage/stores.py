@@ -81,8 +81,8 @@ def fetch(fs: Any, protocol: str, file: File, start: int, stop: int, seconds: fl
 def asked(protocol: str, url: str, call: Callable[[], Any]) -> Any:
     """Return what a call of a store's library returns; put its errors into ours.
 
-    Raises `PassingError` for what may pass, `FileNotFoundError`, and `DataError` with the store's own
-    words.
+    Raises `PassingError` for what may pass, `FileNotFoundError`, and `DataError` with the store's
+    own words.
     """
     try:
         return call()
@@ -103,7 +103,7 @@ def asked(protocol: str, url: str, call: Callable[[], Any]) -> Any:
 
 
 def version_of(info: Mapping[str, Any]) -> str:
-    """Return what stands for the content in what a file system says of a file; "" if nothing does."""
+    """Return what changes with the content in what a store says of a file; "" if nothing does."""
     for key in _VERSIONS:
         value = info.get(key)
         if value not in (None, ""):
@@ -166,7 +166,7 @@ def _http_get(
         given.setdefault("timeout", aiohttp.ClientTimeout(total=seconds))
         async with session.get(fs.encode_url(url), **given) as answer:
             whole = answer.status == 200 and int(answer.headers.get("Content-Length", -1)) == stop
-            read = answer.status == 206 or whole and start == 0
+            read = answer.status == 206 or (whole and start == 0)
             return answer.status, answer.headers, await answer.read() if read else b""
 
     status, headers, body = asked("http", url, lambda: sync(fs.loop, get))
@@ -193,8 +193,8 @@ def _http_version(headers: Mapping[str, str]) -> str:
 
 def _no_ranges(url: str) -> DataError:
     return DataError(
-        f"{shown(url)}: the server ignores ranges and would send the whole file each time; copy the "
-        f"file, or serve it by a server that gives ranges"
+        f"{shown(url)}: the server ignores ranges and would send the whole file each time; copy "
+        f"the file, or serve it by a server that gives ranges"
     )
 
 
@@ -248,13 +248,11 @@ def _chain(error: BaseException) -> list[BaseException]:
 def _status(error: BaseException) -> int:
     """Return the status of HTTP that an error of a library stands for; 0 if it tells none."""
     for one in _chain(error):
-        response = getattr(one, "response", None)
+        response = getattr(one, "response", None)  # of botocore
         if isinstance(response, dict):
             return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        for name in ("status", "code"):
-            if isinstance(getattr(one, name, None), int):
-                return int(getattr(one, name))
-    return 0
+    code = getattr(error, "code", 0)  # of gcsfs
+    return code if isinstance(code, int) else 0
 
 
 def _is_refused(error: BaseException) -> bool:

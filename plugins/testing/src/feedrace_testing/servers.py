@@ -5,8 +5,8 @@
         source = make(path=f"{server.url}/a.bin")
         assert server.requests[0].status == 206
 
-`python -m feedrace_testing.servers FOLDER` serves the files of a folder until its standard input ends,
-for benchmarks: it prints its address first.
+`python -m feedrace_testing.servers FOLDER` serves the files of a folder until its standard input
+ends, for benchmarks: it prints its address first.
 """
 
 import contextlib
@@ -42,10 +42,14 @@ class RangeServer:
     """A server of HTTP that gives ranges of files.
 
     files: contents by name; the dict is read at each request, so that a test can change it; or a
-        folder. latency: seconds before each answer. ranges: False to send whole files always. etags:
-        False to name no version.
+        folder.
+    latency: seconds before each answer.
+    ranges: False to send whole files always.
+    etags: False to name no version.
 
-    `requests` lists what was asked. Use it as a context manager.
+    `requests` lists what was asked, and `headers` with which headers. `broken` is called with each
+    request that `fail` says nothing of, and returns what goes wrong with it. `retry_after`: what
+    the header of that name says in answers that are no success. Use it as a context manager.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class RangeServer:
         self.latency, self.ranges, self.etags = latency, ranges, etags
         self.requests: list[Request] = []
         self.headers: list[Mapping[str, str]] = []
+        self.retry_after = ""
         self._faults: deque[object] = deque()
         self.broken: Callable[[Request], object] = lambda request: None
 
@@ -72,9 +77,9 @@ class RangeServer:
     def fail(self, *faults: object) -> None:
         """Let the next requests fail, in this order.
 
-        faults: a status (503), "reset" (the connection breaks before an answer), "cut" (in the middle
-        of the body), a function of no argument that is called before the answer, or None: it goes
-        well.
+        faults: a status (503), "reset" (the connection breaks before an answer), "cut" (in the
+        middle of the body), a function of no argument that is called before the answer, or None: it
+        goes well.
         """
         self._faults.extend(faults)
 
@@ -121,10 +126,10 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *args: Any) -> None:
         """Say nothing."""
 
-    def do_HEAD(self) -> None:  # noqa: N802 (named by the standard library)
+    def do_HEAD(self) -> None:
         self.do_GET()
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         server = self.server_of_ranges
         if server.latency:
             time.sleep(server.latency)
@@ -147,6 +152,8 @@ class _Handler(BaseHTTPRequestHandler):
         if content is None or status not in (200, 206):
             if status == 416:
                 self.send_header("Content-Range", f"bytes */{size}")
+            if server.retry_after:
+                self.send_header("Retry-After", server.retry_after)
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
@@ -200,12 +207,13 @@ class S3Server:
         from moto.server import DomainDispatcherApplication, create_backend_app
         from werkzeug.serving import WSGIRequestHandler, make_server
 
-        class Handler(WSGIRequestHandler):
+        class Handler(WSGIRequestHandler):  # type: ignore[misc]
             def log_request(self, *args: Any) -> None:
                 """Say nothing."""
 
         self.requests: list[tuple[str, str]] = []
         self._faults: deque[tuple[str, object]] = deque()
+        self._store: Any = None
         self._app = DomainDispatcherApplication(create_backend_app)
         self._server = make_server(
             "127.0.0.1", 0, self._answer, threaded=True, request_handler=Handler
@@ -225,13 +233,14 @@ class S3Server:
 
     def put(self, bucket: str, files: Mapping[str, bytes]) -> None:
         """Write files into a bucket, which is made."""
-        import s3fs
+        if self._store is None:
+            import s3fs
 
-        store = s3fs.S3FileSystem(skip_instance_cache=True, **self.options)
-        if not store.exists(bucket):
-            store.mkdir(bucket)
+            self._store = s3fs.S3FileSystem(skip_instance_cache=True, **self.options)
+        if not self._store.exists(bucket):
+            self._store.mkdir(bucket)
         for name, content in files.items():
-            store.pipe_file(f"{bucket}/{name}", content)
+            self._store.pipe_file(f"{bucket}/{name}", content)
 
     def _answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
@@ -275,7 +284,9 @@ def serving(folder: Path, latency: float) -> Iterator[str]:
     import sys
 
     command = [sys.executable, "-m", "feedrace_testing.servers", str(folder), str(latency)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as made:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as made:
         if made.stdin is None or made.stdout is None:
             raise AssertionError("both are pipes")
         yield made.stdout.readline().strip()

@@ -79,6 +79,23 @@ def test_neighbouring_blocks_are_one_request_and_no_block_is_fetched_twice(serve
     assert len(server.requests) == done
 
 
+def test_many_windows_of_ranges_follow_one_another(server, storage, monkeypatch):
+    monkeypatch.setattr(remote, "_WINDOW", 2)
+    file = opened(storage, server)
+    for _ in "ab":  # fetched, and kept
+        starts = np.tile(np.arange(9) * BLOCK, 5)
+        got = list(file.read_many(starts, np.full(45, 1000)))
+        assert got == [CONTENT[start : start + 1000] for start in starts]
+        assert list(file.read_many(starts[:0], starts[:0])) == []
+
+
+def test_the_first_requests_are_made_before_the_first_range_is_asked_for(server, storage):
+    file = opened(storage, server)
+    reading = file.read_many(np.array([0, 2]) * BLOCK, np.array([5, 5]))
+    assert set(file._coming) == {0, 2}
+    assert next(reading) == CONTENT[:5]
+
+
 def test_requests_run_in_parallel(server, storage):
     file = opened(storage, server)
     together = threading.Barrier(5, timeout=10)

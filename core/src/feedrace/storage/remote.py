@@ -1,14 +1,17 @@
 """Remote files: finding them by fsspec, and reading them by ranges, in parallel, through blocks."""
 
+import itertools
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from glob import has_magic
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 import attrs
+import numpy as np
+from numpy.typing import NDArray
 
 from feedrace.errors import DataError, did_you_mean, in_words, install_line
 from feedrace.storage import stores
@@ -16,10 +19,6 @@ from feedrace.storage.blocks import BLOCK, BlockCache, digest
 from feedrace.storage.files import File, binary
 from feedrace.storage.retries import RETRIES
 from feedrace.storage.stores import shown
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 T = TypeVar("T")
 
@@ -159,11 +158,10 @@ def _is_wanted(info: Mapping[str, Any], folder: str, suffixes: tuple[str, ...]) 
 
 
 class _Piece(NamedTuple):
-    """A range that was asked for: its bytes, or the requests that bring what is missing of it."""
+    """A range of which something is missing, and the requests that bring it, by block."""
 
     start: int
     size: int
-    data: bytes | None
     coming: Mapping[int, "Future[tuple[int, bytes]]"]
 
 
@@ -189,11 +187,17 @@ class RemoteFile:
         data = self._remote.blocks.read(self._name, start, size)
         if data is not None:
             return data
-        return b"".join(self._yielded(_parts(start, size)))
+        starts = np.arange(start, start + size, _REQUEST * BLOCK)
+        return b"".join(self.read_many(starts, np.minimum(start + size - starts, _REQUEST * BLOCK)))
 
-    def read_many(self, starts: "NDArray[np.int64]", sizes: "NDArray[np.int64]") -> Iterator[bytes]:
-        """Yield several ranges, in their order, fetching those that follow meanwhile."""
-        return self._yielded(zip(starts.tolist(), sizes.tolist(), strict=True))
+    def read_many(self, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> Iterator[bytes]:
+        """Yield several ranges, in their order.
+
+        The first requests are made before this returns, and further ones ahead of what is yielded,
+        so that iterators of several files fetch at the same time.
+        """
+        windows = self._windows(starts, sizes)
+        return self._yielded(next(windows, []), windows)
 
     def binary(self) -> BinaryIO:
         """Return a seekable file object, for libraries; each is for one thread."""
@@ -209,30 +213,44 @@ class RemoteFile:
         if not self._remote.blocks.has(self._name, middle):
             self._asked([], self._missing(first * BLOCK, size))
 
-    def _yielded(self, ranges: Iterable[tuple[int, int]]) -> Iterator[bytes]:
-        windows = self._windows(ranges)
-        window = next(windows, [])
+    def _yielded(
+        self, window: list[bytes | _Piece], windows: Iterator[list[bytes | _Piece]]
+    ) -> Iterator[bytes]:
         while window:
             following = next(windows, [])
             for piece in window:
-                yield self._whole(piece)
+                yield piece if isinstance(piece, bytes) else self._whole(piece)
             window = following
 
-    def _windows(self, ranges: Iterable[tuple[int, int]]) -> Iterator[list[_Piece]]:
-        """Yield ranges a window at a time, whose requests have been made."""
-        window: list[tuple[int, int, bytes | None]] = []
+    def _windows(
+        self, starts: NDArray[np.int64], sizes: NDArray[np.int64]
+    ) -> Iterator[list[bytes | _Piece]]:
+        """Yield ranges a window at a time; what is missing of them is on its way."""
+        if not len(starts):
+            return
+        wrong = (starts < 0) | (sizes < 0) | (starts + sizes > self.file.size)
+        if wrong.any():
+            self._check(int(starts[wrong][0]), int(sizes[wrong][0]))
+        for part in _parts_of(sizes, _WINDOW * BLOCK):
+            first, many = starts[part], sizes[part]
+            data = self._remote.blocks.read_many(self._name, first, many)
+            if None in data:
+                yield from self._asked_for(zip(first.tolist(), many.tolist(), data, strict=True))
+            else:
+                yield data  # type: ignore[misc]
+
+    def _asked_for(
+        self, ranges: Iterable[tuple[int, int, bytes | None]]
+    ) -> Iterator[list[bytes | _Piece]]:
+        window: list[bytes | tuple[int, int]] = []
         missing: dict[int, None] = {}  # blocks, an ordered set
-        held = 0
-        for start, size in ranges:
-            self._check(start, size)
-            data = self._remote.blocks.read(self._name, start, size)
+        for start, size, data in ranges:
+            window.append((start, size) if data is None else data)
             if data is None:
                 missing.update(dict.fromkeys(self._missing(start, size)))
-            window.append((start, size, data))
-            held += size
-            if len(missing) >= _WINDOW or held >= _WINDOW * BLOCK:
+            if len(missing) >= _WINDOW:
                 yield self._asked(window, missing)
-                window, missing, held = [], {}, 0
+                window, missing = [], {}
         if window:
             yield self._asked(window, missing)
 
@@ -242,26 +260,24 @@ class RemoteFile:
                 yield block
 
     def _asked(
-        self, window: list[tuple[int, int, bytes | None]], missing: Iterable[int]
-    ) -> list[_Piece]:
+        self, window: list[bytes | tuple[int, int]], missing: Iterable[int]
+    ) -> list[bytes | _Piece]:
         """Make the requests for missing blocks that nobody has asked for, neighbours together."""
-        missing = set(missing)
+        wanted = set(missing)
         with self._lock:
-            coming = {block: self._coming[block] for block in missing if block in self._coming}
-            for run in _runs(sorted(missing - set(coming))):
+            coming = {block: self._coming[block] for block in wanted if block in self._coming}
+            for run in _runs(sorted(wanted - set(coming))):
                 future = self._remote.pool.submit(self._fetched, run.start, run.stop)
                 coming |= dict.fromkeys(run, future)
                 self._coming |= dict.fromkeys(run, future)
                 future.add_done_callback(partial(self._came, run))
-        return [_Piece(*one, {} if one[2] is not None else coming) for one in window]
+        return [one if isinstance(one, bytes) else _Piece(*one, coming) for one in window]
 
     def _came(self, run: range, _: object) -> None:
         for block in run:
             self._coming.pop(block, None)
 
     def _whole(self, piece: _Piece) -> bytes:
-        if piece.data is not None:
-            return piece.data
         start, stop = piece.start, piece.start + piece.size
         parts = []
         for block in _blocks(start, piece.size):
@@ -309,13 +325,12 @@ def _blocks(start: int, size: int) -> range:
     return range(start // BLOCK, -(-(start + size) // BLOCK) if size else start // BLOCK)
 
 
-def _parts(start: int, size: int) -> Iterator[tuple[int, int]]:
-    """Yield a range in parts that begin with a request's blocks, so that few are held at a time."""
-    stop = start + size
-    while start < stop:
-        end = min(stop, (start // (_REQUEST * BLOCK) + 1) * _REQUEST * BLOCK)
-        yield start, end - start
-        start = end
+def _parts_of(sizes: NDArray[np.int64], most: int) -> Iterator[slice]:
+    """Yield parts of about `most` bytes at most, or of one range."""
+    before = (np.cumsum(sizes) - sizes) // most
+    ends = [0, *(np.flatnonzero(np.diff(before)) + 1).tolist(), len(sizes)]
+    for begin, end in itertools.pairwise(ends):
+        yield slice(begin, end)
 
 
 def _runs(blocks: Sequence[int]) -> Iterator[range]:

@@ -25,7 +25,7 @@ from feedrace.errors import DataError
 from feedrace.storage.files import File, OpenFile, Storage, most_open_files
 from feedrace.storage.highway import riegeli_hash
 from feedrace.storage.paths import is_remote
-from feedrace.storage.ranges import Numbered, Ranges, Raw, Unreadable
+from feedrace.storage.ranges import Ranges, Raw, Unreadable
 from feedrace.storage.tables import Table
 
 _BLOCK = 1 << 16  # bytes, after each of which a header of the block interrupts what is there
@@ -62,28 +62,37 @@ def scan_array_record(opened: OpenFile) -> Table:
 class ArrayRecords(Ranges):
     """Raw records of ArrayRecord files by number; several threads may read at a time.
 
-    tables: what `scan_array_record` makes of each file.
+    tables: what `scan_array_record` makes of each file. counts: as `Ranges` has them.
     """
 
-    def __init__(self, storage: Storage, files: Sequence[File], tables: Sequence[Table]) -> None:
-        super().__init__(storage, files, tables)
+    def __init__(
+        self,
+        storage: Storage,
+        files: Sequence[File],
+        tables: Sequence[Table],
+        counts: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__(storage, files, tables, counts=counts)
         self._readers = _Readers()
 
     def __reduce__(self) -> Any:
-        return ArrayRecords, self._arguments[:3]
+        storage, files, tables, _, counts = self._arguments
+        return ArrayRecords, (storage, files, tables, counts)
 
-    @functools.cached_property
-    def _numbered(self) -> Numbered:
-        counts = [int(table.arrays["records"][0]) for table in self.tables]
-        return Numbered([file.path for file in self.files], counts)
+    def held(self, table: Table) -> int:
+        """Return how many records of its file a table has."""
+        return int(table.arrays["records"][0])
 
-    def _read(
-        self, number: int, places: NDArray[np.int64], within: NDArray[np.int64]
+    def _found(
+        self,
+        opened: OpenFile,
+        table: Table,
+        places: NDArray[np.int64],
+        within: NDArray[np.int64],
     ) -> Iterator[tuple[int, Raw]]:
         order = np.argsort(within, kind="stable")  # so that a chunk is decoded once
-        opened = self._storage.open(self.files[number])
         if is_remote(opened.file.path):
-            records = _copied(opened, self.tables[number], within[order])
+            records = _copied(opened, table, within[order])
         else:
             records = self._local(opened.file.path, within[order])
         return zip(places[order].tolist(), records, strict=True)

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -17,6 +18,8 @@ from feedrace.plugin import (
     ConfigError,
     DataError,
     FeedraceError,
+    LeafSpec,
+    all_records,
     leaves,
     load_records,
     registry,
@@ -26,6 +29,7 @@ from feedrace_files.encoding import SIDECAR, Decoder, read_document
 from feedrace_testing.processes import worker_processes
 
 HERE = Path(__file__).parent
+_LEAF = LeafSpec((), np.dtype(np.int32))
 SOURCE = '[source]\nuse = "made"\n'
 
 
@@ -121,6 +125,30 @@ def test_a_field_that_no_file_holds_is_named_before_anything_is_made(parts, tmp_
     with pytest.raises(DataError, match="field 'raw' holds 0, which no file holds"):
         convert(tmp_path / "c.toml", "array-record", tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["c.toml"]
+
+
+@pytest.mark.parametrize(
+    "spec, message",
+    [
+        ({"a.b": _LEAF, "a": {"b": _LEAF}}, r"two fields are called 'a\.b'"),
+        ({"a": {"b": [_LEAF]}}, r"field 'a\.b' is a list of fields, which no file holds"),
+        ({"k": LeafSpec((), jax.random.key(0).dtype)}, r"'k' has dtype key<fry>, which no file"),
+    ],
+)
+def test_specs_that_no_file_holds_are_named_before_a_record_is_read(tmp_path, spec, message):
+    class Source:
+        def __len__(self):
+            return 3
+
+        def element_spec(self):
+            return spec
+
+        def fetch(self, indices):
+            raise AssertionError("a record was read")
+
+    with pytest.raises(DataError, match=message):
+        convert(all_records(Source()), "array-record", tmp_path / "out")
+    assert not list(tmp_path.iterdir())
 
 
 def test_records_that_cannot_be_read_are_left_out_and_counted(parts, tmp_path, config):
@@ -224,7 +252,7 @@ def test_another_conversion_does_not_go_on_with_what_one_began(parts, tmp_path, 
     with pytest.raises(DataError, match=r"out\.partial is of other data, other stages"):
         convert(config, "array-record", tmp_path / "out", workers=0)
     (tmp_path / "out.partial" / "plan.json").write_text("{")
-    with pytest.raises(DataError, match=r"out\.partial is damaged"):
+    with pytest.raises(DataError, match=r"plan\.json is damaged .* remove that folder"):
         convert(config, "array-record", tmp_path / "out", workers=0)
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import math
 import os
 import shutil
 import time
@@ -12,46 +11,22 @@ from typing import Any
 
 import attrs
 import msgspec
-import numpy as np
 
 from feedrace.plugin import (
     AllRecords,
     DataError,
     FeedraceError,
     clipped,
-    is_host_dtype,
     is_remote,
     load_records,
     one_of,
-    usable_cpus,
     write_whole,
 )
-from feedrace_files.encoding import (
-    SIDECAR,
-    Document,
-    Encoder,
-    Field,
-    Shard,
-    Values,
-    flat_fields,
-    read_document,
-    write_document,
-)
+from feedrace_files.encoding import SIDECAR, Document, Shard, read_document, write_document
+from feedrace_files.planning import PLAN, Plan, plan_of
 from feedrace_files.writers import SUFFIXES, WriteShard, is_there
 
-_PLAN, _LOCK = "plan.json", ".lock"
-_SHARD_BYTES = 128 << 20
-_SAMPLES = 16
-
-
-@attrs.frozen(kw_only=True)
-class Plan:
-    """What was decided when a conversion began, and holds when it goes on."""
-
-    storage: str
-    made_from: str
-    bounds: tuple[int, ...]
-    fields: tuple[Field, ...]
+_LOCK = ".lock"
 
 
 @attrs.frozen(kw_only=True)
@@ -121,7 +96,7 @@ def convert(
         document = _finished(partial, to, every.identity)
         bad: list[str] = []
         if document is None:
-            plan = _plan(partial, to, every, shards, workers)
+            plan = plan_of(partial, to, every, shards, workers)
             work = WriteShard(to, plan.fields, os.fspath(partial), len(plan.bounds) - 1)
             made = []
             for part in every.run(
@@ -195,92 +170,6 @@ def _names(document: Document) -> set[str]:
     return {SIDECAR, *(shard.file for shard in document.shards)}
 
 
-def _plan(
-    partial: Path, to: str, every: AllRecords, shards: int | None, workers: int | None
-) -> Plan:
-    """Return the plan of a conversion that was begun, or a new one."""
-    place = partial / _PLAN
-    if place.exists():
-        try:
-            plan = msgspec.json.decode(place.read_bytes(), type=Plan)
-        except msgspec.DecodeError as error:
-            raise _unlike(partial, f"is damaged ({error})") from error
-        if (plan.storage, plan.made_from) != (to, every.identity):
-            raise _unlike(partial, f"is of other data, other stages or another format than {to}")
-        if shards not in (None, len(plan.bounds) - 1):
-            raise _unlike(partial, f"has {len(plan.bounds) - 1} shards, not {shards}")
-        return plan
-    records = len(every)
-    if shards is not None and not 1 <= shards <= records:
-        raise DataError(f"{shards} shards of {records} records; give 1 to {records}")
-    fields, size = _fields(every)
-    if shards is None:
-        total = size * records
-        several = 2 * (usable_cpus() if workers is None else max(workers, 1))
-        shards = max(math.ceil(total / _SHARD_BYTES), min(several, math.ceil(total / (1 << 20))))
-        shards = max(1, min(shards, records))
-    bounds = tuple(records * i // shards for i in range(shards + 1))
-    plan = Plan(storage=to, made_from=every.identity, bounds=bounds, fields=fields)
-    write_whole(place, msgspec.json.encode(plan))
-    return plan
-
-
-def _unlike(partial: Path, what: str) -> DataError:
-    return DataError(
-        f"a conversion that was begun in {partial} {what}; convert as before to go on with it, or "
-        f"remove that folder to begin anew"
-    )
-
-
-def _fields(every: AllRecords) -> tuple[tuple[Field, ...], float]:
-    """Return the fields of the records, from the spec and some of them, and their mean bytes."""
-    leaves = list(flat_fields(every.spec))
-    for path, leaf in leaves:
-        _check_dtype(".".join(path), leaf)
-    numbers = np.unique(np.linspace(0, len(every) - 1, _SAMPLES).astype(np.int64))
-    samples = list(every.sample(numbers))
-    for number in range(len(every)):  # until there is a record that can be read
-        if samples:
-            break
-        samples = list(every.sample(np.array([number])))
-    if not samples:
-        raise DataError(
-            f"none of the {len(every)} records can be read; there is nothing to convert"
-        )
-    fields = tuple(
-        Field(path, _dtype(".".join(path), leaf, samples), tuple(leaf.shape))
-        for path, leaf in leaves
-    )
-    encode = Encoder(fields)
-    return fields, sum(len(encode(values)) for values in samples) / len(samples)
-
-
-def _dtype(name: str, leaf: Any, samples: Sequence[Values]) -> str:
-    """Return the dtype that holds a field's values in all samples."""
-    values = [values[name] for values in samples]
-    if is_host_dtype(leaf.dtype):
-        ones = [one for value in values for one in np.asarray(value, object).flat]
-        wrong = [one for one in ones if not isinstance(one, str | bytes)]
-        if wrong:
-            raise DataError(
-                f"field {name!r} holds {clipped(wrong[0])}, which no file holds; make it numbers, "
-                f"str or bytes in a record stage, or take it out"
-            )
-        return "bytes" if ones and isinstance(ones[0], bytes) else "str"
-    dtypes = [value.dtype for value in values if hasattr(value, "dtype")] or [leaf.dtype]
-    return np.dtype(np.result_type(*dtypes)).newbyteorder("=").name
-
-
-def _check_dtype(name: str, leaf: Any) -> None:
-    try:
-        np.dtype(leaf.dtype)
-    except TypeError as error:
-        raise DataError(
-            f"field {name!r} has dtype {leaf.dtype}, which no file holds; take it out in a record "
-            f"stage"
-        ) from error
-
-
 def _document(plan: Plan, made: Sequence[Any]) -> Document:
     shards = [msgspec.convert(part.value, Shard) for part in made]
     records = sum(shard.records for shard in shards)
@@ -346,7 +235,7 @@ def _alone(partial: Path) -> Iterator[None]:
     Raises `DataError` for a folder that holds something else.
     """
     for name in os.listdir(partial):
-        if not name.startswith((".", "part-", "records-")) and name not in (_PLAN, SIDECAR):
+        if not name.startswith((".", "part-", "records-")) and name not in (PLAN, SIDECAR):
             raise DataError(
                 f"{partial} holds {clipped(name)}, which no conversion wrote, and shards are made "
                 f"in that folder; move it away"

@@ -193,6 +193,15 @@ def test_values_of_other_dtypes_are_taken_if_nothing_is_lost():
     assert encode({"a": 7, "b": np.float64(np.float32(0.1))}) == plain
 
 
+@pytest.mark.parametrize("storage", ["array-record", "parquet"])
+def test_numpy_strings_are_texts(tmp_path, storage):
+    fields = (Field(("a",), "str", ()), Field(("b",), "bytes", (2,)), Field(("c",), "str", (None,)))
+    plain = {"a": "é", "b": np.array([b"x", b"yz"], object), "c": np.array(["q"], object)}
+    arrays = {"a": np.array(["é"])[0], "b": np.array([b"x", b"yz"]), "c": np.array(["q"])}
+    made = [written(storage, fields, [values], tmp_path) for values in (plain, arrays)]
+    assert made[0].digest == made[1].digest
+
+
 def test_a_shard_that_reads_back_otherwise_is_an_error(tmp_path, monkeypatch):
     from feedrace_files import writers
 

@@ -399,7 +399,7 @@ def test_the_command_reports_what_it_made_and_how_to_read_it(parts, tmp_path, co
     command = ["convert", str(config), "--to", "array-record", str(out), "--workers", "0"]
     done = CliRunner().invoke(main, command)
     assert done.exit_code == 0, done.output
-    assert "60 records in 1 shards" in done.output
+    assert "60 records in 1 shard, " in done.output
     # Nothing else: the progress bar is for terminals.
     assert done.stderr == "feedrace: stages[0] runs on the device, on batches: left out\n"
     import tomllib

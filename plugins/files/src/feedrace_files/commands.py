@@ -55,7 +55,7 @@ def convert(
         print_json(attrs.asdict(made))
         return
     click.echo(
-        f"{made.records:,} records in {made.shards} shards, {made.bytes:,} bytes, "
+        f"{made.records:,} records in {made.shards} shard{'s' * (made.shards > 1)}, {made.bytes:,} bytes, "
         f"{made.seconds:.1f} s, digest {made.digest}"
     )
     if made.left_out:

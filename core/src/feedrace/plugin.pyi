@@ -98,7 +98,13 @@ from feedrace.host.machine import usable_cpus as usable_cpus, usable_memory as u
 
 # Where files lie, and the records in them
 from feedrace.storage.ahead import ahead as ahead
+from feedrace.storage.array_record import (
+    ArrayRecords as ArrayRecords,
+    scan_array_record as scan_array_record,
+)
 from feedrace.storage.bad_records import BadRecord as BadRecord
+from feedrace.storage.compressed import compression_of as compression_of
+from feedrace.storage.example_proto import example_class as example_class
 from feedrace.storage.files import (
     File as File,
     OpenFile as OpenFile,
@@ -112,6 +118,7 @@ from feedrace.storage.layout import (
     chosen as chosen,
     set_at as set_at,
 )
+from feedrace.storage.lines import scan_lines as scan_lines
 from feedrace.storage.paths import is_remote as is_remote
 from feedrace.storage.ranges import (
     Numbered as Numbered,

@@ -94,10 +94,10 @@ def test_a_file_with_more_records_than_told_is_an_error_each_time():
             list(reader.read(np.array([7])))
 
 
-def test_array_record_files_at_an_address_are_refused():
+def test_files_of_another_format_are_refused():
     part = Part(File("gs://b/x", 0, ""), 0, 1, 1)
-    with pytest.raises(DataError, match="copy ArrayRecord files to a local folder"):
-        make_reader([part], "array_record", TableCache(Storage()), 1, True)
+    with pytest.raises(DataError, match="riegeli files cannot be read here; prepare them as tfrec"):
+        make_reader([part], "riegeli", TableCache(Storage()), 1, True)
 
 
 @pytest.mark.parametrize("skip", [0, 99, 100, 150, 250, 299, 300, 339])

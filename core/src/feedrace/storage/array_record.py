@@ -25,7 +25,7 @@ from feedrace.errors import DataError
 from feedrace.storage.files import File, OpenFile, Storage, most_open_files
 from feedrace.storage.highway import riegeli_hash
 from feedrace.storage.paths import is_remote
-from feedrace.storage.ranges import Numbered, Ranges, Raw, Unreadable, too_few
+from feedrace.storage.ranges import Ranges, Raw, Unreadable
 from feedrace.storage.tables import Table
 
 _BLOCK = 1 << 16  # bytes, after each of which a header of the block interrupts what is there
@@ -62,8 +62,7 @@ def scan_array_record(opened: OpenFile) -> Table:
 class ArrayRecords(Ranges):
     """Raw records of ArrayRecord files by number; several threads may read at a time.
 
-    tables: what `scan_array_record` makes of each file.
-    counts: how many records each file should hold; None for as many as it does.
+    tables: what `scan_array_record` makes of each file. counts: as `Ranges` has them.
     """
 
     def __init__(
@@ -73,35 +72,30 @@ class ArrayRecords(Ranges):
         tables: Sequence[Table],
         counts: Sequence[int] | None = None,
     ) -> None:
-        super().__init__(storage, files, tables, None, counts)
+        super().__init__(storage, files, tables, counts=counts)
         self._readers = _Readers()
 
     def __reduce__(self) -> Any:
-        return ArrayRecords, (self._storage, self.files, self.tables, self._counts)
+        storage, files, tables, _, counts = self._arguments
+        return ArrayRecords, (storage, files, tables, counts)
 
-    @functools.cached_property
-    def _numbered(self) -> Numbered:
-        counts = self._counts
-        if counts is None:
-            counts = [int(table.arrays["records"][0]) for table in self.tables]
-        return Numbered([file.path for file in self.files], counts)
+    def held(self, table: Table) -> int:
+        """Return how many records of its file a table has."""
+        return int(table.arrays["records"][0])
 
-    def _read(
-        self, number: int, places: NDArray[np.int64], within: NDArray[np.int64]
+    def _found(
+        self,
+        opened: OpenFile,
+        table: Table,
+        places: NDArray[np.int64],
+        within: NDArray[np.int64],
     ) -> Iterator[tuple[int, Raw]]:
-        table = self.tables[number]
-        held = int(table.arrays["records"][0])
         order = np.argsort(within, kind="stable")  # so that a chunk is decoded once
-        places, within = places[order], within[order]
-        found = int(np.searchsorted(within, held))
-        opened = self._storage.open(self.files[number])
         if is_remote(opened.file.path):
-            records = _copied(opened, table, within[:found])
+            records = _copied(opened, table, within[order])
         else:
-            records = self._local(opened.file.path, within[:found])
-        yield from zip(places[:found].tolist(), records, strict=True)
-        for place in places[found:].tolist():
-            yield place, Unreadable(too_few(held))
+            records = self._local(opened.file.path, within[order])
+        return zip(places[order].tolist(), records, strict=True)
 
     def _local(self, path: str, numbers: NDArray[np.int64]) -> Iterator[Raw]:
         reader = self._readers.borrow(path)

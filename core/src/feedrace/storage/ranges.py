@@ -132,7 +132,7 @@ class Ranges:
     def _numbered(self) -> Numbered:
         counts = self._counts
         if counts is None:
-            counts = [held(table) + bool(table.damage) for table in self.tables]
+            counts = [self.held(table) + bool(table.damage) for table in self.tables]
         return Numbered([file.path for file in self.files], counts)
 
     def __len__(self) -> int:
@@ -160,24 +160,32 @@ class Ranges:
             for part in parts:
                 yield from part
 
+    def held(self, table: Table) -> int:
+        """Return how many records of its file a table has."""
+        return len(table.arrays["starts"])
+
     def _read(
         self, number: int, places: NDArray[np.int64], within: NDArray[np.int64]
     ) -> Iterator[tuple[int, Raw]]:
-        opened = self._storage.open(self.files[number])
-        return zip(places.tolist(), self._of_file(opened, number, within), strict=True)
-
-    def _of_file(self, opened: OpenFile, number: int, within: NDArray[np.int64]) -> Iterator[Raw]:
         """Yield these records of a file, the table of which may lack some."""
-        table = self.tables[number]
-        starts, sizes = table.arrays["starts"], table.arrays["sizes"]
-        found = within < len(starts)
-        if found.all():
-            yield from self._raw(opened, starts[within], sizes[within])
-            return
-        lost = Unreadable(table.damage or too_few(len(starts)))
-        records = self._raw(opened, starts[within[found]], sizes[within[found]])
-        for is_found in found.tolist():
-            yield next(records) if is_found else lost
+        opened, table = self._storage.open(self.files[number]), self.tables[number]
+        found = within < self.held(table)
+        if not found.all():
+            lost = Unreadable(table.damage or too_few(self.held(table)))
+            yield from ((place, lost) for place in places[~found].tolist())
+            places, within = places[found], within[found]
+        yield from self._found(opened, table, places, within)
+
+    def _found(
+        self,
+        opened: OpenFile,
+        table: Table,
+        places: NDArray[np.int64],
+        within: NDArray[np.int64],
+    ) -> Iterator[tuple[int, Raw]]:
+        """Yield these records, all of which the table has."""
+        starts, sizes = table.arrays["starts"][within], table.arrays["sizes"][within]
+        return zip(places.tolist(), self._raw(opened, starts, sizes), strict=True)
 
     def _raw(
         self, opened: OpenFile, starts: NDArray[np.int64], sizes: NDArray[np.int64]
@@ -193,11 +201,6 @@ class Ranges:
                     raise
                 at += 1
                 yield Unreadable(str(error))
-
-
-def held(table: Table) -> int:
-    """Return how many records a table has."""
-    return len(table.arrays["starts"])
 
 
 def too_few(records: int) -> str:

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feedrace.plugin import DataError, File, Raw, Storage, Unreadable, pip_line
-from feedrace_tfds.told import more_than_told
 
 ReadFile = Callable[[File, int], Iterator[Raw]]
 
@@ -104,3 +103,11 @@ def parquet_records(storage: Storage, file: File, skip: int) -> Iterator[Raw]:
                 if first >= skip:
                     yield row.as_py()
                 first += 1
+
+
+def more_than_told(path: str, held: int, told: int) -> DataError:
+    """Return the error for a file with records that the metadata do not count."""
+    return DataError(
+        f"{path} holds {held} records, and the shardLengths of dataset_info.json say {told}; the "
+        f"others would never be read; prepare the dataset again"
+    )

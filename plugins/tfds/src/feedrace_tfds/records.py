@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import attrs
@@ -10,22 +10,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feedrace.plugin import (
+    ArrayRecords,
     DataError,
     File,
     Numbered,
     Ranges,
     Raw,
-    Storage,
     TableCache,
     Tables,
     check_tfrecord,
     clipped,
     is_remote,
+    scan_array_record,
     scan_tfrecord,
+    too_few,
 )
-from feedrace_tfds.array_records import ArrayRecords
-from feedrace_tfds.in_order import InOrder, parquet_records
-from feedrace_tfds.told import check_count
+from feedrace_tfds.in_order import InOrder, more_than_told, parquet_records
 
 
 class Part(NamedTuple):
@@ -89,18 +89,19 @@ class Addressed:
     """Reads records of a split from anywhere in its files, several threads at a time.
 
     records: those of the files, each of which is there once and counts as many as `held` says.
+    whole: whether a file that holds too few records is an error before any of them is read.
     """
 
     concurrent = True
 
-    def __init__(self, parts: Sequence[Part], records: Ranges | ArrayRecords, way: str) -> None:
-        self._arguments = parts, records, way
-        self._records, self.way = records, way
-        self._parts = numbered(parts)
-        files = {part.file: part.held for part in parts}
-        begins = dict(zip(files, np.cumsum([0, *files.values()]).tolist(), strict=False))
+    def __init__(self, parts: Sequence[Part], records: Ranges, whole: bool, way: str) -> None:
+        self._arguments = parts, records, whole, way
+        self._records, self._whole, self.way = records, whole, way
+        self._parts, self._told = numbered(parts), counts_of(parts)
+        begins = dict(zip(self._told, np.cumsum([0, *self._told.values()]).tolist(), strict=False))
         within = np.array([begins[part.file] + part.skip for part in parts], np.int64)
         self._shifts = within - self._parts.begins
+        self._checked = False
 
     def __reduce__(self) -> Any:
         return Addressed, self._arguments
@@ -111,34 +112,24 @@ class Addressed:
         Raises `DataError` for a file that is missing or cannot be opened, and for one that does not
         hold as many records as the dataset's metadata say.
         """
+        if not self._checked:
+            self._check()
         return self._records.read(numbers + self._shifts[self._parts.files_of(numbers)])
 
+    def _check(self) -> None:
+        for table, (file, told) in zip(self._records.tables, self._told.items(), strict=True):
+            held = self._records.held(table)
+            if held > told:
+                raise more_than_told(file.path, held, told)
+            if self._whole and held < told:
+                reason = table.damage or too_few(held)
+                raise DataError(f"{file.path}: {reason}; prepare the dataset again")
+        self._checked = True
 
-class TFRecords(Ranges):
-    """The records of TFRecord files.
 
-    counts: the files, and how many records each should hold.
-    whole: whether a file that holds too few is an error before any record is read.
-    """
-
-    def __init__(
-        self, storage: Storage, tables: Tables, counts: Mapping[File, int], whole: bool
-    ) -> None:
-        super().__init__(storage, tuple(counts), tables, check_tfrecord, tuple(counts.values()))
-        self._made_of = storage, tables, counts, whole
-        self._checked = False
-
-    def __reduce__(self) -> Any:
-        return TFRecords, self._made_of
-
-    def read(self, numbers: NDArray[np.int64]) -> Iterator[tuple[int, Raw]]:
-        if not self._checked:
-            _, tables, counts, whole = self._made_of
-            for table, (file, told) in zip(tables, counts.items(), strict=True):
-                held = len(table.arrays["starts"])
-                check_count(file.path, held, told, whole=whole, damage=table.damage)
-            self._checked = True
-        return super().read(numbers)
+def counts_of(parts: Sequence[Part]) -> dict[File, int]:
+    """Return how many records each file should hold."""
+    return {part.file: part.held for part in parts}
 
 
 def open_records(
@@ -180,19 +171,24 @@ def make_reader(
     parts: Sequence[Part], file_format: str, cache: TableCache, window: int, whole: bool
 ) -> Reader:
     """Return what reads these files; raise `DataError` for a format that cannot be read."""
-    counts = {part.file: part.held for part in parts}
+    told = counts_of(parts)
+    storage, files, counts = cache.storage, tuple(told), tuple(told.values())
     if file_format == "tfrecord":
-        tables = Tables(cache, "tfrecord", tuple(counts), scan_tfrecord)
-        records = TFRecords(cache.storage, tables, counts, whole)
-        return Addressed(parts, records, "by number, through a table of record offsets")
-    if file_format == "array_record" and not is_remote(parts[0].file.path):
-        indexed = ArrayRecords(cache.storage, counts, whole)
-        return Addressed(parts, indexed, "by number, through the files' own index")
+        tables = Tables(cache, "tfrecord", files, scan_tfrecord)
+        records = Ranges(storage, files, tables, check_tfrecord, counts)
+        return Addressed(parts, records, whole, "by number, through a table of record offsets")
+    if file_format == "array_record":
+        remote = is_remote(files[0].path)
+        kind = "array-record-chunks" if remote else "array-record"
+        records = ArrayRecords(
+            storage, files, Tables(cache, kind, files, scan_array_record), counts
+        )
+        way = "a table of their chunks" if remote else "the files' own index"
+        return Addressed(parts, records, whole, f"by number, through {way}")
     if file_format == "parquet":
-        read = functools.partial(parquet_records, cache.storage)
+        read = functools.partial(parquet_records, storage)
         return InOrder(parts, read, window, "parquet files have no index")
     raise DataError(
-        f"{file_format} files cannot be read at {parts[0].file.path}; copy ArrayRecord files to a "
-        f"local folder, and prepare other formats as tfrecord (download_and_prepare_kwargs = "
-        f"{{file_format = ...}})"
+        f"{file_format} files cannot be read here; prepare them as tfrecord or array_record "
+        f"(download_and_prepare_kwargs = {{file_format = ...}})"
     )

@@ -65,6 +65,13 @@ def test_the_python_of_the_page_on_accelerators_runs(tmp_path):
     assert [float(leaf) for leaf in jax.tree.leaves(names["gradients"])] == [1.0]
 
 
+def test_the_python_of_the_page_on_storage_runs(monkeypatch, tmp_path):
+    pytest.importorskip("fsspec")
+    monkeypatch.setenv("FEEDRACE_CACHE_DIR", str(tmp_path))
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/storage.md").read_text(), re.DOTALL)
+    exec(compile(block, "storage.md", "exec"), {})
+
+
 @pytest.mark.parametrize(
     ("module", "names"),
     [

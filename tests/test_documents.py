@@ -90,6 +90,13 @@ def test_the_source_of_files_in_the_guide_reads_them(tmp_path, monkeypatch):
     assert (bad.number, bad.reason) == (7, "a coordinate is not a number")
 
 
+def test_the_python_of_the_page_on_storage_runs(monkeypatch, tmp_path):
+    pytest.importorskip("fsspec")
+    monkeypatch.setenv("FEEDRACE_CACHE_DIR", str(tmp_path))
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/storage.md").read_text(), re.DOTALL)
+    exec(compile(block, "storage.md", "exec"), {})
+
+
 @pytest.mark.parametrize(
     ("module", "names"),
     [

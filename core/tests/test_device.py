@@ -430,6 +430,12 @@ def test_settings_of_the_loops_thread_count(on_device):
     assert dtypes[0] == dtypes[2] == (np.int32 if on_device else np.int64)
 
 
+def test_one_hot_vectors_are_float32_in_x64_mode():
+    with jax.enable_x64(True):
+        stage = create("stage", "one-hot", field="y", num_classes=3)
+        assert stage({"y": jax.numpy.arange(3)})["y"].dtype == np.float32
+
+
 @pytest.mark.parametrize("on_host", [False, True])
 def test_epochs_beyond_32_bits_are_served(on_host):
     data = {"x": np.arange(4, dtype=np.float32)}

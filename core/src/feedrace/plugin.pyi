@@ -89,6 +89,15 @@ from feedrace.host.records import (
 from feedrace.host.stages import LeafSpec as LeafSpec
 from feedrace.host.machine import usable_cpus as usable_cpus, usable_memory as usable_memory
 
+# Where files lie
+from feedrace.storage.files import File as File, OpenFile as OpenFile, Storage as Storage
+from feedrace.storage.paths import is_remote as is_remote
+from feedrace.storage.tables import (
+    Table as Table,
+    TableCache as TableCache,
+    progress as progress,
+)
+
 # What arrives on a device
 from feedrace.device.placement import to_device as to_device
 from feedrace.device.specs import (

@@ -22,7 +22,11 @@ import google_crc32c
 ROOT = Path(__file__).parents[1]
 LOADERS = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 # Where a program's own objects travel to its worker processes and back, never what files hold.
-BETWEEN_PROCESSES = {"messages.py", "worker_main.py", "record_stage.py", "source.py", "spawned.py"}
+BETWEEN_PROCESSES = (
+    "core/src/feedrace/host/messages.py",
+    "core/src/feedrace/host/worker_main.py",
+    "plugins/testing/src/",
+)
 
 
 def says(sentence):
@@ -38,7 +42,7 @@ def calls():
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call):
                 keywords = {one.arg: one.value for one in node.keywords}
-                yield file, ast.unparse(node.func).split("."), keywords
+                yield file.relative_to(ROOT).as_posix(), ast.unparse(node.func).split("."), keywords
 
 
 @says(
@@ -47,8 +51,8 @@ def calls():
 )
 def test_no_source_loads_pickles_or_runs_text(folder):
     for file, (*before, name), keywords in calls():
-        where = f"{file.relative_to(ROOT)}: {'.'.join([*before, name])}"
-        if file.name not in BETWEEN_PROCESSES:
+        where = f"{file}: {'.'.join([*before, name])}"
+        if not file.startswith(BETWEEN_PROCESSES):
             assert not LOADERS & {*before} or name in ("dumps", "PickleBuffer"), where
             assert name not in ("Unpickler", "read_pickle"), where
         assert before or name not in ("eval", "exec", "compile"), where
@@ -72,7 +76,7 @@ def test_no_source_loads_pickles_or_runs_text(folder):
 @says("Reading data extracts nothing from an archive to disk.")
 def test_no_source_extracts_an_archive():
     for file, (*before, name), _ in calls():
-        where = f"{file.relative_to(ROOT)}: {'.'.join([*before, name])}"
+        where = f"{file}: {'.'.join([*before, name])}"
         assert name not in ("extract", "extractall", "unpack_archive", "mkdtemp"), where
 
 
@@ -266,7 +270,8 @@ def test_a_damaged_image_is_refused(kind, kept):
 
 
 @says(
-    "An encoded image may declare any size, so that a small file can take more memory than there is."
+    "An encoded image may declare any size, so that a small file can take more memory than there "
+    "is."
 )
 def test_a_small_file_takes_much_memory():
     data = encoded(4000, "png")

@@ -1,4 +1,3 @@
-import itertools
 import json
 from pathlib import Path
 
@@ -86,19 +85,23 @@ def test_evaluation_steps_say_where_they_begin_and_end():
 
 @pytest.mark.slow
 def test_state_at_every_step_continues_exactly_in_evaluations_too():
-    unbroken = build(config())
-    passes = [summary(unbroken.steps()) for _ in range(2)]
-    for p, expected in enumerate(passes):
-        for taken in range(len(expected) + 1):
-            first = build(config())
-            for _ in range(p):
-                list(first)
-            steps = first.steps()
-            list(itertools.islice(steps, taken))
-            second = build(config())
-            second.set_state(json.loads(json.dumps(first.get_state())))
-            steps.close()
-            assert summary(second.steps()) == expected[taken:], (p, taken)
+    for expected, states in passes_and_states(build(config()), 2):
+        resumed = build(config())
+        for taken, state in enumerate(states):
+            resumed.set_state(json.loads(json.dumps(state)))
+            assert summary(resumed.steps()) == expected[taken:], taken
+
+
+def passes_and_states(pipeline, count):
+    """Return of each pass the steps, and the states before the first and after each of them."""
+    found = []
+    for _ in range(count):
+        states, taken = [pipeline.get_state()], []
+        for step in pipeline.steps():
+            taken += summary([step])
+            states.append(pipeline.get_state())
+        found.append((taken, states))
+    return found
 
 
 @pytest.mark.parametrize(
@@ -325,14 +328,10 @@ def test_a_callback_may_also_run_at_the_start_and_at_the_end():
     second = [s.stream for s in pipeline.steps()]
     assert second[0] == "train"  # the start is that of the run, not of each pass
     assert second[-1] == "probe"
-    whole = summary(build(given).steps())
-    for taken in range(len(whole) + 1):
-        first, other = build(given), build(given)
-        made = first.steps()
-        list(itertools.islice(made, taken))
-        other.set_state(first.get_state())
-        made.close()
-        assert summary(other.steps()) == whole[taken:], taken
+    [(whole, states)] = passes_and_states(build(given), 1)
+    for taken, state in enumerate(states):
+        pipeline.set_state(state)
+        assert summary(pipeline.steps()) == whole[taken:], taken
 
 
 @given(

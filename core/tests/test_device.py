@@ -59,15 +59,15 @@ def assert_equal(one, other):
         assert np.array_equal(np.asarray(a), np.asarray(b))
 
 
-@pytest.mark.parametrize("prefetch", [0, 2])
 @pytest.mark.parametrize(
-    "options",
+    ("options", "prefetch"),
     [
-        {},
-        {"drop_remainder": True},
-        {"sampler": {"use": "sequential", "num_epochs": 2}},
-        {"stages": ()},
-        {"batch_size": 200},
+        ({}, 0),
+        ({}, 2),
+        ({"drop_remainder": True}, 0),
+        ({"sampler": {"use": "sequential", "num_epochs": 2}}, 2),
+        ({"stages": ()}, 2),
+        ({"batch_size": 200}, 0),
     ],
 )
 def test_the_device_path_gives_what_the_host_path_gives_bit_for_bit(options, prefetch):

@@ -27,6 +27,13 @@ def feedrace_components() -> Iterator[Component]:
         capabilities=["on-device"],
     )
     yield Component(
+        kind="source",
+        name="records",
+        target="feedrace.builtin.records:RecordsSource",
+        config="feedrace.builtin.config:RecordsSourceConfig",
+        summary="Any object that gives records by number: a data set of torch or grain, a list.",
+    )
+    yield Component(
         kind="sampler",
         name="sequential",
         target="feedrace.builtin.sequential:SequentialSamplerModule",

@@ -5,6 +5,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from feedrace.plugin import is_ragged
+
 
 def same_structure(one: Any, two: Any) -> bool:
     """Return whether two trees have the same structure."""
@@ -16,7 +18,13 @@ def same_values(one: Any, two: Any) -> bool:
     if not same_structure(one, two):
         return False
     pairs = zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True)
-    return all(np.array_equal(a, b) for a, b in pairs)
+    return all(_same(a, b) for a, b in pairs)
+
+
+def _same(one: Any, two: Any) -> bool:
+    if is_ragged(one) and is_ragged(two):  # numpy compares no arrays of arrays
+        return len(one) == len(two) and all(map(_same, one, two))
+    return np.array_equal(one, two)
 
 
 def close_values(one: Any, two: Any) -> bool:

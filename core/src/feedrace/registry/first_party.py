@@ -28,6 +28,20 @@ FIRST_PARTY: Mapping[str, tuple[str, ...]] = {
         "stage/mixup",
         "stage/cutmix",
     ),
+    "arrow": (
+        "source/parquet",
+        "source/arrow",
+        "source/csv",
+        "source/json-lines",
+        "source/hugging-face",
+    ),
+    "files": (
+        "source/image-folder",
+        "source/text-lines",
+        "source/tar",
+        "source/array-record",
+        "source/tfrecord",
+    ),
     "text": ("stage/byte-tokens", "stage/tokenize"),
     "testing": (),  # commands for plugin authors
 }

@@ -1,0 +1,227 @@
+"""Files that are read by ranges: what they were when they were found, and open ones to share."""
+
+import io
+import os
+import stat
+import sys
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
+
+import attrs
+
+from feedrace.errors import DataError, clipped
+from feedrace.storage.paths import local_files, missing_file
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_BUFFER = 1 << 20  # bytes that `binary` reads at a time
+
+
+@attrs.frozen
+class File:
+    """A file as it was when it was found.
+
+    size: in bytes. version: text that changes with the content.
+    """
+
+    path: str
+    size: int
+    version: str
+
+
+class OpenFile(Protocol):
+    """A file that any number of threads read from, each from a position of its own."""
+
+    @property
+    def file(self) -> File: ...
+
+    def read(self, start: int, size: int) -> bytes:
+        """Return these bytes; raise `DataError` if they cannot be read, all of them."""
+        ...
+
+    def read_many(self, starts: "NDArray[np.int64]", sizes: "NDArray[np.int64]") -> Iterator[bytes]:
+        """Yield several ranges, in their order."""
+        ...
+
+    def binary(self) -> BinaryIO:
+        """Return a seekable file object, for libraries; each is for one thread."""
+        ...
+
+
+@attrs.frozen
+class Storage:
+    """Finds files and opens them; a copy in another process opens them anew.
+
+    options: what fsspec gets for addresses, such as `{"anon": True}`.
+    cache_dir: the folder for kept tables and for blocks of remote files; None for the user's:
+        FEEDRACE_CACHE_DIR, or `feedrace` in XDG_CACHE_HOME.
+    cache_bytes: most bytes of blocks that are kept there.
+    """
+
+    options: Mapping[str, Any] = attrs.field(factory=dict)
+    cache_dir: str | None = None
+    cache_bytes: int = 10 * 2**30
+    _open: "_Pool" = attrs.field(init=False, eq=False, repr=False, factory=lambda: _Pool())
+
+    def find(self, path: str | Sequence[str], suffixes: Sequence[str] = ()) -> tuple[File, ...]:
+        """Return the files that a path names, as they are now.
+
+        path: a file, a folder, a pattern, or a list of these, which keeps its order.
+        suffixes: those of the files that a folder stands for, in small letters; none for any.
+
+        Raises `DataError` for a path that names no file, and for a file that is named twice.
+        """
+        paths = [path] if isinstance(path, str) else list(path)
+        found = [_found(name) for one in paths for name in local_files(one, suffixes)]
+        seen = set[str]()
+        for file in found:
+            if file.path in seen:
+                raise DataError(f"{clipped(file.path, 300)} is named twice; name each file once")
+            seen.add(file.path)
+        return tuple(found)
+
+    def open(self, file: File) -> OpenFile:
+        """Return the file, open for reading; it is shared by all who ask for it.
+
+        Raises `DataError` if it is missing, or has changed since it was found.
+        """
+        return self._open.get(file)
+
+    def cache_folder(self) -> str:
+        """Return the folder for what is kept, whether or not it exists."""
+        home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+        folder = self.cache_dir or os.environ.get("FEEDRACE_CACHE_DIR") or f"{home}/feedrace"
+        return os.path.expanduser(folder)
+
+
+class _Pool:
+    """Open files, the latest used last; pickled, it is empty."""
+
+    def __init__(self) -> None:
+        self._files: OrderedDict[File, OpenFile] = OrderedDict()
+        self._lock = threading.Lock()
+        self._most = most_open_files()
+
+    def __reduce__(self) -> Any:
+        return _Pool, ()
+
+    def get(self, file: File) -> OpenFile:
+        with self._lock:
+            if file in self._files:
+                self._files.move_to_end(file)
+                return self._files[file]
+        opened = LocalFile(file)
+        with self._lock:
+            # Another thread may have opened it meanwhile; a file closes with its last user.
+            self._files[file] = opened
+            while len(self._files) > self._most:
+                self._files.popitem(last=False)
+        return opened
+
+
+class LocalFile:
+    """A local file, whose descriptor is closed when it is garbage collected."""
+
+    def __init__(self, file: File) -> None:
+        self.file = file
+        try:
+            # Without waiting, should it be a pipe by now.
+            self._descriptor = os.open(file.path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        except FileNotFoundError as error:
+            raise missing_file(file.path) from error
+        except OSError as error:
+            raise DataError(f"{file.path} cannot be opened: {error.strerror}") from error
+        if _described(file.path, os.fstat(self._descriptor)) != file:
+            raise DataError(f"{file.path} changed since it was found; make the source again")
+
+    def __del__(self) -> None:
+        if hasattr(self, "_descriptor"):
+            os.close(self._descriptor)
+
+    def read(self, start: int, size: int) -> bytes:
+        """Return these bytes; raise `DataError` if they cannot be read, all of them."""
+        try:
+            data = os.pread(self._descriptor, size, start)
+            while len(data) < size:  # the system gives at most 2 GiB at once
+                more = os.pread(self._descriptor, size - len(data), start + len(data))
+                if not more:
+                    raise DataError(
+                        f"{self.file.path} ends at byte {start + len(data)}, before byte "
+                        f"{start + size}; it is cut short"
+                    )
+                data += more
+        except OSError as error:
+            where = f"bytes {start} to {start + size} of {self.file.path}"
+            raise DataError(f"{where} cannot be read: {error.strerror}") from error
+        return data
+
+    def read_many(self, starts: "NDArray[np.int64]", sizes: "NDArray[np.int64]") -> Iterator[bytes]:
+        """Yield several ranges, in their order."""
+        for start, size in zip(starts.tolist(), sizes.tolist(), strict=True):
+            yield self.read(start, size)
+
+    def binary(self) -> BinaryIO:
+        """Return a seekable file object, for libraries; each is for one thread."""
+        return binary(self)
+
+
+def binary(opened: OpenFile) -> BinaryIO:
+    """Return a seekable file object over an open file."""
+    return cast(BinaryIO, io.BufferedReader(_Raw(opened), _BUFFER))
+
+
+class _Raw(io.RawIOBase):
+    """The position in an open file of one file object."""
+
+    def __init__(self, opened: OpenFile) -> None:
+        self._opened = opened
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._opened.file.size}
+        self._at = max(0, base[whence] + offset)
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, into: Any) -> int:
+        size = max(0, min(len(into), self._opened.file.size - self._at))
+        if size:
+            into[:size] = self._opened.read(self._at, size)
+        self._at += size
+        return size
+
+
+def _found(path: str) -> File:
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise missing_file(path) from error
+    if not stat.S_ISREG(status.st_mode):
+        raise DataError(f"{path} is not a regular file")
+    return _described(path, status)
+
+
+def _described(path: str, status: os.stat_result) -> File:
+    return File(path, status.st_size, f"{status.st_mtime_ns}-{status.st_ino}")
+
+
+def most_open_files() -> int:
+    """Return how many files to keep open: half of what the process is allowed."""
+    if sys.platform == "win32":
+        return 256
+    import resource
+
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return 4096 if allowed == resource.RLIM_INFINITY else max(16, min(4096, allowed // 2))

@@ -1,0 +1,1 @@
+"""Parquet, Arrow, CSV, JSON Lines and Hugging Face datasets for Feedrace."""

@@ -1,0 +1,1 @@
+"""Image folders, text lines, tar shards, ArrayRecord and TFRecord files for Feedrace."""

@@ -64,7 +64,10 @@ class Leaf:
 
         Raises `DataError` if it is of another rank, shape or dtype.
         """
-        text, array = _read(name, given)
+        array = _array(name, given)
+        if self.text is None and array.dtype == self.dtype and array.shape == self.shape:
+            return array
+        text, array = _told(name, array)
         if array.size == 0 and isinstance(given, list) and self.shape[:1] in ((None,), (0,)):
             return np.empty([n or 0 for n in self.shape], self.dtype)  # says no more than that
         fits = len(array.shape) == len(self.shape) and all(
@@ -126,9 +129,20 @@ class ElementReader:
 
         One is to be used before the next is asked for: the object may use an element again.
         """
-        for number, element in self._elements(numbers):
-            if isinstance(element, Mapping) and not self.names:
+        together = numbers and provides(self.data, ManyAtOnce)
+        elements = self._several(numbers) if together else ()
+        number: Any
+        for row, number in enumerate(numbers):
+            try:
+                element = elements[row] if together else self.data[number]
+            except Exception as error:
+                self._note("__getitem__", error, f"record {number}")
+                raise
+            if type(element) is dict and not self.names:
                 yield number, element
+                continue
+            if type(element) is tuple and len(element) == len(self.names):
+                yield number, dict(zip(self.names, element, strict=True))
                 continue
             try:
                 record = self._named(element)
@@ -136,35 +150,35 @@ class ElementReader:
                 raise _of(number, error) from None
             yield number, record
 
-    def _elements(self, numbers: list[int]) -> Iterator[tuple[int, Any]]:
-        if not provides(self.data, ManyAtOnce):
-            for number in numbers:
-                yield number, self._given("__getitem__", number, f"record {number}")
-            return
+    def _several(self, numbers: list[int]) -> Sequence[Any]:
         what = f"records {clipped(numbers)}"
-        given = self._given("__getitems__", numbers, what) if numbers else ()
+        try:
+            given = self.data.__getitems__(numbers)
+        except Exception as error:
+            self._note("__getitems__", error, what)
+            raise
         if not isinstance(given, Sequence) or len(given) != len(numbers):
             raise DataError(
                 f"{class_name(self.data)}.__getitems__ returned {clipped(given, 80)} for {what}; "
                 f"it returns a list with one element for each"
             )
-        yield from zip(numbers, given, strict=True)
+        return given
 
-    def _given(self, method: str, asked: Any, what: str) -> Any:
-        try:
-            return getattr(self.data, method)(asked)
-        except (LookupError, StopIteration, NotImplementedError) as error:
+    def _note(self, method: str, error: Exception, what: str) -> None:
+        """Note on an error what raised it; raise `DataError` for one that would end a loop."""
+        named = f"{class_name(self.data)}.{method}"
+        if isinstance(error, LookupError | StopIteration | NotImplementedError):
             raise DataError(
-                f"{class_name(self.data)}.{method} raised {in_words(error)} for {what}; it has "
-                f"{self.length} records by its __len__"
+                f"{named} raised {in_words(error)} for {what}; it has {self.length} records by its "
+                f"__len__"
             ) from error
-        except Exception as error:
-            error.add_note(f"in {class_name(self.data)}.{method}, for {what}")
-            raise
+        error.add_note(f"in {named}, for {what}")
 
-    def _named(self, element: Any) -> dict[str, Any]:
-        """Return an element that is no mapping with names for its items."""
+    def _named(self, element: Any) -> Mapping[Any, Any]:
+        """Return an element as a mapping, with names for the items of a tuple."""
         if isinstance(element, Mapping):
+            if not self.names:
+                return element
             raise DataError("a dict has names of its own; leave names out")
         names = self.names or getattr(element, "_fields", ())
         items, what = (element,), f"an element of type {type(element).__name__}"
@@ -222,7 +236,7 @@ class _Seen:
 
     @classmethod
     def of(cls, name: str, given: Any) -> "_Seen":
-        text, array = _read(name, given)
+        text, array = _told(name, _array(name, given))
         # A copy: the object may write into it when it makes the next record.
         return cls(text, array.copy(), array.size == 0 and isinstance(given, list))
 
@@ -259,11 +273,8 @@ def _leaf(name: str, seen: list[_Seen], arriving: Callable[[Any], Any]) -> Leaf:
     return Leaf(shape, dtype, arriving(dtype), first.text)
 
 
-def _read(name: str, given: Any) -> tuple[type | None, NDArray[Any]]:
-    """Return the type of strings that a value holds, None for numbers, and the value as an array.
-
-    Raises `DataError` for a value that is neither.
-    """
+def _array(name: str, given: Any) -> NDArray[Any]:
+    """Return what a record gives for a field as an array; raise `DataError` if that is none."""
     if given is None:
         raise DataError(
             f"field {name!r} is None; give a value that stands for a missing one, or leave the "
@@ -272,9 +283,17 @@ def _read(name: str, given: Any) -> tuple[type | None, NDArray[Any]]:
     array = as_array(name, given)
     if array is None:
         raise DataError(
-            f"field {name!r} holds {clipped(given)}, lists of different "
-            f"lengths; make one list of them, or pad them"
+            f"field {name!r} holds {clipped(given)}, lists of different lengths; make one list of "
+            f"them, or pad them"
         )
+    return array
+
+
+def _told(name: str, array: NDArray[Any]) -> tuple[type | None, NDArray[Any]]:
+    """Return the type of the strings in an array, None if it has numbers, and the array itself.
+
+    Raises `DataError` for an array of something else.
+    """
     if array.dtype.kind not in "OSU":
         return None, canonical(name, array, wide=True)
     array = as_text(name, array)

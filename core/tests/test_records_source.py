@@ -139,6 +139,7 @@ def test_a_pipeline_resumes_from_records_exactly(parts):
         other.set_state(pipeline.get_state())
 
 
+@pytest.mark.together
 def test_an_evaluation_stream_takes_such_an_object():
     pytest.importorskip("feedrace_interleave")
     scheduler = {"use": "interleaved", "callbacks": [

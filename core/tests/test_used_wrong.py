@@ -130,6 +130,7 @@ def test_a_sampler_of_fewer_records_than_the_source_has_is_a_warning():
         Pipeline(source=DATA, sampler={"use": "sequential"}, batch_size=4)
 
 
+@pytest.mark.together
 def test_a_part_that_was_asked_for_is_no_warning():
     pytest.importorskip("feedrace_samplers")
     sampler = feedrace.create("sampler", "range", stop=4, num_records=5)

@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import subprocess
+import sys
 import threading
 from collections import namedtuple
 from pathlib import Path
@@ -577,3 +579,25 @@ def test_images_of_pil_are_arrays():
     made = records(data)
     assert spec(made) == {"image": ((3, None, 3), "uint8")}
     assert made.fetch(np.array([1]))["image"][0][0, 0].tolist() == [1, 0, 9]
+
+
+@pytest.mark.slow
+def test_an_object_of_a_program_reaches_processes_and_one_of_a_session_is_refused(tmp_path):
+    program = (
+        "import feedrace\n"
+        "class Own:\n"
+        "    def __len__(self):\n"
+        "        return 3\n"
+        "    def __getitem__(self, number):\n"
+        "        return {'x': number}\n"
+        "if __name__ == '__main__':\n"
+        "    workers = {'kind': 'process', 'count': 1}\n"
+        "    (batch,) = feedrace.Pipeline(source=Own(), batch_size=3, workers=workers)\n"
+        "    print(batch['x'].tolist())\n"
+    )
+    file = tmp_path / "program.py"
+    file.write_text(program)
+    done = subprocess.run([sys.executable, file], capture_output=True, text=True)
+    assert done.stdout == "[0, 1, 2]\n", done.stderr
+    done = subprocess.run([sys.executable, "-"], input=program, capture_output=True, text=True)
+    assert "RecordsSource is defined in an interactive session" in done.stderr

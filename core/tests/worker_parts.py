@@ -243,6 +243,23 @@ def _with_multiprocessing():
     return Reader()
 
 
+class Pairs:
+    """Tuples of 4 numbers and the element's number, as a map-style data set of torch gives them."""
+
+    def __init__(self, length, hook=None):
+        self.length, self.hook = length, hook
+
+    def __len__(self):
+        return self.length
+
+    def __getitem__(self, number):
+        if not 0 <= number < self.length:
+            raise IndexError(number)
+        if self.hook is not None:
+            self.hook(number)
+        return np.full(4, number, np.float32), number
+
+
 class Collect:
     """The work of a job: the records' numbers, and a digest of their values; counts its calls."""
 

@@ -109,7 +109,6 @@ from feedrace.storage.files import (
     File as File,
     OpenFile as OpenFile,
     Storage as Storage,
-    most_open_files as most_open_files,
 )
 from feedrace.storage.layout import (
     Arrays as Arrays,

@@ -15,7 +15,16 @@ from feedrace.device.loader import DeviceLoader, holds_records
 from feedrace.device.placement import Placement, placement_of
 from feedrace.device.specs import batch_spec, window_spec
 from feedrace.device.stages import Stages
-from feedrace.errors import ConfigError, DataError, FeedraceError, Problem, WorkerWarning, clipped
+from feedrace.errors import (
+    ConfigError,
+    DataError,
+    DataWarning,
+    FeedraceError,
+    Problem,
+    WorkerWarning,
+    class_name,
+    clipped,
+)
 from feedrace.host.loader import HostLoader
 from feedrace.host.machine import usable_cpus
 from feedrace.host.memory import bytes_of
@@ -168,6 +177,13 @@ def build_parts(options: PipelineOptions, *, key: jax.Array | None, rngs: nnx.Rn
             if not problems:
                 problems.append(Problem(f"{path}source", "missing; every stream needs one"))
             return
+        if len(source) < 1:
+            message = (
+                f"{class_name(source)} has 0 records, and a stream needs at least 1; look at what "
+                f"it reads: its path, its split, its filter"
+            )
+            problems.append(Problem(f"{path}source", message))
+            return
         with problems.of(f"{path}source"):
             check_no_mask(source.element_spec())
         sampler = make("sampler", parts.sampler, f"{path}sampler", num_records=len(source))
@@ -275,6 +291,14 @@ def _plan(
     if number is not None and number > len(source):
         message = f"{number} is more than the {len(source)} records of its source"
         problems.append(Problem(f"{path}sampler.num_records", message))
+    elif number is not None and number < len(source) and getattr(config, "stop", None) is None:
+        warnings.warn(
+            f"{path}sampler.num_records: {number} of the {len(source)} records of the source come, "
+            f"the others never; leave num_records out for all of them, or ask for a part by the "
+            f"sampler `range` (stop = {number})",
+            DataWarning,
+            stacklevel=7,
+        )
     windowed = provides(batcher, Grouping)
     if drop and windowed:
         message = (

@@ -202,21 +202,23 @@ class WorkerProcess:
         self._end()
 
 
-def obstacles_for_processes(host: HostLoader) -> Iterator[str]:
-    """Yield what keeps worker processes from a stream's work, in sentences."""
+def obstacles_for_processes(
+    host: HostLoader, instead: str = "use threads (workers = 2)"
+) -> Iterator[str]:
+    """Yield what keeps worker processes from a stream's work, and what to do, in sentences."""
     loader, source = host.record_loader(), class_name(host.source)
     if host.reader() is None:
         yield (
-            f"source {source} has no reader() that processes could hold; use threads "
-            f"(workers = 2), or give it one (feedrace.plugin.protocols.Readable)"
+            f"source {source} has no reader() that processes could hold; {instead}, or give it "
+            f"one (feedrace.plugin.protocols.Readable)"
         )
     else:
-        yield from _pickled(loader.reader, f"the reader of source {source}")
+        yield from _pickled(loader.reader, f"the reader of source {source}", instead)
     for name, stage in zip(loader.stages.names, loader.stages.stages, strict=True):
-        yield from _pickled(stage, f"record stage {name}")
+        yield from _pickled(stage, f"record stage {name}", instead)
 
 
-def _pickled(value: Any, what: str) -> Iterator[str]:
+def _pickled(value: Any, what: str, instead: str) -> Iterator[str]:
     try:
         pickled = _dumps(value)
     except Exception as error:  # noqa: BLE001 (whatever an object's own methods raise)
@@ -224,13 +226,13 @@ def _pickled(value: Any, what: str) -> Iterator[str]:
         which = f": its {name} is {clipped(part)}" if name else ""
         yield (
             f"{what} cannot be pickled, as processes need ({in_words(error)}){which}; define it at "
-            f"the top of a module, or use threads (workers = 2)"
+            f"the top of a module, or {instead}"
         )
         return
     if b"__main__" in pickled and not any(_program()):
         yield (
             f"{what} is defined in an interactive session, which processes cannot run; put it in a "
-            f"module, or use threads (workers = 2)"
+            f"module, or {instead}"
         )
 
 

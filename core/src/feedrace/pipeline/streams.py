@@ -129,6 +129,29 @@ class Problems(list[Problem]):
             raise ConfigError(self) from self.cause
 
 
+def make_part(
+    kind: str, value: Any, seed: int | None, rngs: nnx.Rngs | None, num_records: int | None = None
+) -> Any:
+    """Return a part of a pipeline: `value`, or the component that it names.
+
+    seed: of a component that has none. Raises `ConfigError` for a value that cannot serve.
+    """
+    if (value is None and kind != "stage") or not protocols.check(kind, value):
+        return value
+    spec = registry.parse(kind, value, defaults={"seed": seed})
+    made = registry.instantiate(spec, num_records=num_records, rngs=rngs)
+    if wrong := protocols.check(kind, made):
+        raise ConfigError([Problem("", f"{clipped(made)} is not a {kind}: it {wrong}")])
+    return made
+
+
+def key_of_seed(seed: int) -> jax.Array:
+    """Return what `jax.random.key(seed)` makes of a small seed, without dropping bits of others."""
+    words = jax.numpy.array([seed >> 32, seed & 0xFFFFFFFF], "uint32")
+    key: jax.Array = jax.random.wrap_key_data(words, impl="threefry2x32")
+    return key
+
+
 def build_parts(options: PipelineOptions, *, key: jax.Array | None, rngs: nnx.Rngs | None) -> Parts:
     """Return the scheduler and the streams: train first, then those of the scheduler's callbacks.
 
@@ -138,14 +161,8 @@ def build_parts(options: PipelineOptions, *, key: jax.Array | None, rngs: nnx.Rn
     placement = Placement() if options.sharding is None else placement_of(options.sharding)
 
     def make(kind: str, value: Any, path: str, num_records: int | None = None) -> Any:
-        if (value is None and kind != "stage") or not protocols.check(kind, value):
-            return value
-        with problems.of(path):  # a mapping, a spec, or nothing that can serve
-            spec = registry.parse(kind, value, defaults={"seed": options.seed})
-            value = registry.instantiate(spec, num_records=num_records, rngs=rngs)
-            if wrong := protocols.check(kind, value):
-                raise ConfigError([Problem("", f"{clipped(value)} is not a {kind}: it {wrong}")])
-        return None if protocols.check(kind, value) else value
+        with problems.of(path):
+            return make_part(kind, value, options.seed, rngs, num_records)
 
     def stages_of(values: Sequence[Any], path: str) -> list[Any]:
         return [make("stage", value, f"{path}stages[{i}]") for i, value in enumerate(values)]

@@ -171,6 +171,8 @@ class Ranges:
             return self._found(opened, table, places, within)
         lost = Unreadable(table.damage or too_few(self.held(table)))
         missing = [(place, lost) for place in places[~found].tolist()]
+        if not found.any():
+            return iter(missing)
         return itertools.chain(missing, self._found(opened, table, places[found], within[found]))
 
     def _found(

@@ -1,0 +1,257 @@
+"""Records that are read by blocks: row groups of Parquet, batches of Arrow; decoded ones are kept.
+
+A block is decoded once and serves all its records, as long as it stays in memory. One cache serves
+all threads of a process.
+"""
+
+import threading
+import warnings
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from typing import Any, Protocol
+
+import attrs
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from feedrace.plugin import (
+    Arrays,
+    DataError,
+    Failure,
+    Layout,
+    clipped,
+    usable_cpus,
+    usable_memory,
+)
+from feedrace_arrow.fields import ArrowField
+from feedrace_arrow.values import Converted, converted
+
+SMALL = 8 << 20  # bytes: smaller neighbours in a file are decoded together
+_PATIENCE = 16  # blocks that are decoded again before anybody is warned
+_WASTE = 10  # rows decoded again for each one taken, from which on memory is too small
+
+
+class Blocks(Protocol):
+    """Blocks of records, in the order of the records; it can be pickled.
+
+    starts: int64 (blocks + 1), the number of the first record of each, and of all records.
+    nbytes: about how many bytes all blocks have in memory. unit: what a block is called.
+    """
+
+    @property
+    def starts(self) -> NDArray[np.int64]: ...
+
+    @property
+    def nbytes(self) -> int: ...
+
+    @property
+    def unit(self) -> str: ...
+
+    def read(self, block: int) -> pa.Table:
+        """Return a block's records; it has the columns of the fields, with their types."""
+        ...
+
+    def locate(self, number: int) -> tuple[str, int]:
+        """Return a record's file, and its number in there."""
+        ...
+
+
+@attrs.frozen(eq=False)
+class Block:
+    """A decoded block. fields: one for each field. nbytes: of all of them. rows: how many."""
+
+    fields: tuple[Converted, ...]
+    nbytes: int
+    rows: int
+
+
+class BlockContent:
+    """The records of blocks, as arrays.
+
+    memory: most bytes of decoded blocks that are kept; None for a quarter of the machine's. A copy
+    in a worker process has its own: a share of that quarter for each CPU.
+    """
+
+    def __init__(
+        self, blocks: Blocks, fields: Sequence[ArrowField], memory: int | None = None
+    ) -> None:
+        self._blocks, self._fields, self._memory = blocks, tuple(fields), memory
+        self._most = memory or usable_memory() // 4
+        self._cache = _Cache(self._decoded, self._most)
+        self.layout = Layout([field.leaf for field in fields])
+
+    def __reduce__(self) -> Any:
+        memory = self._memory or max(1, self._most // usable_cpus())
+        return BlockContent, (self._blocks, self._fields, memory)
+
+    def __len__(self) -> int:
+        return int(self._blocks.starts[-1])
+
+    def locate(self, number: int) -> tuple[str, int]:
+        """Return a record's file, and its number in there."""
+        return self._blocks.locate(number)
+
+    def load(self, numbers: NDArray[np.int64], arrays: Arrays) -> list[Failure]:
+        """Put records into slots; records of one block are taken together."""
+        failures: dict[int, Exception] = {}
+        blocks = np.searchsorted(self._blocks.starts, numbers, "right") - 1
+        order = np.argsort(blocks, kind="stable")
+        wanted, starts = np.unique(blocks[order], return_index=True)
+        slots_of = dict(zip(wanted.tolist(), np.split(order, starts[1:]), strict=True))
+        for number, block in self._cache.get(wanted.tolist()):
+            slots = slots_of[number]
+            if isinstance(block, DataError):
+                failures |= dict.fromkeys(slots.tolist(), block)
+                continue
+            rows = numbers[slots] - self._blocks.starts[number]
+            bad = {
+                place: reason for field in block.fields for place, reason in field.found(rows)
+            }
+            if bad:
+                failures |= {int(slots[place]): DataError(bad[place]) for place in bad}
+                good = np.setdiff1d(np.arange(len(rows)), list(bad))
+                rows, slots = rows[good], slots[good]
+            for field, into in zip(block.fields, arrays.values, strict=True):
+                field.values.put(rows, into, slots)
+        if self._cache.is_wasteful(len(numbers)):
+            warnings.warn(self._too_small(), RuntimeWarning, stacklevel=2)
+        return list(failures.items())
+
+    def describe(self) -> list[str]:
+        """Return sentences on how records are read, and what their numbers mean."""
+        unit, count = self._blocks.unit, len(self._blocks.starts) - 1
+        largest = int(np.diff(self._blocks.starts).max())
+        lines = [
+            f"{count:,} {unit}s of up to {largest:,} records; decoded ones are kept in memory, up "
+            f"to {_size(self._most)} of about {_size(self._blocks.nbytes)}"
+        ]
+        if self._blocks.nbytes > self._most:
+            lines.append(
+                f"not all {unit}s fit: an order that jumps about decodes one for nearly each "
+                f"record; {self._fix()}"
+            )
+        notes = [f"{f.leaf.dotted}: {f.note}" for f in self._fields if f.note]
+        return lines + notes
+
+    def _fix(self) -> str:
+        largest = int(np.diff(self._blocks.starts).max())
+        return (
+            f"use the sampler block-shuffle with block_size = {largest}, give more memory_limit, "
+            f"or write the records by `feedrace convert`"
+        )
+
+    def _too_small(self) -> str:
+        return (
+            f"each record taken costs decoding more than {_WASTE} again: the {self._blocks.unit}s "
+            f"have about {_size(self._blocks.nbytes)}, and {_size(self._most)} of them are kept; "
+            f"{self._fix()}"
+        )
+
+    def _decoded(self, number: int) -> Block | DataError:
+        try:
+            table = self._blocks.read(number)
+            fields = tuple(converted(table[field.column], field) for field in self._fields)
+        except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+            return damaged(error)
+        return Block(fields, sum(field.values.nbytes for field in fields), len(table))
+
+
+def damaged(error: BaseException) -> DataError:
+    """Return the error for what cannot be decoded; it is kept, so that it holds no frames."""
+    if isinstance(error, DataError):
+        return DataError(str(error))
+    return DataError(clipped(str(error), 1000)[1:-1] or type(error).__name__)
+
+
+class _Cache:
+    """Decoded blocks by number, the latest used last; no two threads decode one at a time."""
+
+    def __init__(self, decode: Any, most: int) -> None:
+        self._decode, self._most = decode, most
+        self._kept: OrderedDict[int, Block | DataError] = OrderedDict()
+        self._being: dict[int, Future[Block | DataError]] = {}
+        self._nbytes = 0
+        self._lock = threading.Lock()
+        self._left: set[int] = set()  # blocks that were decoded and had to go
+        self._again = self._again_rows = self._taken = 0
+        self._warned = False
+
+    def get(self, wanted: Sequence[int]) -> Iterator[tuple[int, Block | DataError]]:
+        """Yield the blocks, those first that are there; the others are decoded in this thread.
+
+        One that another thread decodes is waited for at the end.
+        """
+        missing = []
+        for number in wanted:
+            with self._lock:
+                block = self._kept.get(number)
+                if block is not None:
+                    self._kept.move_to_end(number)
+            if block is None:
+                missing.append(number)
+            else:
+                yield number, block
+        while missing:
+            number, future, mine = self._claim(missing)
+            missing.remove(number)
+            yield number, self._make(number, future) if mine else future.result()
+
+    def _claim(self, missing: list[int]) -> tuple[int, "Future[Block | DataError]", bool]:
+        """Return a block, what will hold it, and whether this thread is to decode it."""
+        with self._lock:
+            for number in missing:
+                if number in self._kept:
+                    future: Future[Block | DataError] = Future()
+                    future.set_result(self._kept[number])
+                    return number, future, False
+                if number not in self._being:
+                    future = self._being[number] = Future()
+                    return number, future, True
+            return missing[0], self._being[missing[0]], False
+
+    def _make(self, number: int, future: "Future[Block | DataError]") -> Block | DataError:
+        try:
+            block: Block | DataError = self._decode(number)
+        except BaseException as error:
+            with self._lock:
+                del self._being[number]
+            future.set_exception(error)
+            raise
+        with self._lock:
+            del self._being[number]
+            self._kept[number] = block
+            self._nbytes += _bytes(block)
+            if number in self._left and isinstance(block, Block):
+                self._again += 1
+                self._again_rows += block.rows
+            while self._nbytes > self._most and len(self._kept) > 1:
+                old, gone = self._kept.popitem(last=False)
+                self._nbytes -= _bytes(gone)
+                self._left.add(old)
+        future.set_result(block)
+        return block
+
+    def is_wasteful(self, taken: int) -> bool:
+        """Count records that were taken; return, once, whether too much is decoded for them."""
+        with self._lock:
+            self._taken += taken
+            rows = self._again_rows
+            if self._warned or self._again < _PATIENCE or rows < _WASTE * self._taken:
+                return False
+            self._warned = True
+            return True
+
+
+def _bytes(block: Block | DataError) -> int:
+    return block.nbytes if isinstance(block, Block) else 0
+
+
+def _size(nbytes: int) -> str:
+    """Return a number of bytes as people write it."""
+    for unit in ("bytes", "KB", "MB", "GB"):
+        if nbytes < 1000 or unit == "GB":
+            break
+        nbytes //= 1000
+    return f"{nbytes:,} {unit}"

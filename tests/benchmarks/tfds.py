@@ -253,7 +253,7 @@ def memory(folder, threads):
     tenth, whole = (in_process(folder, threads, "measure_epoch", split)[0]
                     for split in ("train[:10%]", "train"))  # fmt: skip
     detail = f"{whole / 2**20:.0f} MiB against {tenth / 2**20:.0f} at the peak of a process"
-    report("memory of a split ten times as long", whole / tenth, "1", detail)
+    report("memory of a split ten times as long", whole / tenth, "about 1", detail)
 
 
 def eager(folder, threads, peer):

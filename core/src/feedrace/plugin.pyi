@@ -26,10 +26,13 @@ from feedrace.config.fields import (
     text as text,
 )
 
+from feedrace.config.stored import FileConfig as FileConfig, StoredConfig as StoredConfig
+
 # Base classes
 from feedrace.builtin.memory import ArraySource as ArraySource
 from feedrace.modules.batcher import BatcherModule as BatcherModule
 from feedrace.modules.cache import IdentityDict as IdentityDict
+from feedrace.modules.file_source import FileSource as FileSource, storage_of as storage_of
 from feedrace.modules.module import Module as Module, StructuralModule as StructuralModule
 from feedrace.modules.sampler import (
     OrderedSamplerModule as OrderedSamplerModule,
@@ -89,13 +92,33 @@ from feedrace.host.records import (
 from feedrace.host.stages import LeafSpec as LeafSpec
 from feedrace.host.machine import usable_cpus as usable_cpus, usable_memory as usable_memory
 
-# Where files lie
+# Where files lie, and the records in them
+from feedrace.storage.bad_records import BadRecord as BadRecord
 from feedrace.storage.files import File as File, OpenFile as OpenFile, Storage as Storage
+from feedrace.storage.layout import (
+    Arrays as Arrays,
+    Layout as Layout,
+    Leaf as Leaf,
+    chosen as chosen,
+)
 from feedrace.storage.paths import is_remote as is_remote
+from feedrace.storage.ranges import (
+    Ranges as Ranges,
+    Raw as Raw,
+    Tables as Tables,
+    Unreadable as Unreadable,
+)
 from feedrace.storage.tables import (
     Table as Table,
     TableCache as TableCache,
     progress as progress,
+)
+from feedrace.storage.tolerant import (
+    Content as Content,
+    Decoder as Decoder,
+    Failure as Failure,
+    RawContent as RawContent,
+    TolerantReader as TolerantReader,
 )
 
 # What arrives on a device

@@ -99,7 +99,7 @@ def _field_value(
         parse = partial(parse_component, kind)
         many = field.metadata[MANY]
         return tuple(_each(_items(value, path), parse)) if many else parse(value, path)
-    if field.metadata.get(EXPAND) and isinstance(value, str):
+    if field.metadata.get(EXPAND):
         value = _expanded(value, path)
     return _typed(value, path, field.type, parse_component)
 
@@ -169,7 +169,13 @@ def _each(items: Iterable[tuple[str, Any]], make: Callable[[Any, str], Any]) -> 
     return made
 
 
-def _expanded(value: str, path: str) -> str:
+def _expanded(value: Any, path: str) -> Any:
+    """Return a path, or a list of paths, with `~` and variables expanded."""
+    if isinstance(value, list | tuple):
+        return [_expanded(one, f"{path}[{i}]") for i, one in enumerate(value)]
+    if not isinstance(value, str | os.PathLike):
+        return value
+    value = os.fspath(value)
     try:
         return os.path.expanduser(string.Template(value).substitute(os.environ))
     except KeyError as error:
@@ -178,6 +184,11 @@ def _expanded(value: str, path: str) -> str:
     except ValueError:
         message = f"{clipped(value)} has a $ that begins no variable; write $$ for a plain $"
     raise ConfigError([Problem(path, message)])
+
+
+def _unexpanded(value: Any) -> Any:
+    """Return what `_expanded` makes a path, or a list of paths, of."""
+    return list(map(_unexpanded, value)) if isinstance(value, tuple) else value.replace("$", "$$")
 
 
 def _converted(value: Any, path: str, annotation: Any) -> Any:
@@ -246,7 +257,7 @@ def unstructure(
             named = [name_component(kind, item) for item in (value if many else [value])]
             mapping[field.name] = named if many else named[0]
         elif field.metadata.get(EXPAND) and value is not None:
-            mapping[field.name] = value.replace("$", "$$")  # it would be expanded again
+            mapping[field.name] = _unexpanded(value)
         else:
             mapping[field.name] = _plain(value, **options)
     return mapping

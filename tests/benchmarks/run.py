@@ -1,0 +1,132 @@
+"""Run the benchmarks, and show what is short of its target or worse than the figures kept here.
+
+`figures.json` holds the last figures that were kept, with the commit and the libraries they are of.
+`--keep` replaces those of the programs that ran. Kept figures are of a quiet machine.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+FOLDER = Path(__file__).parent
+KEPT = FOLDER / "figures.json"
+PROGRAMS = ("samplers", "batchers", "interleave", "decoders", "pipeline", "startup", "tfds", "host",
+            "sources")  # fmt: skip
+QUICK = ("host", "sources")  # that know --quick
+LIBRARIES = ("jax", "flax", "numpy", "tensorflow", "torch", "grain", "datasets", "pyarrow")
+WORSE = 1.25  # times, from which on a figure has become worse
+_LINE = re.compile(
+    r"(?P<what>[^ (].*): (?P<value>[\d.]+)(?P<unit>x| \w+) \((?:target )?(?P<target>[^)]+)\)"
+)
+
+
+class Figure(NamedTuple):
+    """One result. target: as printed, such as "1.3" or "at most 2"; words if there is none."""
+
+    value: float
+    unit: str
+    target: str
+
+    @property
+    def is_cost(self) -> bool:
+        """Whether less is better."""
+        return self.target.startswith(("at most", "about"))
+
+    @property
+    def wanted(self) -> float | None:
+        """The number in the target, if there is one."""
+        found = re.search(r"[\d.]+", self.target)
+        return float(found[0]) if found else None
+
+    @property
+    def is_short(self) -> bool:
+        """Whether it misses its target."""
+        if self.wanted is None or "about" in self.target:
+            return False
+        return self.value > self.wanted if self.is_cost else self.value < self.wanted
+
+    def is_worse_than(self, other: "Figure") -> bool:
+        """Return whether it is worse than another by more than a quarter."""
+        less, more = sorted((self.value, other.value))
+        return more > less * WORSE and (self.value > other.value) == self.is_cost
+
+
+def figures_in(lines: Iterable[str]) -> dict[str, Figure]:
+    """Return the figures among the lines that a program printed."""
+    found = filter(None, map(_LINE.match, lines))
+    return {m["what"]: Figure(float(m["value"]), m["unit"].strip(), m["target"]) for m in found}
+
+
+def findings(now: dict[str, Figure], before: dict[str, Figure]) -> list[str]:
+    """Return a line for each figure that misses its target, or is worse than it was."""
+    short = [
+        f"short of its target: {what}: {f.value:g} {f.unit} (target {f.target})"
+        for what, f in now.items()
+        if f.is_short
+    ]
+    worse = [
+        f"worse than it was: {what}: {f.value:g} {f.unit}, was {before[what].value:g}"
+        for what, f in now.items()
+        if what in before and f.is_worse_than(before[what])
+    ]
+    return short + worse
+
+
+def _ran(program: str, quick: bool) -> tuple[int, list[str]]:
+    """Run a program, showing what it prints; return its status and lines."""
+    command = [sys.executable, "-u", str(FOLDER / f"{program}.py")]
+    command += ["--quick"] if quick and program in QUICK else []
+    lines = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            lines.append(line.rstrip("\n"))
+    return process.returncode, lines
+
+
+def _about() -> dict[str, object]:
+    """Return what figures depend on: the commit, the libraries, the number of CPUs."""
+    git = ["git", "-C", str(FOLDER), "describe", "--always", "--dirty"]
+    commit = subprocess.run(git, capture_output=True, text=True).stdout.strip()
+    found = {d.name: d.version for d in importlib.metadata.distributions() if d.name in LIBRARIES}
+    return {"commit": commit, "cpus": os.cpu_count(), "libraries": dict(sorted(found.items()))}
+
+
+def main() -> int:
+    """Run the programs; return 1 if one failed or a figure is worse than the kept one."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("programs", nargs="*", help=f"of {', '.join(PROGRAMS)}; all by default")
+    parser.add_argument("--quick", action="store_true", help="fewer records and rounds")
+    parser.add_argument("--keep", action="store_true", help="keep the figures in figures.json")
+    given = parser.parse_args()
+    if unknown := set(given.programs) - set(PROGRAMS):
+        parser.error(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(PROGRAMS)}")
+    kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
+    status, shown = 0, []
+    for program in given.programs or PROGRAMS:
+        print(f"== {program} (load {os.getloadavg()[0]:.1f})", flush=True)
+        failed, lines = _ran(program, given.quick)
+        now = figures_in(lines)
+        old = kept.get(program, {}).get("figures", {})
+        shown += findings(now, {what: Figure(*figure) for what, figure in old.items()})
+        if failed:
+            shown.append(f"failed: {program}.py ended with status {failed}")
+            status = 1
+        elif given.keep:
+            kept[program] = {**_about(), "figures": now}
+    print("\n== Misses\n" + "\n".join(shown or ["none"]))
+    if given.keep:
+        KEPT.write_text(json.dumps(kept, indent=1) + "\n")
+    return 1 if any(line.startswith("worse") for line in shown) else status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -7,7 +7,7 @@ all threads of a process.
 import threading
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, Protocol
 
@@ -26,35 +26,31 @@ from feedrace.plugin import (
     usable_memory,
 )
 from feedrace_arrow.fields import ArrowField
+from feedrace_arrow.runs import Runs
 from feedrace_arrow.values import Converted, converted
 
-SMALL = 8 << 20  # bytes: smaller neighbours in a file are decoded together
 _PATIENCE = 16  # blocks that are decoded again before anybody is warned
 _WASTE = 10  # rows decoded again for each one taken, from which on memory is too small
 
 
 class Blocks(Protocol):
-    """Blocks of records, in the order of the records; it can be pickled.
+    """Blocks of records in files; it can be pickled, and several threads may read.
 
-    starts: int64 (blocks + 1), the number of the first record of each, and of all records.
-    nbytes: about how many bytes all blocks have in memory. unit: what a block is called.
+    runs: which there are. unit: what a part of a block is called.
     """
 
     @property
-    def starts(self) -> NDArray[np.int64]: ...
-
-    @property
-    def nbytes(self) -> int: ...
+    def runs(self) -> Runs: ...
 
     @property
     def unit(self) -> str: ...
 
-    def read(self, block: int) -> pa.Table:
-        """Return a block's records; it has the columns of the fields, with their types."""
+    def path(self, file: int) -> str:
+        """Return the path of a file."""
         ...
 
-    def locate(self, number: int) -> tuple[str, int]:
-        """Return a record's file, and its number in there."""
+    def read(self, block: int) -> pa.Table:
+        """Return a block's records; it has the columns of the fields, with their types."""
         ...
 
 
@@ -78,6 +74,7 @@ class BlockContent:
         self, blocks: Blocks, fields: Sequence[ArrowField], memory: int | None = None
     ) -> None:
         self._blocks, self._fields, self._memory = blocks, tuple(fields), memory
+        self._starts = blocks.runs.starts
         self._most = memory or usable_memory() // 4
         self._cache = _Cache(self._decoded, self._most)
         self.layout = Layout([field.leaf for field in fields])
@@ -87,16 +84,17 @@ class BlockContent:
         return BlockContent, (self._blocks, self._fields, memory)
 
     def __len__(self) -> int:
-        return int(self._blocks.starts[-1])
+        return int(self._starts[-1])
 
     def locate(self, number: int) -> tuple[str, int]:
         """Return a record's file, and its number in there."""
-        return self._blocks.locate(number)
+        file, record = self._blocks.runs.locate(number)
+        return self._blocks.path(file), record
 
     def load(self, numbers: NDArray[np.int64], arrays: Arrays) -> list[Failure]:
         """Put records into slots; records of one block are taken together."""
         failures: dict[int, Exception] = {}
-        blocks = np.searchsorted(self._blocks.starts, numbers, "right") - 1
+        blocks = np.searchsorted(self._starts, numbers, "right") - 1
         order = np.argsort(blocks, kind="stable")
         wanted, starts = np.unique(blocks[order], return_index=True)
         slots_of = dict(zip(wanted.tolist(), np.split(order, starts[1:]), strict=True))
@@ -105,7 +103,7 @@ class BlockContent:
             if isinstance(block, DataError):
                 failures |= dict.fromkeys(slots.tolist(), block)
                 continue
-            rows = numbers[slots] - self._blocks.starts[number]
+            rows = numbers[slots] - self._starts[number]
             bad = {
                 place: reason for field in block.fields for place, reason in field.found(rows)
             }
@@ -121,37 +119,42 @@ class BlockContent:
 
     def describe(self) -> list[str]:
         """Return sentences on how records are read, and what their numbers mean."""
-        unit, count = self._blocks.unit, len(self._blocks.starts) - 1
-        largest = int(np.diff(self._blocks.starts).max())
+        unit, count = self._blocks.unit, len(self._starts) - 1
         lines = [
-            f"{count:,} {unit}s of up to {largest:,} records; decoded ones are kept in memory, up "
-            f"to {_size(self._most)} of about {_size(self._blocks.nbytes)}"
+            f"{unit}s are read in {count:,} blocks of up to {self._largest:,} records; decoded ones "
+            f"are kept in memory, up to {_size(self._most)} of about "
+            f"{_size(self._blocks.runs.nbytes)}"
         ]
-        if self._blocks.nbytes > self._most:
+        if self._blocks.runs.nbytes > self._most:
             lines.append(
-                f"not all {unit}s fit: an order that jumps about decodes one for nearly each "
+                f"not all blocks fit: an order that jumps about decodes one for nearly each "
                 f"record; {self._fix()}"
             )
         notes = [f"{f.leaf.dotted}: {f.note}" for f in self._fields if f.note]
         return lines + notes
 
+    @property
+    def _largest(self) -> int:
+        return int(np.diff(self._starts).max())
+
     def _fix(self) -> str:
-        largest = int(np.diff(self._blocks.starts).max())
         return (
-            f"use the sampler block-shuffle with block_size = {largest}, give more memory_limit, "
+            f"use the sampler block-shuffle with block_size = {self._largest}, give more memory_limit, "
             f"or write the records by `feedrace convert`"
         )
 
     def _too_small(self) -> str:
         return (
-            f"each record taken costs decoding more than {_WASTE} again: the {self._blocks.unit}s "
-            f"have about {_size(self._blocks.nbytes)}, and {_size(self._most)} of them are kept; "
-            f"{self._fix()}"
+            f"for each record taken, more than {_WASTE} are decoded again: the {self._blocks.unit}s "
+            f"have about {_size(self._blocks.runs.nbytes)} in memory, and {_size(self._most)} of "
+            f"them are kept; {self._fix()}"
         )
 
     def _decoded(self, number: int) -> Block | DataError:
         try:
             table = self._blocks.read(number)
+            if len(table) != self._starts[number + 1] - self._starts[number]:
+                raise DataError(f"{len(table)} records are there, and the file promises another number")
             fields = tuple(converted(table[field.column], field) for field in self._fields)
         except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
             return damaged(error)
@@ -163,6 +166,15 @@ def damaged(error: BaseException) -> DataError:
     if isinstance(error, DataError):
         return DataError(str(error))
     return DataError(clipped(str(error), 1000)[1:-1] or type(error).__name__)
+
+
+def cast(table: pa.Table, types: Mapping[str, pa.DataType]) -> pa.Table:
+    """Return a table with some columns cast; raise `pa.ArrowInvalid` for what does not fit."""
+    for name, kind in types.items():
+        place = table.schema.get_field_index(name)
+        if place >= 0:
+            table = table.set_column(place, name, table.column(place).cast(kind))
+    return table
 
 
 class _Cache:

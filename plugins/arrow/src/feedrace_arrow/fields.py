@@ -34,8 +34,8 @@ class ArrowField:
 
     leaf: its place, shape and dtype in a batch. column: of the file. steps: from there to values.
     fill: what stands for null; None if null is an error.
-    categories: what int32 codes stand for; None if the values are no dictionary's.
-    note: what its numbers mean, for people.
+    categories: what codes stand for: a dictionary's values, or names of classes; None for others.
+    note: what its numbers mean, for people. beyond_32: whether they are times that no int32 holds.
     """
 
     leaf: Leaf
@@ -44,6 +44,12 @@ class ArrowField:
     fill: Any = None
     categories: tuple[Any, ...] | None = None
     note: str = ""
+    beyond_32: bool = False
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether all records take as many bytes."""
+        return self.leaf.dtype != object and None not in self.leaf.shape
 
     @property
     def path(self) -> str:
@@ -86,15 +92,19 @@ def plan(
     Raises `ConfigError` for choices that name what is not there or does not fit, and `DataError`
     for a column of a type that no array holds.
     """
-    names = _names(schema, hints)
-    wanted = set(chosen(names, choices.columns, where))
-    fields = []
-    for column in schema:
-        target = choices.cast(column.name) or column.type
-        found = _fields((column.name,), target, (), (), hints.get(column.name))
-        for name, kind, steps, shape, hint in found:
-            if any(".".join(name[:end]) in wanted for end in range(1, len(name) + 1)):
-                fields.append(_field(name, kind, steps, shape, hint, choices, categories, where))
+    if len(set(schema.names)) < len(schema.names):
+        twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
+        raise DataError(f"{where} has several columns of one name, {clipped(twice)}; rename them")
+    found = list(_all_fields(schema, choices, hints))
+    wanted = {}  # by name, in the order of the config
+    names = dict.fromkeys(schema.names)
+    for name, *_ in found:
+        names |= dict.fromkeys(_prefixes(name))
+    for one in chosen(list(names), choices.columns, where):
+        wanted |= {name: rest for name, *rest in found if one in _prefixes(name)}
+    fields = [
+        _field(name, *rest, choices, categories, where) for name, rest in wanted.items()
+    ]
     _check_named("types", choices.types, schema.names, where)
     _check_named("shapes", choices.shapes, [field.leaf.dotted for field in fields], where)
     _check_named("nulls", choices.nulls, [field.leaf.dotted for field in fields], where)
@@ -111,13 +121,16 @@ def dictionaries(schema: pa.Schema) -> tuple[ArrowField, ...]:
     )
 
 
-def _names(schema: pa.Schema, hints: Mapping[str, Any]) -> list[str]:
-    """Return what `columns` may name: columns, and fields within structs."""
-    names = dict.fromkeys(schema.names)
+def _all_fields(
+    schema: pa.Schema, choices: Choices, hints: Mapping[str, Any]
+) -> Iterator["Found"]:
     for column in schema:
-        for name, *_ in _fields((column.name,), column.type, (), (), hints.get(column.name)):
-            names |= dict.fromkeys(".".join(name[:end]) for end in range(1, len(name) + 1))
-    return list(names)
+        kind = choices.cast(column.name) or column.type
+        yield from _fields((column.name,), kind, (), (), hints.get(column.name))
+
+
+def _prefixes(name: tuple[str, ...]) -> list[str]:
+    return [".".join(name[:end]) for end in range(1, len(name) + 1)]
 
 
 Found = tuple[tuple[str, ...], pa.DataType, tuple[Step, ...], Shape, Any]
@@ -173,22 +186,29 @@ def _field(
 ) -> ArrowField:
     dotted = ".".join(name)
     dtype, note = _dtype(dotted, name[0], kind, where)
-    shape = _declared(dotted, shape, choices.shapes.get(dotted))
+    leaf = Leaf(name, _declared(dotted, shape, choices.shapes.get(dotted)), dtype)
     known = None
     if kinds.is_dictionary(kind):
         known = categories.get(dotted, ())
         note = f"codes of {_counted(known)}"
-    elif isinstance(hint, Mapping) and hint.get("names") and dtype.kind in "iu":
-        note = f"classes {_counted(hint['names'])}"
-    leaf = Leaf(name, shape, dtype)
+    elif isinstance(hint, Mapping) and isinstance(hint.get("names"), list) and dtype.kind in "iu":
+        known = tuple(hint["names"])
+        note = f"classes, {_counted(known)}"
     return ArrowField(
-        leaf, name[0], steps, _fill(leaf, kind, choices.nulls.get(dotted)), known, note
+        leaf,
+        name[0],
+        steps,
+        _fill(leaf, kind, choices.nulls.get(dotted)),
+        known,
+        note,
+        kinds.is_date64(kind) or (kinds.is_timestamp(kind) and kind.unit != "s"),
     )
 
 
 def _counted(names: Sequence[Any]) -> str:
     shown = ", ".join(str(name) for name in names[:10])
-    return f"{len(names)}: {clipped(shown)[1:-1]}{', ...' if len(names) > 10 else ''}"
+    more = ", ..." if len(names) > 10 else ""
+    return f"{len(names)} categories: {clipped(shown)[1:-1]}{more}"
 
 
 def _dtype(

@@ -5,27 +5,17 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import attrs
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
-from feedrace.plugin import DataError, File, OpenFile, Storage, Table, TableCache
-from feedrace_arrow.blocks import damaged
-from feedrace_arrow.fields import ArrowField, Choices, plan
-from feedrace_arrow.hints import hints_of
-from feedrace_arrow.runs import Runs, runs_of
-from feedrace_arrow.schemas import (
-    CATEGORIES,
-    SCHEMA,
-    all_categories,
-    check_schemas,
-    dictionary_arrays,
-    schema_array,
-)
+from feedrace.plugin import DataError, File, OpenFile, Storage, Table
+from feedrace_arrow.blocks import cast, damaged
+from feedrace_arrow.fields import dictionaries
+from feedrace_arrow.runs import Runs
+from feedrace_arrow.schemas import SCHEMA, dictionary_arrays, schema_array
 
-_VERSION = 1
+VERSION = 1
 _FOOTERS = 64  # that stay in memory
 
 
@@ -46,16 +36,17 @@ def scan(opened: OpenFile) -> Table:
         SCHEMA: schema_array(schema),
     }
     try:
-        tables = (file.read_row_groups([i], _dictionaries(schema)) for i in range(len(groups)))
+        paths = [field.path for field in dictionaries(schema)]
+        numbers = range(len(groups) if paths else 0)
+        tables = (file.read_row_groups([number], paths) for number in numbers)
         return Table(arrays | dictionary_arrays(schema, tables))
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _unreadable(opened.file.path, error) from error
 
 
-def _dictionaries(schema: pa.Schema) -> list[str]:
-    from feedrace_arrow.fields import dictionaries
-
-    return [field.path for field in dictionaries(schema)]
+def schema_of(opened: OpenFile) -> pa.Schema:
+    """Return the schema of a file."""
+    return _opened(opened).schema_arrow
 
 
 def _opened(opened: OpenFile, metadata: Any = None) -> pq.ParquetFile:
@@ -93,19 +84,13 @@ class RowGroups:
         return RowGroups, (self._storage, self._files, self._runs, self._paths, self._types)
 
     @property
-    def starts(self) -> NDArray[np.int64]:
-        """The number of the first record of each block, and of all records."""
-        return self._runs.starts
+    def runs(self) -> Runs:
+        """Which row groups make up each block."""
+        return self._runs
 
-    @property
-    def nbytes(self) -> int:
-        """About how many bytes all of them have in memory."""
-        return self._runs.nbytes
-
-    def locate(self, number: int) -> tuple[str, int]:
-        """Return a record's file, and its number in there."""
-        file, row = self._runs.locate(number)
-        return self._files[file].path, row
+    def path(self, file: int) -> str:
+        """Return the path of a file."""
+        return self._files[file].path
 
     def read(self, block: int) -> pa.Table:
         """Return the chosen columns of a block."""
@@ -119,17 +104,4 @@ class RowGroups:
             if len(self._footers) > _FOOTERS:
                 self._footers.popitem(last=False)
         table = file.read_row_groups(list(range(first, stop)), self._paths)
-        rows = int(self.starts[block + 1] - self.starts[block])
-        if len(table) != rows:
-            raise DataError(f"{len(table)} records are where the footer promises {rows}")
         return cast(table, self._types)
-
-
-def cast(table: pa.Table, types: Mapping[str, pa.DataType]) -> pa.Table:
-    """Return a table with some columns cast; raise `pa.ArrowInvalid` for a value that does not fit.
-
-    """
-    for name, kind in types.items():
-        place = table.schema.get_field_index(name)
-        table = table.set_column(place, name, table.column(place).cast(kind))
-    return table

@@ -6,7 +6,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from feedrace_arrow.blocks import SMALL
+SMALL = 8 << 20  # bytes: smaller neighbours in a file are decoded together
 
 
 @attrs.frozen(eq=False)

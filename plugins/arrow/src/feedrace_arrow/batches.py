@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from feedrace.plugin import DataError, File, OpenFile, Storage, Table, Tables
 from feedrace_arrow.blocks import cast, damaged
 from feedrace_arrow.fields import dictionaries
-from feedrace_arrow.messages import BATCH, DICTIONARY, Message, messages
+from feedrace_arrow.messages import BATCH, DICTIONARY, messages
 from feedrace_arrow.runs import Runs
 from feedrace_arrow.schemas import SCHEMA, dictionary_arrays, schema_array
 
@@ -22,7 +22,7 @@ def scan(opened: OpenFile) -> Table:
     found = messages(opened)
     schema = _schema(opened, found[0].start, found[0].size)
     batches = [one for one in found if one.kind == BATCH]
-    arrays = {
+    arrays: dict[str, NDArray[Any]] = {
         SCHEMA: schema_array(schema),
         "head": np.array(found[0][1:3], np.int64),
         "rows": np.array([one.rows for one in batches], np.int64),
@@ -63,7 +63,11 @@ def _unreadable(path: str, error: Exception) -> DataError:
 
 
 def read_batches(
-    opened: OpenFile, arrays: Mapping[str, NDArray[Any]], first: int, stop: int, names: Sequence[str]
+    opened: OpenFile,
+    arrays: Mapping[str, NDArray[Any]],
+    first: int,
+    stop: int,
+    names: Sequence[str],
 ) -> pa.Table:
     """Return the batches [first, stop) of a file, with these columns.
 
@@ -89,7 +93,7 @@ def read_batches(
 class Batches:
     """The record batches of some files, as `Blocks`."""
 
-    unit = "record batch"
+    units = "record batches"
 
     def __init__(
         self,

@@ -27,7 +27,7 @@ from feedrace.plugin import (
 )
 from feedrace_arrow.fields import ArrowField
 from feedrace_arrow.runs import Runs
-from feedrace_arrow.values import Converted, converted
+from feedrace_arrow.values import Converted, bad_rows, converted
 
 _PATIENCE = 16  # blocks that are decoded again before anybody is warned
 _WASTE = 10  # rows decoded again for each one taken, from which on memory is too small
@@ -36,14 +36,14 @@ _WASTE = 10  # rows decoded again for each one taken, from which on memory is to
 class Blocks(Protocol):
     """Blocks of records in files; it can be pickled, and several threads may read.
 
-    runs: which there are. unit: what a part of a block is called.
+    runs: which there are. units: what the parts of blocks are called.
     """
 
     @property
     def runs(self) -> Runs: ...
 
     @property
-    def unit(self) -> str: ...
+    def units(self) -> str: ...
 
     def path(self, file: int) -> str:
         """Return the path of a file."""
@@ -68,32 +68,41 @@ class BlockContent:
 
     memory: most bytes of decoded blocks that are kept; None for a quarter of the machine's. A copy
     in a worker process has its own: a share of that quarter for each CPU.
+    order: int64, which record of the blocks each one is; None for all in their order.
     """
 
     def __init__(
-        self, blocks: Blocks, fields: Sequence[ArrowField], memory: int | None = None
+        self,
+        blocks: Blocks,
+        fields: Sequence[ArrowField],
+        memory: int | None = None,
+        order: NDArray[np.int64] | None = None,
     ) -> None:
         self._blocks, self._fields, self._memory = blocks, tuple(fields), memory
+        self._order = order
         self._starts = blocks.runs.starts
         self._most = memory or usable_memory() // 4
         self._cache = _Cache(self._decoded, self._most)
-        self.layout = Layout([field.leaf for field in fields])
+        self.layout = Layout(tuple(field.leaf for field in fields))
 
     def __reduce__(self) -> Any:
         memory = self._memory or max(1, self._most // usable_cpus())
-        return BlockContent, (self._blocks, self._fields, memory)
+        return BlockContent, (self._blocks, self._fields, memory, self._order)
 
     def __len__(self) -> int:
-        return int(self._starts[-1])
+        return int(self._starts[-1]) if self._order is None else len(self._order)
 
     def locate(self, number: int) -> tuple[str, int]:
         """Return a record's file, and its number in there."""
-        file, record = self._blocks.runs.locate(number)
+        own = number if self._order is None else int(self._order[number])
+        file, record = self._blocks.runs.locate(own)
         return self._blocks.path(file), record
 
     def load(self, numbers: NDArray[np.int64], arrays: Arrays) -> list[Failure]:
         """Put records into slots; records of one block are taken together."""
         failures: dict[int, Exception] = {}
+        if self._order is not None:
+            numbers = self._order[numbers]
         blocks = np.searchsorted(self._starts, numbers, "right") - 1
         order = np.argsort(blocks, kind="stable")
         wanted, starts = np.unique(blocks[order], return_index=True)
@@ -104,9 +113,7 @@ class BlockContent:
                 failures |= dict.fromkeys(slots.tolist(), block)
                 continue
             rows = numbers[slots] - self._starts[number]
-            bad = {
-                place: reason for field in block.fields for place, reason in field.found(rows)
-            }
+            bad = bad_rows(block.fields, rows)
             if bad:
                 failures |= {int(slots[place]): DataError(bad[place]) for place in bad}
                 good = np.setdiff1d(np.arange(len(rows)), list(bad))
@@ -119,10 +126,10 @@ class BlockContent:
 
     def describe(self) -> list[str]:
         """Return sentences on how records are read, and what their numbers mean."""
-        unit, count = self._blocks.unit, len(self._starts) - 1
+        units, count = self._blocks.units, len(self._starts) - 1
         lines = [
-            f"{unit}s are read in {count:,} blocks of up to {self._largest:,} records; decoded ones "
-            f"are kept in memory, up to {_size(self._most)} of about "
+            f"{units} are decoded in blocks of up to {self._largest:,} records, {count:,} in all, "
+            f"which stay in memory: up to {_size(self._most)} of about "
             f"{_size(self._blocks.runs.nbytes)}"
         ]
         if self._blocks.runs.nbytes > self._most:
@@ -139,22 +146,24 @@ class BlockContent:
 
     def _fix(self) -> str:
         return (
-            f"use the sampler block-shuffle with block_size = {self._largest}, give more memory_limit, "
-            f"or write the records by `feedrace convert`"
+            f"use the sampler block-shuffle with block_size = {self._largest}, give more "
+            f"memory_limit, or write the records by `feedrace convert`"
         )
 
     def _too_small(self) -> str:
         return (
-            f"for each record taken, more than {_WASTE} are decoded again: the {self._blocks.unit}s "
-            f"have about {_size(self._blocks.runs.nbytes)} in memory, and {_size(self._most)} of "
-            f"them are kept; {self._fix()}"
+            f"for each record taken, more than {_WASTE} are decoded again: the "
+            f"{self._blocks.units} have about {_size(self._blocks.runs.nbytes)} in memory, and "
+            f"{_size(self._most)} of them are kept; {self._fix()}"
         )
 
     def _decoded(self, number: int) -> Block | DataError:
         try:
             table = self._blocks.read(number)
             if len(table) != self._starts[number + 1] - self._starts[number]:
-                raise DataError(f"{len(table)} records are there, and the file promises another number")
+                raise DataError(
+                    f"{len(table)} records are there, and the file promises another number"
+                )
             fields = tuple(converted(table[field.column], field) for field in self._fields)
         except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
             return damaged(error)

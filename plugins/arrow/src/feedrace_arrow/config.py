@@ -55,18 +55,12 @@ def _as_lists(value: Any) -> Any:
     return {key: list(one) if isinstance(one, tuple) else one for key, one in value.items()}
 
 
-_NULLS = (
-    "error",
-    "a table of what stands for null in each column, such as {{ label = -1 }}",
-)
-
-
 def _nulls(instance: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
     if not isinstance(value, dict):
         Rule(
             lambda value: value == "error",
             lambda value: (
-                f"{clipped(value)} is neither \"error\" nor a table of what stands for null, such "
+                f'{clipped(value)} is neither "error" nor a table of what stands for null, such '
                 f"as {{label = -1}}"
             ),
         ).check(attribute.name, value)
@@ -98,7 +92,9 @@ class ArrowConfig(FileConfig):
     nulls: str | dict[str, Any] = attrs.field(default="error", validator=_nulls, hash=False)
 
 
-_MEMORY = {"default": None, "validator": integer(1, optional=True), "metadata": {IDENTITY: False}}
+def _memory_field() -> Any:
+    rule = integer(1, optional=True)
+    return attrs.field(default=None, validator=rule, metadata={IDENTITY: False})
 
 
 @attrs.frozen(kw_only=True, slots=False)
@@ -109,7 +105,7 @@ class ParquetConfig(ArrowConfig):
         quarter of the machine's, which worker processes share.
     """
 
-    memory_limit: int | None = attrs.field(**_MEMORY)
+    memory_limit: int | None = _memory_field()
 
 
 @attrs.frozen(kw_only=True, slots=False)
@@ -120,7 +116,7 @@ class ArrowFilesConfig(ArrowConfig):
         of the machine's, which worker processes share.
     """
 
-    memory_limit: int | None = attrs.field(**_MEMORY)
+    memory_limit: int | None = _memory_field()
 
 
 @attrs.frozen(kw_only=True, slots=False)
@@ -146,10 +142,12 @@ class CSVConfig(ArrowConfig):
     delimiter: str = attrs.field(
         default=",",
         validator=Rule(
-            lambda value: isinstance(value, str)
-            and len(value) == 1
-            and value.isascii()
-            and value not in '"\r\n',
+            lambda value: (
+                isinstance(value, str)
+                and len(value) == 1
+                and value.isascii()
+                and value not in '"\r\n'
+            ),
             "one ASCII character, which is neither a double quote nor a newline",
         ),
     )
@@ -195,7 +193,7 @@ class HuggingFaceConfig(StoredConfig):
         default=None, converter=_as_lists, validator=_table(_SHAPE), hash=False
     )
     nulls: str | dict[str, Any] = attrs.field(default="error", validator=_nulls, hash=False)
-    memory_limit: int | None = attrs.field(**_MEMORY)
+    memory_limit: int | None = _memory_field()
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()

@@ -6,6 +6,7 @@ import attrs
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
+from numpy.typing import NDArray
 
 from feedrace.plugin import DataError, OpenFile, Table, scan_lines
 
@@ -56,7 +57,7 @@ class Dialect:
         header = np.frombuffer(opened.read(int(starts[0]), int(sizes[0])), np.uint8)
         return Table({"starts": starts[1:], "sizes": sizes[1:], "header": header})
 
-    def _quoted_ends(self, opened: OpenFile, ends: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    def _quoted_ends(self, opened: OpenFile, ends: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which of the lines that end at `ends` end within a quoted value."""
         size, odd, before = opened.file.size, 0, _NEWLINE
         inside = np.zeros(len(ends), bool)
@@ -94,7 +95,7 @@ class CSVParser:
     def parse(self, lines: Sequence[bytes], schema: pa.Schema, *, infer: bool = False) -> pa.Table:
         """Return a table of the records, as `Parser` says."""
         text = b"\n".join(lines) + b"\n"
-        table = arrow_csv.read_csv(
+        return arrow_csv.read_csv(
             pa.BufferReader(text),
             read_options=arrow_csv.ReadOptions(
                 use_threads=False, block_size=len(text) + 1, column_names=list(self.names)
@@ -108,7 +109,6 @@ class CSVParser:
                 column_types=schema, include_columns=None if infer else schema.names
             ),
         )
-        return table
 
 
 def header_names(dialect: Dialect, header: bytes, path: str) -> tuple[str, ...]:

@@ -9,11 +9,18 @@ import pyarrow as pa
 import pyarrow.types as kinds
 
 from feedrace.plugin import ConfigError, DataError, Leaf, Problem, chosen, clipped, did_you_mean
-from feedrace_arrow.hints import child_hint, encoded, shape_of
+from feedrace_arrow.hints import (
+    Written,
+    child_hint,
+    encoded,
+    hints_of,
+    shape_of,
+    written_in,
+)
 from feedrace_arrow.type_names import parse_type
 
-# str: a child of a struct; None: the items of a list; (n,): those of a list of fixed length, (m, n):
-# those of a tensor
+# str: a child of a struct; None: the items of a list; (n,): those of a list of n, (m, n): those of
+# a tensor
 Step = str | tuple[int, ...] | None
 Shape = tuple[int | None, ...]
 _TEXT = (
@@ -36,6 +43,7 @@ class ArrowField:
     fill: what stands for null; None if null is an error.
     categories: what codes stand for: a dictionary's values, or names of classes; None for others.
     note: what its numbers mean, for people. beyond_32: whether they are times that no int32 holds.
+    written: how `feedrace convert` had the field, if that wrote it.
     """
 
     leaf: Leaf
@@ -45,6 +53,7 @@ class ArrowField:
     categories: tuple[Any, ...] | None = None
     note: str = ""
     beyond_32: bool = False
+    written: Written | None = None
 
     @property
     def is_fixed(self) -> bool:
@@ -81,13 +90,13 @@ def plan(
     choices: Choices,
     where: str,
     *,
-    hints: Mapping[str, Any],
     categories: Mapping[str, tuple[Any, ...]],
+    hints: Mapping[str, Any] | None = None,
 ) -> tuple[ArrowField, ...]:
     """Return the fields of records of a schema.
 
-    where: what has the schema, for messages. hints: what Hugging Face calls features, by column.
-    categories: those of each dictionary, by the field's dotted name.
+    where: what has the schema, for messages. categories: those of each dictionary, by the field's
+    dotted name. hints: what Hugging Face calls features, by column; None for those in the schema.
 
     Raises `ConfigError` for choices that name what is not there or does not fit, and `DataError`
     for a column of a type that no array holds.
@@ -95,16 +104,27 @@ def plan(
     if len(set(schema.names)) < len(schema.names):
         twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
         raise DataError(f"{where} has several columns of one name, {clipped(twice)}; rename them")
-    found = list(_all_fields(schema, choices, hints))
-    wanted = {}  # by name, in the order of the config
-    names = dict.fromkeys(schema.names)
-    for name, *_ in found:
-        names |= dict.fromkeys(_prefixes(name))
-    for one in chosen(list(names), choices.columns, where):
-        wanted |= {name: rest for name, *rest in found if one in _prefixes(name)}
-    fields = [
-        _field(name, *rest, choices, categories, where) for name, rest in wanted.items()
+    hints = hints_of(schema) if hints is None else hints
+    written = written_in(schema, where)
+    found = [
+        one
+        for column in schema
+        for one in _found(
+            (column.name,),
+            choices.cast(column.name) or column.type,
+            (),
+            (),
+            hints.get(column.name),
+            {} if column.name in choices.types else written,
+        )
     ]
+    names = dict.fromkeys(schema.names)
+    for one in found:
+        names |= dict.fromkeys(one.prefixes)
+    wanted: dict[str, _Found] = {}  # in the order of the config
+    for column in chosen(list(names), choices.columns, where):
+        wanted |= {one.prefixes[-1]: one for one in found if column in one.prefixes}
+    fields = [_field(one, choices, categories, where) for one in wanted.values()]
     _check_named("types", choices.types, schema.names, where)
     _check_named("shapes", choices.shapes, [field.leaf.dotted for field in fields], where)
     _check_named("nulls", choices.nulls, [field.leaf.dotted for field in fields], where)
@@ -114,59 +134,80 @@ def plan(
 def dictionaries(schema: pa.Schema) -> tuple[ArrowField, ...]:
     """Return the fields of a schema that are dictionaries."""
     return tuple(
-        ArrowField(Leaf(name, shape, np.int32), name[0], steps)
+        ArrowField(Leaf(one.name, one.shape, np.int32), one.name[0], one.steps)
         for column in schema
-        for name, kind, steps, shape, _ in _fields((column.name,), column.type, (), (), None)
-        if kinds.is_dictionary(kind)
+        for one in _found((column.name,), column.type, (), (), None, {})
+        if kinds.is_dictionary(one.kind)
     )
 
 
-def _all_fields(
-    schema: pa.Schema, choices: Choices, hints: Mapping[str, Any]
-) -> Iterator["Found"]:
-    for column in schema:
-        kind = choices.cast(column.name) or column.type
-        yield from _fields((column.name,), kind, (), (), hints.get(column.name))
+@attrs.frozen(eq=False)
+class _Found:
+    """A field that a column consists of. kind: the type of a value. hint: of Hugging Face's."""
+
+    name: tuple[str, ...]
+    kind: pa.DataType
+    steps: tuple[Step, ...]
+    shape: Shape
+    hint: Any
+    written: Written | None = None
+
+    @property
+    def prefixes(self) -> list[str]:
+        """The dotted names of what it is in, and its own."""
+        return [".".join(self.name[:end]) for end in range(1, len(self.name) + 1)]
 
 
-def _prefixes(name: tuple[str, ...]) -> list[str]:
-    return [".".join(name[:end]) for end in range(1, len(name) + 1)]
-
-
-Found = tuple[tuple[str, ...], pa.DataType, tuple[Step, ...], Shape, Any]
-
-
-def _fields(
-    name: tuple[str, ...], kind: pa.DataType, steps: tuple[Step, ...], shape: Shape, hint: Any
-) -> Iterator[Found]:
-    """Yield (name, type of a value, steps, shape, hint) of the fields that a column consists of."""
-    if encoded(hint) and kinds.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-        yield name, kind.field("bytes").type, (*steps, "bytes"), shape, hint
-        return
-    if isinstance(kind, pa.FixedShapeTensorType) and not _is_permuted(kind):
-        dims = tuple(kind.shape)
-        yield name, kind.value_type, (*steps, dims), (*shape, *dims), hint
-        return
-    if isinstance(kind, pa.BaseExtensionType):
-        yield from _fields(name, kind.storage_type, steps, shape, hint)
+def _found(
+    name: tuple[str, ...],
+    kind: pa.DataType,
+    steps: tuple[Step, ...],
+    shape: Shape,
+    hint: Any,
+    written: Mapping[tuple[str, ...], Written],
+) -> Iterator[_Found]:
+    """Yield the fields that a column consists of."""
+    if name in written:
+        yield _flat(name, kind, steps, written[name])
+    elif encoded(hint) and kinds.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+        yield _Found(name, kind.field("bytes").type, (*steps, "bytes"), shape, hint)
+    elif isinstance(kind, pa.FixedShapeTensorType) and not _is_permuted(kind):
+        sizes = tuple(kind.shape)
+        yield _Found(name, kind.value_type, (*steps, sizes), (*shape, *sizes), hint)
+    elif isinstance(kind, pa.BaseExtensionType):
+        yield from _found(name, kind.storage_type, steps, shape, hint, written)
     elif kinds.is_struct(kind):
         for child in kind:
             inner = child_hint(hint, child.name)
-            yield from _fields((*name, child.name), child.type, (*steps, child.name), shape, inner)
+            inside = (*steps, child.name)
+            yield from _found((*name, child.name), child.type, inside, shape, inner, written)
     elif kinds.is_fixed_size_list(kind):
         size, inner = kind.list_size, child_hint(hint)
-        yield from _fields(name, kind.value_type, (*steps, (size,)), (*shape, size), inner)
+        yield from _found(name, kind.value_type, (*steps, (size,)), (*shape, size), inner, written)
     elif any(is_kind(kind) for is_kind in _LISTS):
-        inner = child_hint(hint)
         known = shape_of(hint)  # of an Array2D and the like, whose items are lists, too
         if known is None:
-            yield from _fields(name, kind.value_type, (*steps, None), (*shape, None), inner)
+            inner = child_hint(hint)
+            yield from _found(name, kind.value_type, (*steps, None), (*shape, None), inner, written)
             return
         for _ in known:
             kind, steps = kind.value_type, (*steps, None)
-        yield name, kind, steps, (*shape, *known), None
+        yield _Found(name, kind, steps, (*shape, *known), None)
     else:
-        yield name, kind, steps, shape, hint
+        yield _Found(name, kind, steps, shape, hint)
+
+
+def _flat(
+    name: tuple[str, ...], kind: pa.DataType, steps: tuple[Step, ...], written: Written
+) -> _Found:
+    """Return a field whose column holds its values flat, beside its shape if need be."""
+    if kinds.is_struct(kind):
+        kind, steps = kind.field("values").type, (*steps, "values")
+    if kinds.is_fixed_size_list(kind):
+        kind, steps = kind.value_type, (*steps, (kind.list_size,))
+    elif kinds.is_list(kind):
+        kind, steps = kind.value_type, (*steps, None)
+    return _Found(name, kind, steps, written.shape, None, written)
 
 
 def _is_permuted(kind: Any) -> bool:
@@ -175,18 +216,14 @@ def _is_permuted(kind: Any) -> bool:
 
 
 def _field(
-    name: tuple[str, ...],
-    kind: pa.DataType,
-    steps: tuple[Step, ...],
-    shape: Shape,
-    hint: Any,
-    choices: Choices,
-    categories: Mapping[str, tuple[Any, ...]],
-    where: str,
+    found: _Found, choices: Choices, categories: Mapping[str, tuple[Any, ...]], where: str
 ) -> ArrowField:
+    name, kind, hint = found.name, found.kind, found.hint
     dotted = ".".join(name)
     dtype, note = _dtype(dotted, name[0], kind, where)
-    leaf = Leaf(name, _declared(dotted, shape, choices.shapes.get(dotted)), dtype)
+    if found.written is not None:
+        dtype = found.written.dtype
+    leaf = Leaf(name, _declared(dotted, found.shape, choices.shapes.get(dotted)), dtype)
     known = None
     if kinds.is_dictionary(kind):
         known = categories.get(dotted, ())
@@ -197,11 +234,12 @@ def _field(
     return ArrowField(
         leaf,
         name[0],
-        steps,
+        found.steps,
         _fill(leaf, kind, choices.nulls.get(dotted)),
         known,
         note,
         kinds.is_date64(kind) or (kinds.is_timestamp(kind) and kind.unit != "s"),
+        found.written,
     )
 
 
@@ -211,9 +249,7 @@ def _counted(names: Sequence[Any]) -> str:
     return f"{len(names)} categories: {clipped(shown)[1:-1]}{more}"
 
 
-def _dtype(
-    dotted: str, column: str, kind: pa.DataType, where: str
-) -> "tuple[np.dtype[Any], str]":
+def _dtype(dotted: str, column: str, kind: pa.DataType, where: str) -> "tuple[np.dtype[Any], str]":
     """Return the dtype of a type's values, and what the numbers mean."""
     if any(is_kind(kind) for is_kind in _TEXT):
         return np.dtype(object), ""
@@ -228,11 +264,9 @@ def _dtype(
     if kinds.is_null(kind):
         raise DataError(
             f"column {dotted!r} of {where} has no values, so that its type is not known; leave it "
-            f"out of `columns`, or give its type: types = {{ {column} = \"int64\" }}"
+            f'out of `columns`, or give its type: types = {{ {column} = "int64" }}'
         )
-    cast = (
-        f"; or cast it: types = {{ {column} = \"float64\" }}" if kinds.is_decimal(kind) else ""
-    )
+    cast = f'; or cast it: types = {{ {column} = "float64" }}' if kinds.is_decimal(kind) else ""
     raise DataError(
         f"column {dotted!r} of {where} has type {clipped(str(kind))}, which no array holds; leave "
         f"it out of `columns`, or write the file without it{cast}"
@@ -257,7 +291,9 @@ def _declared(dotted: str, shape: Shape, declared: Sequence[int | None] | None) 
         known is None or known == said for known, said in zip(shape, declared, strict=True)
     )
     if not fits:
-        message = f"{clipped(list(declared))} does not fit: the column's values have {_shown(shape)}"
+        message = (
+            f"{clipped(list(declared))} does not fit: the column's values have {_shown(shape)}"
+        )
         raise ConfigError([Problem(f"shapes.{dotted}", message)])
     return tuple(declared)
 
@@ -278,19 +314,16 @@ def _fill(leaf: Leaf, kind: pa.DataType, fill: Any) -> Any:
     else:
         wanted = f"a value of {leaf.dtype}"
         fits = isinstance(fill, bool | int | float)
-        try:
-            value = np.array(fill).astype(leaf.dtype) if fits else None
-            fits = fits and (value == fill or (leaf.dtype.kind == "f" and not value == np.inf))
-        except (OverflowError, ValueError):
-            fits = False
+        with np.errstate(all="ignore"):
+            value = np.array(fill if fits else 0).astype(leaf.dtype)[()]
+            rounded = leaf.dtype.kind == "f" and not np.isinf(value)
+            fits = fits and (value.item() == fill or bool(rounded))
     if not fits:
         raise ConfigError([Problem(f"nulls.{leaf.dotted}", f"{clipped(fill)} is not {wanted}")])
     return value
 
 
-def _check_named(
-    key: str, given: Mapping[str, Any], known: Sequence[str], where: str
-) -> None:
+def _check_named(key: str, given: Mapping[str, Any], known: Sequence[str], where: str) -> None:
     problems = [
         Problem(
             f"{key}.{clipped(name)[1:-1]}",

@@ -1,5 +1,6 @@
 """JSON Lines: a JSON object on each line, found by a kept table and parsed a step at a time."""
 
+import re
 from collections.abc import Sequence
 
 import attrs
@@ -9,6 +10,8 @@ import pyarrow.json as arrow_json
 from feedrace.plugin import DataError, OpenFile, Table, scan_lines
 
 VERSION = 1
+_ROW = re.compile(r" in row \d+$")
+_CHANGED = re.compile(r"Column\(/(.*)\) changed from (\w+) to (\w+)")
 
 
 def scan(opened: OpenFile) -> Table:
@@ -36,12 +39,25 @@ class JSONParser:
                 raise DataError("it is no JSON object")
         text = b"\n".join(lines)
         unexpected = "infer" if infer else "error" if self.strict else "ignore"
-        table = arrow_json.read_json(
-            pa.BufferReader(text),
-            read_options=arrow_json.ReadOptions(use_threads=False, block_size=len(text) + 1),
-            parse_options=arrow_json.ParseOptions(
-                explicit_schema=schema, unexpected_field_behavior=unexpected
-            ),
-        )
-        table.validate(full=True)  # bytes that are no UTF-8
+        try:
+            table = arrow_json.read_json(
+                pa.BufferReader(text),
+                read_options=arrow_json.ReadOptions(use_threads=False, block_size=len(text) + 1),
+                parse_options=arrow_json.ParseOptions(
+                    explicit_schema=schema, unexpected_field_behavior=unexpected
+                ),
+            )
+            table.validate(full=True)  # bytes that are no UTF-8
+        except (pa.ArrowException, ValueError) as error:
+            raise DataError(_in_words(error)) from error
         return table
+
+
+def _in_words(error: Exception) -> str:
+    """Return what is wrong with lines; rows are those of a step, which mean nothing outside it."""
+    text = _ROW.sub("", str(error)).removeprefix("JSON parse error: ")
+    changed = _CHANGED.match(text)
+    if changed is not None:
+        column, known, other = changed.groups()
+        return f"column {column.replace('/', '.')!r} is {known} elsewhere, and {other} here"
+    return f"{text}: `columns` chooses keys, `types` adds some" if "unexpected" in text else text

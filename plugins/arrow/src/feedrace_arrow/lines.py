@@ -10,7 +10,7 @@ import pyarrow.types as kinds
 from feedrace.plugin import Arrays, DataError, Failure, Layout, Ranges, Raw, Unreadable
 from feedrace_arrow.blocks import damaged
 from feedrace_arrow.fields import ArrowField, Choices
-from feedrace_arrow.values import Converted, converted
+from feedrace_arrow.values import Converted, bad_rows, converted
 
 _SAMPLE = 1000  # records from the start, and as many from everywhere, that show the types
 
@@ -39,7 +39,7 @@ class LinesDecoder:
 
     def __init__(self, parser: Parser, schema: pa.Schema, fields: Sequence[ArrowField]) -> None:
         self._parser, self._schema, self._fields = parser, schema, tuple(fields)
-        self.layout = Layout([field.leaf for field in fields])
+        self.layout = Layout(tuple(field.leaf for field in fields))
 
     def __reduce__(self) -> Any:
         return LinesDecoder, (self._parser, self._schema, self._fields)
@@ -85,7 +85,7 @@ class LinesDecoder:
         failures: dict[int, Exception],
     ) -> None:
         slots, rows = np.array(places, np.int64), np.arange(len(places))
-        bad = {place: reason for field in fields for place, reason in field.found(rows)}
+        bad = bad_rows(fields, rows)
         if bad:
             failures |= {places[place]: DataError(reason) for place, reason in bad.items()}
             rows = np.setdiff1d(rows, list(bad))
@@ -153,8 +153,8 @@ def _together(
 def _bad(ranges: Ranges, parser: Parser, number: int, error: Exception) -> DataError:
     path, record = ranges.locate(number)
     return DataError(
-        f"{parser.unit} {record} of {path}: {damaged(error)}; correct it, or give the column's type "
-        f"in `types`"
+        f"record {record} of {path}: {damaged(error)}; correct it, or give the column's "
+        f"type in `types`"
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from feedrace.plugin import DataError, File, OpenFile, Storage, Table
 from feedrace_arrow.blocks import cast, damaged
@@ -30,7 +31,7 @@ def scan(opened: OpenFile) -> Table:
             chunk = group.column(i)
             name = chunk.path_in_schema.partition(".")[0]
             sizes[name] = sizes.get(name, 0) + max(0, chunk.total_uncompressed_size)
-    arrays = {
+    arrays: dict[str, NDArray[Any]] = {
         "rows": np.array([group.num_rows for group in groups], np.int64),
         "bytes": np.array([sizes[name] for name in schema.names], np.int64),
         SCHEMA: schema_array(schema),
@@ -65,7 +66,7 @@ def _unreadable(path: str, error: Exception) -> DataError:
 class RowGroups:
     """The row groups of some files, as `Blocks`."""
 
-    unit = "row group"
+    units = "row groups"
 
     def __init__(
         self,

@@ -43,7 +43,9 @@ def dictionary_arrays(
     try:
         text = json.dumps({name: list(values) for name, values in found.items()})
     except TypeError as error:
-        raise DataError(f"a dictionary has values that are neither numbers nor text: {error}") from None
+        raise DataError(
+            f"a dictionary has values that are neither numbers nor text: {error}"
+        ) from None
     return {CATEGORIES: np.frombuffer(text.encode(), np.uint8)}
 
 

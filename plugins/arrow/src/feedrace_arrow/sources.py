@@ -1,9 +1,9 @@
 """The sources of files: what they read is found when they are made."""
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 from flax import nnx
 
@@ -26,12 +26,18 @@ from feedrace.plugin import (
 )
 from feedrace_arrow import batches, csv_lines, json_lines, parquet
 from feedrace_arrow.blocks import BlockContent
-from feedrace_arrow.config import ArrowConfig, ArrowFilesConfig, CSVConfig, JSONLinesConfig, ParquetConfig
+from feedrace_arrow.config import (
+    ArrowConfig,
+    ArrowFilesConfig,
+    CSVConfig,
+    JSONLinesConfig,
+    ParquetConfig,
+)
 from feedrace_arrow.fields import ArrowField, Choices, plan
-from feedrace_arrow.hints import hints_of
 from feedrace_arrow.lines import LinesDecoder, Parser, sampled_schema
-from feedrace_arrow.runs import Runs, runs_of
+from feedrace_arrow.runs import runs_of
 from feedrace_arrow.schemas import all_categories, check_schemas
+
 
 class TabularSource(FileSource):
     """What the sources of this plugin share: fields of columns, and what codes stand for.
@@ -70,7 +76,7 @@ def check_times(fields: Sequence[ArrowField], *, wide: bool) -> None:
         if field.beyond_32 and not wide:
             raise DataError(
                 f"column {field.leaf.dotted!r} holds {field.note} as int64, which does not fit the "
-                f"int32 that arrives; read seconds, types = {{ {field.column} = \"timestamp[s]\" "
+                f'int32 that arrives; read seconds, types = {{ {field.column} = "timestamp[s]" '
                 f"}}, enable jax_enable_x64, or leave the column out"
             )
 
@@ -87,7 +93,8 @@ def _named(path: Any) -> str:
     return str(path if isinstance(path, str) else clipped(list(path)))
 
 
-def _casts(choices: Choices, fields: Sequence[ArrowField]) -> dict[str, Any]:
+def casts_of(choices: Choices, fields: Sequence[ArrowField]) -> dict[str, Any]:
+    """Return the types that columns are cast to after they are read."""
     columns = {field.column for field in fields}
     return {name: choices.cast(name) for name in choices.types if name in columns}
 
@@ -100,22 +107,24 @@ class ParquetSource(TabularSource):
     ) -> None:
         storage = storage_of(config)
         files = storage.find(config.path, (".parquet", ".parq", ".pq"))
-        tables = Tables(TableCache(storage), "parquet", files, parquet.scan, version=parquet.VERSION)
+        tables = Tables(
+            TableCache(storage), "parquet", files, parquet.scan, version=parquet.VERSION
+        )
         schema = parquet.schema_of(storage.open(files[0]))
         choices, where = choices_of(config), _named(config.path)
-        fields = plan(
-            schema, choices, where, hints=hints_of(schema), categories=all_categories(tables)
-        )
-        casts = _casts(choices, fields)
+        fields = plan(schema, choices, where, categories=all_categories(tables))
+        casts = casts_of(choices, fields)
         check_schemas(
             files, tables, lambda file: parquet.schema_of(storage.open(file)), fields, casts
         )
-        sizes = {name: 0 for name in schema.names}
+        sizes = dict.fromkeys(schema.names, 0)
         for table in tables:
             if len(table.arrays["bytes"]) == len(sizes):
                 for name, size in zip(sizes, table.arrays["bytes"].tolist(), strict=True):
                     sizes[name] += size
-        runs = runs_of([table.arrays["rows"] for table in tables], row_bytes(fields, sizes, tables))
+        runs = runs_of(
+            [table.arrays["rows"] for table in tables], row_bytes(fields, sizes, records_in(tables))
+        )
         paths = list(dict.fromkeys(field.path for field in fields))
         blocks = parquet.RowGroups(storage, files, runs, paths, casts)
         content = BlockContent(blocks, fields, config.memory_limit)
@@ -134,35 +143,40 @@ class ArrowSource(TabularSource):
         by_file = dict(zip(files, tables, strict=True))
         schema = batches.schema_of(storage.open(files[0]), tables[0])
         choices, where = choices_of(config), _named(config.path)
-        fields = plan(
-            schema, choices, where, hints=hints_of(schema), categories=all_categories(tables)
-        )
-        casts = _casts(choices, fields)
+        fields = plan(schema, choices, where, categories=all_categories(tables))
+        casts = casts_of(choices, fields)
         check_schemas(
-            files, tables, lambda file: batches.schema_of(storage.open(file), by_file[file]), fields,
+            files,
+            tables,
+            lambda file: batches.schema_of(storage.open(file), by_file[file]),
+            fields,
             casts,
-        )  # fmt: skip
+        )
         size = sum(int(table.arrays["batches"][1::2].sum()) for table in tables)
         sizes = dict.fromkeys(schema.names, size / len(schema.names))
-        runs = runs_of([table.arrays["rows"] for table in tables], row_bytes(fields, sizes, tables))
+        runs = runs_of(
+            [table.arrays["rows"] for table in tables], row_bytes(fields, sizes, records_in(tables))
+        )
         names = list(dict.fromkeys(field.column for field in fields))
         blocks = batches.Batches(storage, files, tables, runs, names, casts)
         content = BlockContent(blocks, fields, config.memory_limit)
         super().__init__(config, content, fields, files, rngs=rngs, name=name)
 
 
-def row_bytes(
-    fields: Sequence[ArrowField], sizes: Mapping[str, float], tables: Sequence[Table]
-) -> float:
+def records_in(tables: Sequence[Table]) -> int:
+    """Return how many records files have."""
+    return sum(int(table.arrays["rows"].sum()) for table in tables)
+
+
+def row_bytes(fields: Sequence[ArrowField], sizes: Mapping[str, float], rows: int) -> float:
     """Return about how many bytes a record has in memory.
 
-    sizes: the bytes of each column in all files, which stand for fields of no fixed shape.
+    sizes: the bytes of each column in all rows, which stand for fields of no fixed shape.
     """
-    rows = max(1, sum(int(table.arrays["rows"].sum()) for table in tables))
     fixed = [field.leaf for field in fields if field.is_fixed]
     columns = {field.column for field in fields if not field.is_fixed}
-    known = sum(int(np.prod(leaf.shape, dtype=np.int64)) * leaf.dtype.itemsize for leaf in fixed)
-    return known + sum(sizes.get(column, 0) for column in columns) / rows
+    known = sum(math.prod(size or 0 for size in leaf.shape) * leaf.dtype.itemsize for leaf in fixed)
+    return known + sum(sizes.get(column, 0) for column in columns) / max(1, rows)
 
 
 class JSONLinesSource(TabularSource):
@@ -230,7 +244,7 @@ def _of_lines(
             message = "no list of one length can be read from text; give the length in `shapes`"
             raise ConfigError([Problem(f"types.{name}", message)])
     schema = sampled_schema(ranges, parser, choices, config.on_error, where)
-    fields = plan(schema, choices, where, hints={}, categories={})
+    fields = plan(schema, choices, where, categories={})
     columns = {field.column for field in fields}
     if config.columns is not None:
         schema = pa.schema([column for column in schema if column.name in columns])

@@ -4,7 +4,7 @@ Numbers without null are views of Arrow's memory. Nothing here knows of files.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import attrs
@@ -18,6 +18,7 @@ from feedrace_arrow.fields import ArrowField
 
 Mask = NDArray[np.bool_]
 Level = NDArray[np.int64] | int  # the offsets of lists, or the length of all of them
+_BINARY = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary()}
 _FEW = 16  # rows that are taken one by one
 
 
@@ -43,10 +44,15 @@ class Fixed:
         return self.array.nbytes
 
     def put(self, rows: NDArray[np.int64], into: NDArray[Any], slots: NDArray[np.int64]) -> None:
-        if len(slots) == len(into) and (len(slots) < 2 or bool((np.diff(slots) == 1).all())):
-            np.take(self.array, rows, axis=0, out=into, mode="clip")
-        else:
-            into[slots] = self.array[rows]
+        if len(rows):
+            _items(into)[slots] = _items(self.array)[rows]
+
+
+def _items(array: NDArray[Any]) -> NDArray[Any]:
+    """Return an array as one of items of opaque bytes, which numpy gathers almost twice as fast."""
+    if array.ndim == 1 or array.size == 0 or array.dtype.hasobject or not array.flags.c_contiguous:
+        return array
+    return array.reshape(len(array), -1).view(f"V{array.nbytes // len(array)}")[:, 0]
 
 
 @attrs.frozen(eq=False)
@@ -103,11 +109,15 @@ class Converted:
     values: Values
     problems: tuple[tuple[Mask, str], ...] = ()
 
-    def found(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, str]]:
-        """Yield (place among the rows, what is wrong) for bad ones."""
-        for mask, reason in self.problems:
+
+def bad_rows(fields: Sequence[Converted], rows: NDArray[np.int64]) -> dict[int, str]:
+    """Return the places, among some rows, of those that are bad, and why."""
+    bad: dict[int, str] = {}
+    for field in fields:
+        for mask, reason in field.problems:
             for place in np.flatnonzero(mask[rows]).tolist():
-                yield place, reason
+                bad.setdefault(place, reason)
+    return bad
 
 
 def converted(array: Any, field: ArrowField) -> Converted:
@@ -143,20 +153,23 @@ class _Walk:
         self.levels: list[Level] = []
         self.nulls: Mask | None = None  # which of the entries at the present depth are null
         self.filled: Mask | None = None  # rows whose list is null and stands for `fill`
+        self.shapes: NDArray[np.int64] | None = None  # that lie beside flat values
         self.problems: list[tuple[Mask, str]] = []
 
     def go(self, array: Any) -> Converted:
-        array = self.descend(array)
+        array = self._checked(self.descend(array))
         self._add_nulls(array)
         if self.nulls is not None and self.field.fill is None:
-            self._problem(self.nulls, (
-                f"{self.field.leaf.dotted} is null; give what stands for null: "
-                f"nulls = {{ {self.field.leaf.dotted} = ... }}"
-            ))  # fmt: skip
+            self._problem(self.nulls, self._null())
         if self.field.leaf.dtype == object and not self.levels:
             return Converted(Texts(array, self.field.fill), tuple(self.problems))
-        values = self._shaped(self._flat(array))
+        flat = self._flat(array)
+        values = self._shaped(flat) if self.field.written is None else self._written(flat)
         return Converted(values, tuple(self.problems))
+
+    def _null(self) -> str:
+        name = self.field.leaf.dotted
+        return f"{name} is null; give what stands for null: nulls = {{ {name} = ... }}"
 
     def descend(self, array: Any) -> Any:
         """Return the array at the end of the steps."""
@@ -164,7 +177,13 @@ class _Walk:
             array = _storage(array)
             if isinstance(step, str):
                 # With the struct's own null among theirs.
-                array = array.flatten()[array.type.get_field_index(step)]
+                children = dict(
+                    zip([child.name for child in array.type], array.flatten(), strict=True)
+                )
+                array = children[step]
+                if self.field.written is not None and step == "values" and "shape" in children:
+                    shapes = np.asarray(children["shape"].flatten(), np.int64)
+                    self.shapes = shapes.reshape(self.rows, -1)
             elif step is None:
                 array = self._items(array)
             else:
@@ -175,11 +194,26 @@ class _Walk:
                 self.levels += step
         return _storage(array)
 
+    def _checked(self, array: Any) -> Any:
+        """Return an array without texts that are no UTF-8, which are noted."""
+        binary = _BINARY.get(array.type)
+        if binary is None:
+            return array
+        try:
+            array.validate(full=True)
+            return array
+        except pa.ArrowInvalid:
+            raw = array.cast(binary).to_pylist()
+        bad = np.fromiter(map(_is_no_text, raw), bool, len(raw))
+        self._problem(bad, f"{self.field.leaf.dotted} is no UTF-8; read it as bytes by `types`")
+        good = [None if wrong else value for value, wrong in zip(raw, bad.tolist(), strict=True)]
+        return pa.array(good, binary).cast(array.type)
+
     def _items(self, array: Any) -> Any:
         if array.null_count:
             null = np.asarray(array.is_null())
             if self.field.fill is None:
-                self._problem(null, f"{self.field.leaf.dotted} is null; give what stands for null")
+                self._problem(null, self._null())
             elif not self.levels:
                 self.filled = null
         lengths = np.asarray(pc.fill_null(pc.list_value_length(array), 0), np.int64)
@@ -253,6 +287,29 @@ class _Walk:
         array[good] = values[bounds[0] : bounds[-1]][kept].reshape(-1, *sizes)
         return Fixed(array)
 
+    def _written(self, values: NDArray[Any]) -> Values:
+        """Return flat values by rows, as `feedrace convert` had them."""
+        leaf, parts = self.field.leaf, self.field.written.parts if self.field.written else 1
+        if leaf.dtype != object:
+            values = values.view(leaf.dtype)
+        shape = [-1 if size is None else size for size in leaf.shape]
+        if all(isinstance(level, int) for level in self.levels):
+            return Fixed(values.reshape(self.rows, *shape))
+        (level,) = self.levels
+        bounds = np.asarray(level) // parts
+        counts, shapes = np.diff(bounds), self.shapes
+        if shapes is None:  # one axis varies
+            known = math.prod(size for size in shape if size >= 0)
+            shapes = np.tile(np.array(shape, np.int64), (self.rows, 1))
+            shapes[shapes < 0] = counts // known
+        fits = (np.array(shape) < 0) | (shapes == shape)
+        wrong = ~fits.all(axis=1) | (shapes.prod(axis=1) != counts)
+        if wrong.any():
+            self.problems.append((wrong, f"{leaf.dotted} has another shape than was written"))
+        if None not in leaf.shape:  # an axis of length 0
+            return Fixed(np.zeros((self.rows, *shape), values.dtype))
+        return Ragged(values, bounds, shapes)
+
     def _bounds(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return where the values of each row begin and end, and its shape: (rows, axes).
 
@@ -291,6 +348,14 @@ class _Walk:
         return wrong
 
 
+def _is_no_text(value: bytes | None) -> bool:
+    try:
+        _ = value is None or value.decode()
+    except UnicodeDecodeError:
+        return True
+    return False
+
+
 def _storage(array: Any) -> Any:
     return array.storage if isinstance(array.type, pa.BaseExtensionType) else array
 
@@ -298,7 +363,7 @@ def _storage(array: Any) -> Any:
 def _any_of(entries: Mask, level: Level) -> Mask:
     """Return which of the lists of a level have an entry among `entries`."""
     if isinstance(level, int):
-        return entries.reshape(-1, level).any(axis=1)
+        return np.asarray(entries.reshape(-1, level).any(axis=1))
     before = np.concatenate([[0], np.cumsum(entries)])
     found: Mask = before[level[1:]] > before[level[:-1]]
     return found

@@ -101,6 +101,7 @@ from feedrace.storage.layout import (
     Leaf as Leaf,
     chosen as chosen,
 )
+from feedrace.storage.lines import scan_lines as scan_lines
 from feedrace.storage.paths import is_remote as is_remote
 from feedrace.storage.ranges import (
     Ranges as Ranges,

@@ -8,7 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from feedrace.plugin import DataError, File, OpenFile, Storage, Table, Tables
-from feedrace_arrow.blocks import cast, damaged
+from feedrace_arrow.blocks import cast, check_unchanged, damaged
 from feedrace_arrow.fields import dictionaries
 from feedrace_arrow.messages import BATCH, DICTIONARY, messages
 from feedrace_arrow.runs import Runs
@@ -126,4 +126,9 @@ class Batches:
         number, first, stop = self._runs.parts(block)
         opened = self._storage.open(self._files[number])
         arrays = self._tables[number].arrays
-        return cast(read_batches(opened, arrays, first, stop, self._names), self._types)
+        table = read_batches(opened, arrays, first, stop, self._names)
+        return cast(table, self._types)
+
+    def check(self, block: int) -> None:
+        """Raise `DataError` if the file of a block has changed since it was found."""
+        check_unchanged(self._storage, self._files[self._runs.parts(block)[0]])

@@ -20,8 +20,11 @@ from feedrace.plugin import (
     Arrays,
     DataError,
     Failure,
+    File,
     Layout,
+    Storage,
     clipped,
+    is_remote,
     usable_cpus,
     usable_memory,
 )
@@ -30,7 +33,7 @@ from feedrace_arrow.runs import Runs
 from feedrace_arrow.values import Converted, bad_rows, converted
 
 _PATIENCE = 16  # blocks that are decoded again before anybody is warned
-_WASTE = 10  # rows decoded again for each one taken, from which on memory is too small
+_WASTE = 4  # rows decoded again for each one taken, from which on memory is too small
 
 
 class Blocks(Protocol):
@@ -51,6 +54,10 @@ class Blocks(Protocol):
 
     def read(self, block: int) -> pa.Table:
         """Return a block's records; it has the columns of the fields, with their types."""
+        ...
+
+    def check(self, block: int) -> None:
+        """Raise `DataError` if what a block is read from has changed since it was found."""
         ...
 
 
@@ -101,6 +108,8 @@ class BlockContent:
     def load(self, numbers: NDArray[np.int64], arrays: Arrays) -> list[Failure]:
         """Put records into slots; records of one block are taken together."""
         failures: dict[int, Exception] = {}
+        if not len(numbers):
+            return []
         if self._order is not None:
             numbers = self._order[numbers]
         blocks = np.searchsorted(self._starts, numbers, "right") - 1
@@ -158,16 +167,26 @@ class BlockContent:
         )
 
     def _decoded(self, number: int) -> Block | DataError:
+        block: Block | DataError
         try:
             table = self._blocks.read(number)
             if len(table) != self._starts[number + 1] - self._starts[number]:
-                raise DataError(
-                    f"{len(table)} records are there, and the file promises another number"
-                )
+                raise DataError(f"{len(table)} records are there, and the file promises others")
             fields = tuple(converted(table[field.column], field) for field in self._fields)
+            block = Block(fields, sum(field.values.nbytes for field in fields), len(table))
         except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
-            return damaged(error)
-        return Block(fields, sum(field.values.nbytes for field in fields), len(table))
+            block = damaged(error)
+        try:
+            self._blocks.check(number)
+        except DataError as error:  # whatever was read, it is not what was found
+            block = damaged(error)
+        return block
+
+
+def check_unchanged(storage: Storage, file: File) -> None:
+    """Raise `DataError` if a local file was written since it was found; others check each range."""
+    if not is_remote(file.path) and storage.find(file.path)[0] != file:
+        raise DataError(f"{file.path} changed since it was found; make the source again")
 
 
 def damaged(error: BaseException) -> DataError:

@@ -65,7 +65,8 @@ class ArrowField:
         """What a Parquet reader has to read for it."""
         inner = []
         for step in self.steps:
-            if not isinstance(step, str):
+            shaped = self.written is not None and step == "values"  # and beside it, `shape`
+            if shaped or not isinstance(step, str):
                 break
             inner.append(step)
         return ".".join([self.column, *inner])

@@ -11,10 +11,10 @@ from flax import nnx
 from numpy.typing import NDArray
 
 from feedrace.plugin import DataError, NotInstalledError, Table, clipped, install_line
-from feedrace_arrow.blocks import BlockContent, cast, damaged
+from feedrace_arrow.blocks import BlockContent, damaged
 from feedrace_arrow.config import HuggingFaceConfig
 from feedrace_arrow.fields import ArrowField, dictionaries, plan
-from feedrace_arrow.runs import SMALL, Runs
+from feedrace_arrow.rows import DatasetRows
 from feedrace_arrow.schemas import all_categories, dictionary_arrays
 from feedrace_arrow.sources import TabularSource, casts_of, choices_of, row_bytes
 
@@ -130,42 +130,3 @@ def _check_bytes(table: pa.Table, fields: Sequence[ArrowField], where: str) -> N
                     f"{clipped(first['path'])}, and not their bytes; write it by `save_to_disk`, "
                     f"which copies them, and give that folder"
                 )
-
-
-class DatasetRows:
-    """The rows of a dataset by blocks, as `Blocks`; `datasets` maps the files that they are in."""
-
-    units = "rows"
-
-    def __init__(
-        self,
-        dataset: Any,
-        where: str,
-        names: Sequence[str],
-        types: Mapping[str, pa.DataType],
-        row_bytes: float,
-    ) -> None:
-        self._arguments = dataset, where, names, types, row_bytes
-        self._dataset, self._where, self._names, self._types, _ = self._arguments
-        rows = dataset.data.num_rows
-        size = max(1, int(SMALL / max(1, row_bytes)))
-        starts = np.append(np.arange(0, rows, size), rows)
-        count = len(starts) - 1
-        number = np.arange(count)
-        none = np.zeros(count, np.int64)
-        self.runs = Runs(
-            starts, none, number, number + 1, np.zeros(1, np.int64), int(row_bytes * rows)
-        )
-
-    def __reduce__(self) -> Any:
-        return DatasetRows, self._arguments
-
-    def path(self, file: int) -> str:
-        """Return the name of the dataset."""
-        return self._where
-
-    def read(self, block: int) -> pa.Table:
-        """Return the chosen columns of a block."""
-        start, stop = self.runs.starts[block : block + 2].tolist()
-        rows = self._dataset.data.fast_slice(start, stop - start)
-        return cast(rows.select(self._names), self._types)

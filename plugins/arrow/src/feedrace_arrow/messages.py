@@ -37,7 +37,11 @@ def messages(opened: OpenFile) -> list[Message]:
     head = opened.read(0, min(size, 8))
     if head.startswith(_OLD):
         raise DataError(f"{path} is a Feather file of version 1; write it again as version 2")
-    at = 8 if head.startswith(_FILE) else 0
+    at = 0
+    if head.startswith(_FILE):
+        if opened.read(size - len(_FILE), len(_FILE)) != _FILE:
+            raise DataError(f"{path} is cut short: the end of an Arrow file is not there")
+        at = 8
     found: list[Message] = []
     try:
         while at < size:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from feedrace.plugin import DataError, File, OpenFile, Storage, Table
-from feedrace_arrow.blocks import cast, damaged
+from feedrace_arrow.blocks import cast, check_unchanged, damaged
 from feedrace_arrow.fields import dictionaries
 from feedrace_arrow.runs import Runs
 from feedrace_arrow.schemas import SCHEMA, dictionary_arrays, schema_array
@@ -106,3 +106,7 @@ class RowGroups:
                 self._footers.popitem(last=False)
         table = file.read_row_groups(list(range(first, stop)), self._paths)
         return cast(table, self._types)
+
+    def check(self, block: int) -> None:
+        """Raise `DataError` if the file of a block has changed since it was found."""
+        check_unchanged(self._storage, self._files[self._runs.parts(block)[0]])

@@ -63,15 +63,15 @@ def all_categories(tables: Sequence[Table]) -> dict[str, tuple[Any, ...]]:
 def check_schemas(
     files: Sequence[File],
     tables: Sequence[Table],
+    first: pa.Schema,
     schema_of: Callable[[File], pa.Schema],
     fields: Sequence[ArrowField],
     cast: Mapping[str, Any],
 ) -> None:
     """Raise one `DataError` that names all files and columns that differ from the first file.
 
-    Only the columns of the fields count, and of those only the ones that are not cast.
+    first: the first file's schema. Of the columns of the fields, those that are cast do not count.
     """
-    first = schema_of(files[0])
     columns = list(dict.fromkeys(field.column for field in fields))
     problems: dict[str, list[str]] = {}
     by_digest: dict[bytes, list[File]] = {}

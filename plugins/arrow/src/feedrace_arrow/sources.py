@@ -112,10 +112,17 @@ class ParquetSource(TabularSource):
         )
         schema = parquet.schema_of(storage.open(files[0]))
         choices, where = choices_of(config), _named(config.path)
+        if not records_in(tables):
+            raise DataError(f"{where} has no records; give files that have some")
         fields = plan(schema, choices, where, categories=all_categories(tables))
         casts = casts_of(choices, fields)
         check_schemas(
-            files, tables, lambda file: parquet.schema_of(storage.open(file)), fields, casts
+            files,
+            tables,
+            schema,
+            lambda file: parquet.schema_of(storage.open(file)),
+            fields,
+            casts,
         )
         sizes = dict.fromkeys(schema.names, 0)
         for table in tables:
@@ -143,11 +150,14 @@ class ArrowSource(TabularSource):
         by_file = dict(zip(files, tables, strict=True))
         schema = batches.schema_of(storage.open(files[0]), tables[0])
         choices, where = choices_of(config), _named(config.path)
+        if not records_in(tables):
+            raise DataError(f"{where} has no records; give files that have some")
         fields = plan(schema, choices, where, categories=all_categories(tables))
         casts = casts_of(choices, fields)
         check_schemas(
             files,
             tables,
+            schema,
             lambda file: batches.schema_of(storage.open(file), by_file[file]),
             fields,
             casts,

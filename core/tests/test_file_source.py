@@ -312,7 +312,7 @@ def test_tables_that_cannot_be_kept_go_with_a_pickled_reader(good, writable):
         def __init__(self):
             self.writable = writable
 
-    tables = Tables(Cache(), "test", (), len, loaded=lines(good)._content.records._tables[:])
+    tables = Tables(Cache(), "test", (), len, loaded=lines(good)._content.records.tables[:])
     arguments = tables.__reduce__()[1]
     assert (arguments[-1] is None) == writable
 

@@ -1,4 +1,5 @@
 import gc
+import os
 import subprocess
 import sys
 import threading
@@ -213,3 +214,61 @@ def test_a_program_that_ends_inside_a_loop_says_nothing():
 def test_an_axis_name_that_xla_would_abort_on_is_refused(name):
     with pytest.raises(ConfigError, match=r"sharding: .* is not the name of a mesh axis"):
         placement_of(name)
+
+
+def test_batches_are_the_same_on_a_mesh_with_explicit_axes(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("""
+import jax, jax.numpy as jnp, numpy as np, feedrace
+from flax import nnx
+
+class OnHost:
+    def element_spec(self): return {"x": jax.ShapeDtypeStruct((2,), np.float32)}
+    def __len__(self): return 24
+    def fetch(self, numbers): return {"x": np.stack([numbers, -numbers], 1).astype(np.float32)}
+
+class Shift(nnx.Module):
+    def __init__(self): self.by = nnx.Param(jnp.ones(2))
+    def __call__(self, batch): return {**batch, "y": batch["x"] + self.by}
+
+class Total(nnx.Module):
+    def __init__(self): self.of = nnx.Param(jnp.zeros(2))
+
+def add(total, batch):
+    total.of.set_value(total.of.get_value() + batch["y"].sum(0))
+
+def made(source, **options):
+    flip = {"use": "flip", "field": "x", "axis": 0}
+    return feedrace.Pipeline(source=source, stages=[flip, Shift()], batch_size=8, seed=1, **options)
+
+def seen(source, **options):
+    found = [jax.tree.map(np.asarray, batch) for batch in made(source, **options)]
+    if not isinstance(source, OnHost):
+        total = Total()
+        made(source, **options).scan(add, length=3, modules=(total,))
+        found.append({"total": np.asarray(total.of.get_value())})
+    return found
+
+memory = {"use": "memory", "data": OnHost().fetch(np.arange(24))}
+plain = [seen(source) for source in (memory, OnHost())]
+mesh = jax.make_mesh((4,), ("data",), (jax.sharding.AxisType.Explicit,))
+rows = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+found = [seen(source, sharding=rows) for source in (memory, OnHost())]
+jax.tree.map(np.testing.assert_array_equal, found, plain)
+with jax.set_mesh(mesh):
+    found = [seen(source, sharding="data") for source in (memory, OnHost())]
+    for source in (memory, OnHost()):
+        batch = next(iter(made(source, sharding="data")))
+        assert batch["y"].sharding.is_equivalent_to(rows, 2), batch["y"].sharding
+        assert jax.typeof(batch["y"]).sharding.spec[0] == "data"
+jax.tree.map(np.testing.assert_array_equal, found, plain)
+""")
+    flags = "--xla_force_host_platform_device_count=4"
+    done = subprocess.run(
+        [sys.executable, script],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "XLA_FLAGS": flags},
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -161,7 +161,7 @@ def test_records_are_parsed_as_tfds_stores_them():
 )
 def test_a_record_that_is_none_of_the_dataset_s_says_so(data_dir, stored, reason):
     decoder = create("source", "tfds-streaming", name="feedrace_digits", split="test",
-                     data_dir=data_dir)._split.decoder  # fmt: skip
+                     data_dir=data_dir)._content.decoder  # fmt: skip
     good = example_of(image=[blank_png()], label=[1], index=[2])
     arrays = decoder.layout.allocate(3)
     ((slot, error),) = decoder.decode([(2, good), (0, stored), (1, good)], arrays)

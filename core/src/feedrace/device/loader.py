@@ -61,9 +61,7 @@ class DeviceLoader:
         definition, parameters = self._stages.split()
         made: list[dict[str, Any]]
         made = self._jitted(definition, parameters, self._data(), self._table(steps))
-        if self._placement.sharding is None:
-            return made
-        return [self._placement.relabelled(batch) for batch in made]
+        return made
 
     def scan(
         self, step_fn: Callable[..., Any], modules: Any, init_carry: Any, steps: Sequence[Step]
@@ -131,16 +129,21 @@ class DeviceLoader:
         self, modules: Any, data: Any, rows: Any, count: Any, epoch: Any, position: Any
     ) -> dict[str, Any]:
         """Return one batch, traceably; `modules` are the stages that are modules."""
-        valid = jnp.arange(self._batch_size) < count
 
-        def gather(leaf: Any) -> Any:
-            picked = leaf.at[rows].get(mode="clip")
-            keep = valid.reshape(-1, *[1] * (picked.ndim - 1))
-            return jnp.where(keep, picked, jnp.zeros_like(picked))
+        def gathered(data: Any, rows: Any, count: Any) -> dict[str, Any]:
+            valid = jnp.arange(self._batch_size) < count
 
-        batch = {**jax.tree.map(gather, data), VALID_MASK: valid}
-        if self._placement.sharding is not None:
-            batch = self._placement.constrain(batch)
+            def gather(leaf: Any) -> Any:
+                picked = leaf.at[rows].get(mode="clip")
+                keep = valid.reshape(-1, *[1] * (picked.ndim - 1))
+                return jnp.where(keep, picked, jnp.zeros_like(picked))
+
+            return {**jax.tree.map(gather, data), VALID_MASK: valid}
+
+        if self._placement.sharding is None:
+            batch = gathered(data, rows, count)
+        else:
+            batch = self._placement.made(gathered, data, rows, count)
         return self._stages.apply(modules, batch, (epoch, position))
 
     def _scan(

@@ -1,7 +1,7 @@
 """Getting batches onto devices: one device, many, or those of many hosts."""
 
 import math
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any
 
 import attrs
@@ -112,20 +112,28 @@ class Placement:
         )
         return moved
 
-    def constrain(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Return a traced batch, laid out as the sharding says."""
+    def made(self, function: Callable[..., dict[str, Any]], *arrays: Any) -> dict[str, Any]:
+        """Return the batch that a function makes of replicated arrays, traceably.
 
-        def leaf(value: Any, name: str) -> Any:
-            return jax.lax.with_sharding_constraint(value, _auto(self.of(name, value.ndim)))
-
+        It is laid out as the sharding says.
+        """
+        spec_of = lambda name, rank: self.of(name, rank).spec  # noqa: E731
+        batch = with_auto_axes(function, *arrays, spec_of=spec_of)
+        if _is_explicit(batch):
+            return batch
         return {
-            name: jax.tree.map(lambda value, name=name: leaf(value, name), field)
+            name: jax.tree.map(
+                lambda value, name=name: jax.lax.with_sharding_constraint(
+                    value, self.of(name, value.ndim)
+                ),
+                field,
+            )
             for name, field in batch.items()
         }
 
     def replicate(self, data: Any) -> Any:
         """Return a pytree of arrays, whole on every device of the mesh."""
-        sharding = _auto(self.shardings[0])
+        sharding = self.shardings[0]
         if isinstance(sharding, NamedSharding):
             sharding = NamedSharding(sharding.mesh, PartitionSpec())
         if not self.is_global:
@@ -136,17 +144,6 @@ class Placement:
             ),
             data,
         )
-
-    def relabelled(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Return a batch that a program made on `_auto`'s mesh on the mesh that was given."""
-        given = self.shardings[0]
-        if given is _auto(given):
-            return batch
-        moved: dict[str, Any] = jax.tree.map(
-            lambda value: jax.device_put(value, NamedSharding(given.mesh, value.sharding.spec)),
-            batch,
-        )
-        return moved
 
     def of(self, field: str, rank: int) -> Any:
         """Return the sharding of a field; raise `DataError` if it has none."""
@@ -200,16 +197,46 @@ def _of_rank(sharding: Any, rank: int) -> Any:
     return sharding
 
 
-def _auto(sharding: Any) -> Any:
-    """Return the sharding on a mesh whose axes XLA lays out, as programs here need it."""
-    if not isinstance(sharding, NamedSharding) or all(
-        kind == AxisType.Auto for kind in sharding.mesh.axis_types
-    ):
-        return sharding
-    names = sharding.mesh.axis_names
-    kinds = (AxisType.Auto,) * len(names)
-    mesh = jax.sharding.Mesh(sharding.mesh.devices, names, axis_types=kinds)
-    return NamedSharding(mesh, sharding.spec)
+def with_auto_axes(
+    function: Callable[..., dict[str, Any]],
+    batch: dict[str, Any],
+    *arrays: Any,
+    spec_of: Callable[[str, int], PartitionSpec] | None = None,
+) -> dict[str, Any]:
+    """Return `function(batch, *arrays)`, traced with XLA laying out all axes of their mesh.
+
+    So functions that know nothing of explicit axes work on arrays that have them; they may use no
+    other arrays that were traced. spec_of: the spec of a field of the result, by its name and rank,
+    if the mesh is explicit; by default a field is laid out as that of its name in `batch`, others
+    by rows as the first is.
+    """
+    if not _is_explicit(batch):
+        return function(batch, *arrays)
+    first = jax.typeof(jax.tree.leaves(batch)[0]).sharding
+
+    def laid_out(name: str, leaf: Any) -> NamedSharding:
+        if spec_of is not None:
+            return NamedSharding(first.mesh, spec_of(name, leaf.ndim))
+        same = jax.tree.leaves(batch.get(name))
+        if same and same[0].ndim == leaf.ndim:
+            return NamedSharding(first.mesh, jax.typeof(same[0]).sharding.spec)
+        return NamedSharding(first.mesh, PartitionSpec(*first.spec[: min(1, leaf.ndim)]))
+
+    plain = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), (batch, *arrays)
+    )
+    made = {
+        name: jax.tree.map(lambda leaf, name=name: laid_out(name, leaf), field)
+        for name, field in jax.eval_shape(function, *plain).items()
+    }
+    traced: dict[str, Any] = jax.sharding.auto_axes(function, out_sharding=made)(batch, *arrays)
+    return traced
+
+
+def _is_explicit(arrays: Any) -> bool:
+    """Return whether traced arrays lie on a mesh with axes that JAX's types show."""
+    first = next(iter(jax.tree.leaves(arrays)), None)
+    return first is not None and AxisType.Explicit in jax.typeof(first).sharding.mesh.axis_types
 
 
 class _OnHost:

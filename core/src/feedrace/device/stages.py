@@ -1,5 +1,6 @@
 """Stages that run on the device: all those of a stream as one jitted function of its batches."""
 
+import functools
 import zlib
 from collections.abc import Sequence
 from typing import Any
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from feedrace.device.placement import with_auto_axes
 from feedrace.errors import ConfigError, DataError, Problem, class_name, clipped
 from feedrace.host.records import is_host_dtype
 from feedrace.host.stages import HostStages, check_batch, named
@@ -62,7 +64,7 @@ class Stages:
         self._no_modules = None if len(self.modules) else nnx.split(self.modules)
         self._kept: dict[tuple[str, ...], dict[str, str]] = {}
         self._jitted = jax.jit(self._staged, static_argnums=0)
-        self._host_keys = jax.jit(self._keys, static_argnums=(0, 2))
+        self._host_keys = jax.jit(functools.partial(_keys, key), static_argnums=(0, 2))
 
     @property
     def key_bytes(self) -> bytes | None:
@@ -125,6 +127,22 @@ class Stages:
 
         modules: the stages that are modules, in order. at: the epoch and the positions.
         """
+        if not self._on_device:
+            return batch
+        definition, parameters = nnx.split(modules)
+        applied = functools.partial(self._applied, definition, host_names)
+        return with_auto_axes(applied, batch, parameters, self._key, at)
+
+    def _applied(
+        self,
+        definition: Any,
+        host_names: tuple[str, ...],
+        batch: dict[str, Any],
+        parameters: Any,
+        key: jax.Array | None,
+        at: Any,
+    ) -> dict[str, Any]:
+        modules = nnx.merge(definition, parameters)
         arrays = jax.tree.leaves(batch)
         if not arrays:
             raise DataError("no field is left for the stages on the device")
@@ -138,7 +156,7 @@ class Stages:
             before = _variables(function)
             with named(number, stage):
                 if is_stochastic(stage):
-                    batch, drawn = function(batch, self._keys(drawn, at, rows)), drawn + 1
+                    batch, drawn = function(batch, _keys(key, drawn, at, rows)), drawn + 1
                 else:
                     batch = function(batch)
             on_device = batch
@@ -151,13 +169,14 @@ class Stages:
         self._kept[host_names] = kept
         return {name: value for name, value in batch.items() if name not in kept}
 
-    def _keys(self, number: int, at: Any, rows: int) -> jax.Array:
-        """Return one key for each row, for the stochastic stage of that number."""
-        epoch, positions = at
-        key = jax.random.fold_in(jax.random.fold_in(self._key, np.uint32(number)), epoch)  # type: ignore[arg-type]
-        if positions.ndim == 0:
-            positions = positions + jnp.arange(rows, dtype=jnp.uint32)
-        return jax.vmap(lambda position: jax.random.fold_in(key, position))(positions)
+
+def _keys(key: Any, number: int, at: Any, rows: int) -> jax.Array:
+    """Return one key for each row, for the stochastic stage of that number."""
+    epoch, positions = at
+    key = jax.random.fold_in(jax.random.fold_in(key, np.uint32(number)), epoch)
+    if positions.ndim == 0:
+        positions = positions + jnp.arange(rows, dtype=jnp.uint32)
+    return jax.vmap(lambda position: jax.random.fold_in(key, position))(positions)
 
 
 def _wrong(stage: Any, before: tuple[Any, ...], key: Any) -> str:

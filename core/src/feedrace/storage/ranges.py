@@ -1,5 +1,7 @@
 """Raw records of files by number, through tables of where each of them begins."""
 
+import contextlib
+import functools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -67,6 +69,41 @@ def _unpickled(arguments: Any, version: int, loaded: Sequence[Table] | None) -> 
     return Tables(*arguments, version=version, loaded=loaded)
 
 
+class Numbered:
+    """Records of several files, numbered through all of them.
+
+    counts: how many records each file has.
+    """
+
+    def __init__(self, paths: Sequence[str], counts: Sequence[int]) -> None:
+        self._paths = paths
+        self._ends = np.cumsum(counts, dtype=np.int64)
+        self.begins = self._ends - np.asarray(counts, np.int64)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def locate(self, number: int) -> tuple[str, int]:
+        """Return the path of a record's file, and its number in it."""
+        which = int(np.searchsorted(self._ends, number, side="right"))
+        return self._paths[which], number - int(self.begins[which])
+
+    def files_of(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the place, among the files, of the file of each record."""
+        return np.searchsorted(self._ends, numbers, side="right")
+
+    def by_file(
+        self, numbers: NDArray[np.int64]
+    ) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
+        """Yield, for each file that is needed: its place, places among `numbers`, numbers in it."""
+        files = self.files_of(numbers)
+        order = np.argsort(files, kind="stable")
+        for places in np.split(order, np.flatnonzero(np.diff(files[order])) + 1):
+            if len(places):
+                file = int(files[places[0]])
+                yield file, places, numbers[places] - self.begins[file]
+
+
 class Ranges:
     """Raw records of some files by number; several threads may read at a time.
 
@@ -86,28 +123,24 @@ class Ranges:
         counts: Sequence[int] | None = None,
     ) -> None:
         self._arguments = storage, files, tables, check, counts
-        self._storage, self._files, self._tables, self._check, self._counts = self._arguments
-        self._known_ends: NDArray[np.int64] | None = None
+        self._storage, self.files, self.tables, self._check, self._counts = self._arguments
 
     def __reduce__(self) -> Any:
         return Ranges, self._arguments
 
-    @property
-    def _ends(self) -> NDArray[np.int64]:
-        if self._known_ends is None:
-            counts = self._counts
-            if counts is None:
-                counts = [held(table) + bool(table.damage) for table in self._tables]
-            self._known_ends = np.cumsum(counts, dtype=np.int64)
-        return self._known_ends
+    @functools.cached_property
+    def _numbered(self) -> Numbered:
+        counts = self._counts
+        if counts is None:
+            counts = [self.held(table) + bool(table.damage) for table in self.tables]
+        return Numbered([file.path for file in self.files], counts)
 
     def __len__(self) -> int:
-        return int(self._ends[-1]) if len(self._ends) else 0
+        return len(self._numbered)
 
     def locate(self, number: int) -> tuple[str, int]:
         """Return the path of a record's file, and its number in it."""
-        which = int(np.searchsorted(self._ends, number, side="right"))
-        return self._files[which].path, number - int(self._ends[which - 1] if which else 0)
+        return self._numbered.locate(number)
 
     def read(self, numbers: NDArray[np.int64]) -> Iterator[tuple[int, Raw]]:
         """Yield (place among `numbers`, raw record), file by file.
@@ -115,41 +148,44 @@ class Ranges:
         A local record that cannot be read is `Unreadable`. Raises `DataError` for a file that is
         missing or has changed, and for an address that does not answer: others would not, either.
         """
-        ends = self._ends
-        which = np.searchsorted(ends, numbers, side="right")
-        order = np.argsort(which, kind="stable")
-        groups = np.split(order, np.flatnonzero(np.diff(which[order])) + 1)
-
-        def records(places: NDArray[np.int64]) -> Iterator[tuple[int, Raw]]:
-            number = int(which[places[0]])
-            within = numbers[places] - (ends[number - 1] if number else 0)
-            opened = self._storage.open(self._files[number])
-            return zip(places.tolist(), self._of_file(opened, number, within), strict=True)
-
-        if not len(numbers):
+        groups = self._numbered.by_file(numbers)
+        if len(self.files) == 1 or not is_remote(self.files[0].path):
+            for group in groups:
+                yield from self._read(*group)
             return
-        if len(groups) > 1 and is_remote(self._files[0].path):
-            threads = min(_REQUESTS, len(groups))
-            for made in ahead(
-                lambda places: list(records(places)), groups, threads=threads, most=2 * threads
-            ):
-                yield from made
-            return
-        for places in groups:
-            yield from records(places)
+        parts = ahead(
+            lambda group: list(self._read(*group)), groups, threads=_REQUESTS, most=_REQUESTS
+        )
+        with contextlib.closing(parts):
+            for part in parts:
+                yield from part
 
-    def _of_file(self, opened: OpenFile, number: int, within: NDArray[np.int64]) -> Iterator[Raw]:
+    def held(self, table: Table) -> int:
+        """Return how many records of its file a table has."""
+        return len(table.arrays["starts"])
+
+    def _read(
+        self, number: int, places: NDArray[np.int64], within: NDArray[np.int64]
+    ) -> Iterator[tuple[int, Raw]]:
         """Yield these records of a file, the table of which may lack some."""
-        table = self._tables[number]
-        starts, sizes = table.arrays["starts"], table.arrays["sizes"]
-        found = within < len(starts)
-        if found.all():
-            yield from self._raw(opened, starts[within], sizes[within])
-            return
-        lost = Unreadable(table.damage or too_few(len(starts)))
-        records = self._raw(opened, starts[within[found]], sizes[within[found]])
-        for is_found in found.tolist():
-            yield next(records) if is_found else lost
+        opened, table = self._storage.open(self.files[number]), self.tables[number]
+        found = within < self.held(table)
+        if not found.all():
+            lost = Unreadable(table.damage or too_few(self.held(table)))
+            yield from ((place, lost) for place in places[~found].tolist())
+            places, within = places[found], within[found]
+        yield from self._found(opened, table, places, within)
+
+    def _found(
+        self,
+        opened: OpenFile,
+        table: Table,
+        places: NDArray[np.int64],
+        within: NDArray[np.int64],
+    ) -> Iterator[tuple[int, Raw]]:
+        """Yield these records, all of which the table has."""
+        starts, sizes = table.arrays["starts"][within], table.arrays["sizes"][within]
+        return zip(places.tolist(), self._raw(opened, starts, sizes), strict=True)
 
     def _raw(
         self, opened: OpenFile, starts: NDArray[np.int64], sizes: NDArray[np.int64]
@@ -165,11 +201,6 @@ class Ranges:
                     raise
                 at += 1
                 yield Unreadable(str(error))
-
-
-def held(table: Table) -> int:
-    """Return how many records a table has."""
-    return len(table.arrays["starts"])
 
 
 def too_few(records: int) -> str:

@@ -91,9 +91,12 @@ class TableCache:
     def _place(self, kind: str, files: Sequence[File]) -> Path:
         """Return the kept file: one for each kind and folder of files."""
         folders = {os.path.dirname(file.path) for file in files}
-        common = os.path.commonpath(folders) if len(folders) > 1 else min(folders)
-        if not is_remote(files[0].path):
-            common = os.path.realpath(common)
+        remote = sorted(folder for folder in folders if is_remote(folder))
+        if len(remote) not in (0, len(folders)):  # some are remote
+            common = "\n".join(sorted(folders))
+        else:
+            common = os.path.commonpath(folders) if len(folders) > 1 else min(folders)
+            common = common if remote else os.path.realpath(common)
         digest = hashlib.blake2b(common.encode(), digest_size=16).hexdigest()
         return Path(self.storage.cache_folder()) / "tables" / f"{digest}.{kind}"
 

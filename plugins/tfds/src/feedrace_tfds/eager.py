@@ -7,19 +7,18 @@ import numpy as np
 from flax import nnx
 
 from feedrace.plugin import (
+    Arrays,
     ArraySource,
+    BadRecord,
     DataError,
+    ahead,
     clipped,
     did_you_mean,
     is_host_dtype,
-    is_wide,
     leaves,
     map_leaves,
 )
-from feedrace_tfds.ahead import ahead
-from feedrace_tfds.bad_records import BadRecord
 from feedrace_tfds.config import TFDSEagerConfig
-from feedrace_tfds.layout import Arrays
 from feedrace_tfds.memory import device_memory, in_words
 from feedrace_tfds.split_source import SplitSource
 
@@ -64,23 +63,23 @@ class TFDSEagerSource(SplitSource, ArraySource):
 
     def load(self) -> dict[str, Any]:
         """Return all good records, read and decoded."""
-        split, count = self._split, len(self._split)
-        arrays = self._layout.allocate(count)
+        reader = self._reader()
+        count, arrays = len(reader), self._layout.allocate(len(reader))
 
         def load(start: int) -> tuple[int, Arrays, list[BadRecord]]:
             part = arrays.part(start, min(start + _BLOCK, count))
-            split.fill(np.arange(start, min(start + _BLOCK, count)), part)
-            return start, part, split.noted()
+            reader.fill(np.arange(start, min(start + _BLOCK, count)), part)
+            return start, part, reader.noted()
 
         blocks = range(0, count, _BLOCK)
         for start, part, bad in ahead(load, blocks, threads=self._threads, most=2 * self._threads):
             arrays.put(start, part)
             self.note(bad)
-        loaded = split.packed(np.arange(count), arrays, wide=is_wide())
-        good = ~split.invalid_rows(np.arange(count))
+        loaded = reader.pack(np.arange(count), arrays)
+        good = ~reader.invalid_rows(np.arange(count))
         if not good.all():
             if not good.any():
-                raise DataError(f"{split.name} has no good record")
+                raise DataError(f"{self.dataset_name}:{self.split_name} has no good record")
             loaded = map_leaves(lambda leaf: leaf[good], loaded)
         moved: dict[str, Any] = map_leaves(_moved, loaded)
         return moved

@@ -20,7 +20,7 @@ import feedrace_testing
 ROOT = Path(__file__).parents[1]
 FILES = ["README.md", "core/README.md", "plugins/samplers/README.md", "plugins/batchers/README.md",
          "plugins/tfds/README.md", "plugins/testing/README.md", "docs/start.md",
-         "plugins/text/README.md"]  # fmt: skip
+         "plugins/text/README.md", "plugins/arrow/README.md"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", FILES)

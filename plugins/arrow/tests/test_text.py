@@ -73,7 +73,7 @@ def test_quotes_are_counted_across_the_windows_of_the_scan(tmp_path, make, monke
     csv.writer(out).writerows([("n", "t"), *rows])
     path = tmp_path / "a.csv"
     path.write_text(out.getvalue(), newline="")
-    for window in (1, 2, 3, 7, 64):
+    for window in (2, 5, 64):
         monkeypatch.setattr(csv_lines, "_WINDOW", window)
         source = make("csv", path, cache_dir=str(tmp_path / f"kept{window}"))
         records = everything(source)
@@ -222,6 +222,8 @@ def test_shapes_make_arrays_of_lists(tmp_path, make):
     path.write_text('{"grid": [[1, 2], [3, 4]]}\n{"grid": [[5, 6], [7, 8]]}\n')
     source = make("json-lines", path, shapes={"grid": [2, 2]})
     assert everything(source)["grid"].tolist() == [[[1, 2], [3, 4]], [[5, 6], [7, 8]]]
+    source = make("json-lines", path, shapes={"grid": [-1, 2]})
+    assert source.element_spec()["grid"].shape == (None, 2)
     with pytest.raises(ConfigError, match="give the length in `shapes`"):
         make("json-lines", path, types={"grid": "list<int32>[2]"})
 

@@ -20,9 +20,7 @@ from feedrace.plugin import (
     text,
 )
 
-
-def _is_size(value: Any) -> bool:
-    return value is None or integer(0, MAX_SIZE).holds(value)
+_SIZE = integer(-1, MAX_SIZE)
 
 
 _TYPE = Rule(
@@ -30,7 +28,7 @@ _TYPE = Rule(
     lambda value: f"{clipped(value)} is not the name of a type, such as 'int32' or 'timestamp[s]'",
 )
 _SHAPE = Rule(
-    lambda value: isinstance(value, list) and value != [] and all(map(_is_size, value)),
+    lambda value: isinstance(value, list) and value != [] and all(map(_SIZE.holds, value)),
     lambda value: f"{clipped(value)} is not a list of lengths, such as [28, 28]",
 )
 _FILL = Rule(
@@ -79,14 +77,14 @@ class ArrowConfig(FileConfig):
     columns: the columns to read, in this order; None for all. A field within a struct is dotted.
     types: Arrow types that columns are read as, or cast to: `{"time": "timestamp[s]"}`.
     shapes: the lengths of the lists in a column, which make it an array of one shape:
-        `{"tokens": [128]}`; None for an axis that varies. A record of another shape is bad.
+        `{"tokens": [128]}`; -1 for an axis that varies. A record of another shape is bad.
     nulls: "error", for which a record with null is a bad one, or what stands for null, by column:
         `{"label": -1, "text": ""}`. In a list it stands for items; a list that is null is then
         empty or, if all have one shape, filled.
     """
 
     types: dict[str, str] | None = _types_field()
-    shapes: dict[str, list[int | None]] | None = attrs.field(
+    shapes: dict[str, list[int]] | None = attrs.field(
         default=None, converter=_as_lists, validator=_table(_SHAPE), hash=False
     )
     nulls: str | dict[str, Any] = attrs.field(default="error", validator=_nulls, hash=False)
@@ -189,7 +187,7 @@ class HuggingFaceConfig(StoredConfig):
         default=None, converter=as_tuple, validator=attrs.fields(FileConfig).columns.validator
     )
     types: dict[str, str] | None = _types_field()
-    shapes: dict[str, list[int | None]] | None = attrs.field(
+    shapes: dict[str, list[int]] | None = attrs.field(
         default=None, converter=_as_lists, validator=_table(_SHAPE), hash=False
     )
     nulls: str | dict[str, Any] = attrs.field(default="error", validator=_nulls, hash=False)

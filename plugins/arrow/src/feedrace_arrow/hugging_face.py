@@ -41,8 +41,7 @@ class HuggingFaceSource(TabularSource):
         fields = plan(table.schema, choices, where, hints=hints, categories=all_categories([known]))
         _check_bytes(table, fields, where)
         names = list(dict.fromkeys(field.column for field in fields))
-        sizes = {name: table.column(name).nbytes for name in names}
-        size = row_bytes(fields, sizes, len(table))
+        size = row_bytes(fields, table.schema, table.nbytes, len(table))
         rows = DatasetRows(dataset, where, names, casts_of(choices, fields), size)
         content = BlockContent(rows, fields, config.memory_limit, _order(dataset))
         super().__init__(config, content, fields, rngs=rngs, name=name)

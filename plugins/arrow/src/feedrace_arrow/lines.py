@@ -53,22 +53,19 @@ class LinesDecoder:
                 failures[slot] = DataError(raw.reason)
             else:
                 lines[slot] = raw
-        if not lines:
-            return list(failures.items())
-        try:
-            fields = self._converted(list(lines.values()))
-        except (pa.ArrowException, ValueError):  # one of them is bad: which?
-            fields = None
-            for slot, line in list(lines.items()):
-                try:
-                    self._converted([line])
-                except (pa.ArrowException, ValueError) as error:
-                    failures[slot] = damaged(error)
-                    del lines[slot]
-            if lines:
-                fields = self._converted(list(lines.values()))
-        if fields is not None:
-            self._put(fields, list(lines), arrays, failures)
+        parts = [list(lines)] if lines else []
+        while parts:
+            slots = parts.pop()
+            try:
+                fields = self._converted([lines[slot] for slot in slots])
+            except (pa.ArrowException, ValueError) as error:
+                if len(slots) == 1:
+                    failures[slots[0]] = damaged(error)
+                else:  # one of them is bad: which?
+                    middle = len(slots) // 2
+                    parts += [slots[:middle], slots[middle:]]
+            else:
+                self._put(fields, slots, arrays, failures)
         return list(failures.items())
 
     def _converted(self, lines: Sequence[bytes]) -> list[Converted]:

@@ -17,23 +17,26 @@ from feedrace_arrow.runs import Runs
 from feedrace_arrow.schemas import SCHEMA, dictionary_arrays, schema_array
 
 VERSION = 1
+_MOST_ROWS = 1 << 48
 _FOOTERS = 64  # that stay in memory
 
 
 def scan(opened: OpenFile) -> Table:
-    """Return what is kept of a file: the rows of its row groups, and bytes by column."""
+    """Return what is kept of a file: the rows of its row groups, and bytes before compression."""
     file = _opened(opened)
     metadata, schema = file.metadata, file.schema_arrow
-    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
-    sizes = dict.fromkeys(schema.names, 0)
-    for group in groups:
-        for i in range(group.num_columns):
-            chunk = group.column(i)
-            name = chunk.path_in_schema.partition(".")[0]
-            sizes[name] = sizes.get(name, 0) + max(0, chunk.total_uncompressed_size)
+    try:
+        # Not by column: pyarrow ends the program if what a damaged footer says of one is odd.
+        groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+        rows = [(group.num_rows, max(0, group.total_byte_size)) for group in groups]
+    except (pa.ArrowException, OSError, ValueError, IndexError) as error:
+        raise _unreadable(opened.file.path, error) from error
+    if any(count < 0 or count > _MOST_ROWS for count, _ in rows):
+        raise _unreadable(opened.file.path, ValueError("row groups of so many rows"))
+    sizes = np.array(rows, np.int64).reshape(-1, 2)
     arrays: dict[str, NDArray[Any]] = {
-        "rows": np.array([group.num_rows for group in groups], np.int64),
-        "bytes": np.array([sizes[name] for name in schema.names], np.int64),
+        "rows": sizes[:, 0],
+        "bytes": sizes[:, 1].sum(keepdims=True),
         SCHEMA: schema_array(schema),
     }
     try:

@@ -1,7 +1,7 @@
 """The sources of files: what they read is found when they are made."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -84,9 +84,11 @@ def check_times(fields: Sequence[ArrowField], *, wide: bool) -> None:
 def choices_of(config: Any) -> Choices:
     """Return what a config says of fields."""
     nulls = config.nulls if isinstance(config.nulls, dict) else {}
-    return Choices(
-        columns=config.columns, types=config.types or {}, shapes=config.shapes or {}, nulls=nulls
-    )
+    shapes = {
+        name: [None if size < 0 else size for size in shape]
+        for name, shape in (config.shapes or {}).items()
+    }
+    return Choices(columns=config.columns, types=config.types or {}, shapes=shapes, nulls=nulls)
 
 
 def _named(path: Any) -> str:
@@ -124,14 +126,9 @@ class ParquetSource(TabularSource):
             fields,
             casts,
         )
-        sizes = dict.fromkeys(schema.names, 0)
-        for table in tables:
-            if len(table.arrays["bytes"]) == len(sizes):
-                for name, size in zip(sizes, table.arrays["bytes"].tolist(), strict=True):
-                    sizes[name] += size
-        runs = runs_of(
-            [table.arrays["rows"] for table in tables], row_bytes(fields, sizes, records_in(tables))
-        )
+        size = sum(int(table.arrays["bytes"].sum()) for table in tables)
+        rows = [table.arrays["rows"] for table in tables]
+        runs = runs_of(rows, row_bytes(fields, schema, size, records_in(tables)))
         paths = list(dict.fromkeys(field.path for field in fields))
         blocks = parquet.RowGroups(storage, files, runs, paths, casts)
         content = BlockContent(blocks, fields, config.memory_limit)
@@ -163,10 +160,8 @@ class ArrowSource(TabularSource):
             casts,
         )
         size = sum(int(table.arrays["batches"][1::2].sum()) for table in tables)
-        sizes = dict.fromkeys(schema.names, size / len(schema.names))
-        runs = runs_of(
-            [table.arrays["rows"] for table in tables], row_bytes(fields, sizes, records_in(tables))
-        )
+        rows = [table.arrays["rows"] for table in tables]
+        runs = runs_of(rows, row_bytes(fields, schema, size, records_in(tables)))
         names = list(dict.fromkeys(field.column for field in fields))
         blocks = batches.Batches(storage, files, tables, runs, names, casts)
         content = BlockContent(blocks, fields, config.memory_limit)
@@ -178,15 +173,26 @@ def records_in(tables: Sequence[Table]) -> int:
     return sum(int(table.arrays["rows"].sum()) for table in tables)
 
 
-def row_bytes(fields: Sequence[ArrowField], sizes: Mapping[str, float], rows: int) -> float:
+def row_bytes(fields: Sequence[ArrowField], schema: pa.Schema, size: float, rows: int) -> float:
     """Return about how many bytes a record has in memory.
 
-    sizes: the bytes of each column in all rows, which stand for fields of no fixed shape.
+    size: the bytes of all columns in all rows. What numbers leave of them belongs to the others,
+    such as text, in equal parts.
     """
-    fixed = [field.leaf for field in fields if field.is_fixed]
-    columns = {field.column for field in fields if not field.is_fixed}
-    known = sum(math.prod(size or 0 for size in leaf.shape) * leaf.dtype.itemsize for leaf in fixed)
-    return known + sum(sizes.get(column, 0) for column in columns) / max(1, rows)
+    known = sum(
+        math.prod(axis or 0 for axis in field.leaf.shape) * field.leaf.dtype.itemsize
+        for field in fields
+        if field.is_fixed
+    )
+    varying = [column.name for column in schema if not _has_width(column.type)]
+    numbers = sum(column.type.bit_width for column in schema if _has_width(column.type)) / 8
+    chosen = {field.column for field in fields if not field.is_fixed}
+    left = max(0, size / max(1, rows) - numbers)
+    return float(known + left * len(chosen) / max(1, len(varying)))
+
+
+def _has_width(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_primitive(kind))
 
 
 class JSONLinesSource(TabularSource):

@@ -1,6 +1,6 @@
 """From an Arrow array to numpy: the values of one field of many records, ready to be taken.
 
-Numbers without null are views of Arrow's memory. Nothing here knows of files.
+Nothing here knows of files.
 """
 
 import math
@@ -249,9 +249,11 @@ class _Walk:
             if array.null_count:  # whose place holds some number
                 parts = [None, array.buffers()[1]]
                 array = pa.Array.from_buffers(array.type, len(array), parts, offset=array.offset)
-            values = array.to_numpy(zero_copy_only=False)
+            # A copy costs less than keeping what Arrow decoded into: numpy's large arrays lie in
+            # huge pages, and Arrow decodes the next block into memory that it has. Nor does a view
+            # of a few columns keep all others.
+            values = np.array(array.to_numpy(zero_copy_only=False))
         if self.nulls is not None:
-            values = values.copy()
             blank = b"" if values.dtype == object else 0
             values[self.nulls] = blank if self.field.fill is None else self.field.fill
         return values

@@ -19,7 +19,7 @@ import numpy as np
 from host_ours import THREADS
 from measure import alternate, cpu_seconds, figure, report, take_turns
 
-ROWS, WIDTH, GROUP, BATCH = 1_000_000, 128, 65_536, 1024
+COUNT, WIDTH, GROUP, BATCH = 1_000_000, 128, 65_536, 1024
 MANY = 10_000
 
 
@@ -39,8 +39,8 @@ def tokens(folder):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    values = np.random.default_rng(0).integers(0, 50_257, (ROWS, WIDTH), np.int32)
-    values[:, 0] = np.arange(ROWS)
+    values = np.random.default_rng(0).integers(0, 50_257, (COUNT, WIDTH), np.int32)
+    values[:, 0] = np.arange(COUNT)
     array = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), WIDTH)
     pq.write_table(pa.table({"tokens": array}), folder / "tokens.parquet", row_group_size=GROUP)
 
@@ -112,7 +112,7 @@ def timed(batches, count):
     numbers = np.concatenate([np.array(numbers) for numbers in batches])
     took = time.perf_counter() - began
     found = len(np.unique(numbers))
-    if len(numbers) != count or found != min(count, ROWS):
+    if len(numbers) != count or found != min(count, COUNT):
         raise RuntimeError(f"{len(numbers)} rows came, {found} different ones, of {count}")
     return count / took, 1e6 * (cpu_seconds() - seconds) / count
 
@@ -131,11 +131,11 @@ def medians(functions, rounds):
 def parquet_shuffled(given):
     """A shuffled epoch of a million rows, everything from building on, against datasets."""
     path = token_file(given)
-    functions = {"feedrace": lambda: timed(ours(path, {"use": "epoch-aware"}), ROWS)}
+    functions = {"feedrace": lambda: timed(ours(path, {"use": "epoch-aware"}), COUNT)}
     if host_peers.peer("datasets") and host_peers.peer("torch"):
         for workers in (0, 2):
             functions[f"datasets, {workers} workers"] = functools.partial(
-                lambda workers: timed(hugging_face(given, path, workers), ROWS), workers
+                lambda workers: timed(hugging_face(given, path, workers), COUNT), workers
             )
     rates = medians(functions, 1 if given.quick else given.rounds)
     peers = [name for name in rates if name != "feedrace"]
@@ -151,11 +151,11 @@ def parquet_blocks(given):
     sampler = {"use": "block-shuffle", "block_size": GROUP, "window_blocks": 2}
     rates = medians(
         {
-            "feedrace": lambda: timed(ours(path, sampler), ROWS),
+            "feedrace": lambda: timed(ours(path, sampler), COUNT),
             "feedrace, the 2nd to 4th epoch": lambda: timed(
-                itertools.islice(ours(path, sampler, 4), -(-ROWS // BATCH), None), 3 * ROWS
+                itertools.islice(ours(path, sampler, 4), -(-COUNT // BATCH), None), 3 * COUNT
             ),
-            "pyarrow's scan": lambda: timed(scan(path), ROWS),
+            "pyarrow's scan": lambda: timed(scan(path), COUNT),
         },
         given.rounds,
     )
@@ -167,7 +167,7 @@ def parquet_blocks(given):
 
 def short_lines(folder):
     with open(folder / "lines.jsonl", "w") as file:
-        for i in range(ROWS):
+        for i in range(COUNT):
             file.write(f'{{"id": {i}, "text": "some short line {7 * i}", "label": {i % 10}}}\n')
 
 
@@ -178,7 +178,7 @@ def json_reads(given):
     path = made_once(given.data / "short-lines", short_lines) / "lines.jsonl"
     source = feedrace.create("source", "json-lines", path=str(path))
     count = BATCH * (20 if given.quick else 100)
-    order = np.random.default_rng(0).permutation(ROWS)[:count].reshape(-1, BATCH)
+    order = np.random.default_rng(0).permutation(COUNT)[:count].reshape(-1, BATCH)
     ends = np.cumsum([len(line) for line in path.open("rb")])
     offsets = np.concatenate([[0], ends])
 
@@ -295,7 +295,7 @@ def tables_resume(given):
                f"{seconds['late'] * 1e3:.1f} ms against {seconds['start'] * 1e3:.1f}")  # fmt: skip
 
 
-ROWS_OF_TABLES = {
+ROWS = {
     row.__name__: row
     for row in (parquet_shuffled, parquet_blocks, json_reads, parquet_start, tables_resume)
 }

@@ -160,3 +160,12 @@ def test_the_file_is_read_and_not_mapped(tmp_path, make):
     everything(source)
     with open("/proc/self/maps") as maps:
         assert str(path) not in maps.read()
+
+
+def test_a_batch_that_claims_other_rows_than_its_columns_have_is_an_error(tmp_path, make):
+    path = write_arrow(tmp_path / "a.arrow", table(1000), batch=1000)
+    content = path.read_bytes()
+    assert content.count(struct.pack("<q", 1000)) > 1  # of the batch, and of each column
+    path.write_bytes(content.replace(struct.pack("<q", 1000), struct.pack("<q", 999), 1))
+    with pytest.raises(DataError, match="columns have other lengths"):
+        make("arrow", path)

@@ -202,3 +202,21 @@ def test_blocks_hold_every_record_once_and_never_of_two_files(files, row_bytes):
         assert runs.locate(int(start)) == (file, sum(files[file][:first]))
         if last - first > 1 and sum(map(bool, files[file][first:last])) > 1:
             assert (stop - start) * row_bytes <= 8 << 20
+
+
+def test_what_a_changed_file_gives_is_no_record_whatever_comes_of_it():
+    blocks = Numbers()
+    content = content_of(blocks)
+
+    def changed(block):
+        raise DataError("the file changed")
+
+    blocks.check = changed
+    for made in (pa.table({"x": [1] * SIZE}), pa.table({"other": [1] * SIZE}), None):
+        blocks.read = lambda block, made=made: made
+        content = content_of(blocks)
+        ((slot, error),) = content.load(np.array([0]), content.layout.allocate(1))
+        assert (slot, str(error)) == (0, "the file changed")
+    blocks.check = lambda block: None
+    with pytest.raises(TypeError):  # an error of this program's is one
+        load(content_of(blocks), [0])

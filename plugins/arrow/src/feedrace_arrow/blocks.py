@@ -169,18 +169,28 @@ class BlockContent:
     def _decoded(self, number: int) -> Block | DataError:
         block: Block | DataError
         try:
-            table = self._blocks.read(number)
-            if len(table) != self._starts[number + 1] - self._starts[number]:
-                raise DataError(f"{len(table)} records are there, and the file promises others")
-            fields = tuple(converted(table[field.column], field) for field in self._fields)
-            block = Block(fields, sum(field.values.nbytes for field in fields), len(table))
+            block = self._made(number)
         except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
             block = damaged(error)
+        except Exception:
+            if self._changed(number) is None:
+                raise
+        return self._changed(number) or block
+
+    def _made(self, number: int) -> Block:
+        table = self._blocks.read(number)
+        if len(table) != self._starts[number + 1] - self._starts[number]:
+            raise DataError(f"{len(table)} records are there, and the file promises others")
+        fields = tuple(converted(table[field.column], field) for field in self._fields)
+        return Block(fields, sum(field.values.nbytes for field in fields), len(table))
+
+    def _changed(self, number: int) -> DataError | None:
+        """Return an error if a block's file changed: then what was read is not what was found."""
         try:
             self._blocks.check(number)
-        except DataError as error:  # whatever was read, it is not what was found
-            block = damaged(error)
-        return block
+        except DataError as error:
+            return damaged(error)
+        return None
 
 
 def check_unchanged(storage: Storage, file: File) -> None:

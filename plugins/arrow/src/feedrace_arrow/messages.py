@@ -91,7 +91,13 @@ def _parsed(buffer: bytes) -> tuple[int, int, int]:
         place = _place(buffer, message, 2)
         if not place:
             raise ValueError("a batch without header")
-        rows = _field(buffer, place + _read(buffer, "I", place), 0, "q")
+        batch = place + _read(buffer, "I", place)
+        rows = _field(buffer, batch, 0, "q")
+        columns = _place(buffer, batch, 1)
+        if columns:  # the length of the first, after how many there are
+            columns += _read(buffer, "I", columns)
+            if _read(buffer, "I", columns) and _read(buffer, "q", columns + 4) != rows:
+                raise ValueError("a batch whose columns have other lengths")
     return kind, _field(buffer, message, 3, "q"), rows
 
 

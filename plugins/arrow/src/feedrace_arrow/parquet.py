@@ -31,8 +31,9 @@ def scan(opened: OpenFile) -> Table:
         rows = [(group.num_rows, max(0, group.total_byte_size)) for group in groups]
     except (pa.ArrowException, OSError, ValueError, IndexError) as error:
         raise _unreadable(opened.file.path, error) from error
-    if any(count < 0 or count > _MOST_ROWS for count, _ in rows):
-        raise _unreadable(opened.file.path, ValueError("row groups of so many rows"))
+    whole = metadata.num_rows
+    if whole > _MOST_ROWS or min(rows, default=(0,))[0] < 0 or sum(n for n, _ in rows) != whole:
+        raise _unreadable(opened.file.path, ValueError("its row groups have other numbers of rows"))
     sizes = np.array(rows, np.int64).reshape(-1, 2)
     arrays: dict[str, NDArray[Any]] = {
         "rows": sizes[:, 0],

@@ -101,7 +101,7 @@ def scan(path):
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path, pre_buffer=True) as file:
-        for batch in file.iter_batches(BATCH):
+        for batch in file.iter_batches():
             array = batch.column(0).flatten().to_numpy().reshape(-1, WIDTH)
             yield array[:, 0]
 

@@ -173,8 +173,10 @@ class BlockContent:
         except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
             block = damaged(error)
         except Exception:
-            if self._changed(number) is None:
+            changed = self._changed(number)
+            if changed is None:
                 raise
+            return changed
         return self._changed(number) or block
 
     def _made(self, number: int) -> Block:

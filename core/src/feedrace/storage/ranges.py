@@ -2,8 +2,10 @@
 
 import contextlib
 import functools
+import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from operator import length_hint
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -167,41 +169,32 @@ class Ranges:
     def _read(
         self, number: int, places: NDArray[np.int64], within: NDArray[np.int64]
     ) -> Iterator[tuple[int, Raw]]:
-        """Yield these records of a file, the table of which may lack some."""
+        """Return an iterator over these records of a file, the table of which may lack some."""
         opened, table = self._storage.open(self.files[number]), self.tables[number]
         found = within < self.held(table)
-        if not found.all():
-            lost = Unreadable(table.damage or too_few(self.held(table)))
-            yield from ((place, lost) for place in places[~found].tolist())
-            places, within = places[found], within[found]
-        if len(places):
-            yield from self._found(opened, table, places, within)
+        if found.all():
+            return self._found(opened, table, places, within)
+        lost = Unreadable(table.damage or too_few(self.held(table)))
+        rest = self._found(opened, table, places[found], within[found]) if found.any() else ()
+        return itertools.chain(((place, lost) for place in places[~found].tolist()), rest)
 
     def _found(
-        self,
-        opened: OpenFile,
-        table: Table,
-        places: NDArray[np.int64],
-        within: NDArray[np.int64],
+        self, opened: OpenFile, table: Table, places: NDArray[np.int64], within: NDArray[np.int64]
     ) -> Iterator[tuple[int, Raw]]:
         """Yield these records, all of which the table has."""
         starts, sizes = table.arrays["starts"][within], table.arrays["sizes"][within]
-        return zip(places.tolist(), self._raw(opened, starts, sizes), strict=True)
-
-    def _raw(
-        self, opened: OpenFile, starts: NDArray[np.int64], sizes: NDArray[np.int64]
-    ) -> Iterator[Raw]:
-        at, check = 0, self._check
-        while at < len(starts):
+        left, at = iter(places.tolist()), 0
+        while at < len(places):
+            stored = opened.read_many(starts[at:], sizes[at:])
+            records = stored if self._check is None else map(self._check, stored)
             try:
-                for data in opened.read_many(starts[at:], sizes[at:]):
-                    at += 1
-                    yield data if check is None else check(data)
+                yield from zip(left, records, strict=True)
+                return
             except DataError as error:
                 if is_remote(opened.file.path):
                     raise
-                at += 1
-                yield Unreadable(str(error))
+                at = len(places) - length_hint(left)  # what follows the one that failed
+                yield int(places[at - 1]), Unreadable(str(error))
 
 
 def too_few(records: int) -> str:

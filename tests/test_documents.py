@@ -19,7 +19,7 @@ import feedrace_testing
 
 ROOT = Path(__file__).parents[1]
 FILES = ["README.md", "core/README.md", "plugins/samplers/README.md", "plugins/batchers/README.md",
-         "plugins/tfds/README.md", "plugins/testing/README.md", "docs/start.md",
+         "plugins/tfds/README.md", "plugins/testing/README.md", "docs/start.md", "docs/sources.md",
          "plugins/text/README.md", "plugins/files/README.md"]  # fmt: skip
 
 

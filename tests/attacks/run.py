@@ -43,6 +43,7 @@ def main() -> int:
     seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
     print(f"seed {seed}", flush=True)
     warnings.simplefilter("ignore")
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # names drawn at random are looked up nowhere
     with tempfile.TemporaryDirectory(prefix="feedrace-attacks-") as folder:
         os.chdir(folder)  # whatever a trial writes without a folder of its own
         families = available(options.only or FAMILIES)

@@ -144,6 +144,14 @@ from feedrace.storage.tolerant import (
     TolerantReader as TolerantReader,
 )
 
+# Jobs over all records
+from feedrace.host.jobs import Made as Made, Records as Records, write_whole as write_whole
+from feedrace.pipeline.jobs import (
+    AllRecords as AllRecords,
+    all_records as all_records,
+    load_records as load_records,
+)
+
 # What arrives on a device
 from feedrace.device.placement import to_device as to_device
 from feedrace.device.specs import (

@@ -6,6 +6,7 @@ import types
 from typing import ClassVar
 
 import attrs
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -254,6 +255,26 @@ class Shifts:
 class Drops:
     def __call__(self, batch):
         return {"x": batch["x"][:1], "valid_mask": batch["valid_mask"]}
+
+
+class DrawsInAnyDtype:
+    stochastic = True
+
+    def __call__(self, batch, keys):
+        drawn = jax.vmap(jax.random.uniform)(keys)
+        return {**batch, "x": batch["x"] + drawn[:, None, None].astype(jnp.float32)}
+
+
+def test_draws_whose_dtype_the_x64_mode_chooses_are_found():
+    class Suite(StageSuite):
+        component = "mine"
+        capabilities = frozenset({"stochastic"})
+
+    with feedrace.temporary():
+        feedrace.register("stage", "mine", DrawsInAnyDtype, summary="Mine.")
+        Suite().test_keys_alone_choose_what_a_stochastic_stage_does()
+        with pytest.raises(AssertionError, match="give each draw a dtype"):
+            Suite().test_x64_mode_changes_no_draw()
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,9 @@
 """Raw records of files by number, through tables of where each of them begins."""
 
-import contextlib
 import functools
 import itertools
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from operator import length_hint
 from typing import Any, NamedTuple
@@ -12,12 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feedrace.errors import DataError
-from feedrace.storage.ahead import ahead
 from feedrace.storage.files import File, OpenFile, Storage
 from feedrace.storage.paths import is_remote
 from feedrace.storage.tables import Table, TableCache
 
-_REQUESTS = 32  # remote files that are read from at a time
+_FILES = 32  # remote ones from which records are on their way at a time
 
 
 class Unreadable(NamedTuple):
@@ -150,44 +149,52 @@ class Ranges:
         A local record that cannot be read is `Unreadable`. Raises `DataError` for a file that is
         missing or has changed, and for an address that does not answer: others would not, either.
         """
-        groups = self._numbered.by_file(numbers)
-        if len(self.files) == 1 or not is_remote(self.files[0].path):
-            for group in groups:
-                yield from self._read(*group)
-            return
-        parts = ahead(
-            lambda group: list(self._read(*group)), groups, threads=_REQUESTS, most=_REQUESTS
-        )
-        with contextlib.closing(parts):
-            for part in parts:
-                yield from part
+        most = _FILES if is_remote(self.files[0].path) else 1
+        begun: deque[Iterator[tuple[int, Raw]]] = deque()
+        for group in self._numbered.by_file(numbers):
+            begun.append(self._begun(*group))
+            if len(begun) == most:
+                yield from begun.popleft()
+        for part in begun:
+            yield from part
 
     def held(self, table: Table) -> int:
         """Return how many records of its file a table has."""
         return len(table.arrays["starts"])
 
-    def _read(
+    def _begun(
         self, number: int, places: NDArray[np.int64], within: NDArray[np.int64]
     ) -> Iterator[tuple[int, Raw]]:
-        """Return an iterator over these records of a file, the table of which may lack some."""
+        """Return these records of a file, the table of which may lack some."""
         opened, table = self._storage.open(self.files[number]), self.tables[number]
         found = within < self.held(table)
         if found.all():
             return self._found(opened, table, places, within)
         lost = Unreadable(table.damage or too_few(self.held(table)))
-        rest = self._found(opened, table, places[found], within[found]) if found.any() else ()
-        return itertools.chain(((place, lost) for place in places[~found].tolist()), rest)
+        missing = [(place, lost) for place in places[~found].tolist()]
+        if not found.any():
+            return iter(missing)
+        return itertools.chain(missing, self._found(opened, table, places[found], within[found]))
 
     def _found(
         self, opened: OpenFile, table: Table, places: NDArray[np.int64], within: NDArray[np.int64]
     ) -> Iterator[tuple[int, Raw]]:
-        """Yield these records, all of which the table has."""
+        """Return these records, all of which the table has; remote ones are on their way."""
         starts, sizes = table.arrays["starts"][within], table.arrays["sizes"][within]
-        left, at = iter(places.tolist()), 0
-        while at < len(places):
-            stored = opened.read_many(starts[at:], sizes[at:])
-            records = stored if self._check is None else map(self._check, stored)
-            try:
+        return self._checked(opened, places, starts, sizes, opened.read_many(starts, sizes))
+
+    def _checked(
+        self,
+        opened: OpenFile,
+        places: NDArray[np.int64],
+        starts: NDArray[np.int64],
+        sizes: NDArray[np.int64],
+        reading: Iterator[bytes],
+    ) -> Iterator[tuple[int, Raw]]:
+        left = iter(places.tolist())
+        while True:
+            try:  # for speed, without a step of Python for each record
+                records = reading if self._check is None else map(self._check, reading)
                 yield from zip(left, records, strict=True)
                 return
             except DataError as error:
@@ -195,6 +202,7 @@ class Ranges:
                     raise
                 at = len(places) - length_hint(left)  # what follows the one that failed
                 yield int(places[at - 1]), Unreadable(str(error))
+                reading = opened.read_many(starts[at:], sizes[at:])
 
 
 def too_few(records: int) -> str:

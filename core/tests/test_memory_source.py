@@ -193,7 +193,8 @@ def test_an_integer_that_does_not_fit_is_refused():
         ({"x": np.zeros(3), "y": np.zeros(4)}, "one leading axis"),
         ({"x": np.float32(3)}, "'x' is a single value"),
         ({"x": [[1], [[1], [2]]]}, r"\(entry 1\), of int32 and rank 2"),
-        ({"x": [[1], [1, "a"]]}, r"\(entry 1\)"),
+        ({"x": [[1], [1, "a"]]}, r"'x\[1\]' holds 1 \(entry 0\), which is neither"),
+        ({"x": [["a"], [1, 2]]}, r"\(entry 1\), of int32; those before it are of object"),
         (
             {"x": [[1], [2**40, 1]]},
             r"^field 'x\[1\]' holds 1099511627776, which does not fit int32",
@@ -428,3 +429,12 @@ def test_the_repr_of_a_source_and_its_config_shows_shapes_and_no_contents():
     assert shown in repr(made.config)
     made = create("source", "memory", data={"x": list(range(10**5))})
     assert repr(made) == "MemorySource(data={x: list of 100000})"
+
+
+def test_lists_of_strings_of_different_lengths_stay_on_the_host():
+    source = create("source", "memory", data={"words": [["a", "b\0"], [], ["c"]]})
+    assert source.element_spec()["words"].shape == (None,)
+    words = source.fetch([0, 1, 2])["words"]
+    assert [one.tolist() for one in words] == [["a", "b\0"], [], ["c"]]
+    other = create("source", "memory", data={"words": [["a", "b"], [], ["c"]]})
+    assert source.identity() != other.identity()

@@ -1,7 +1,7 @@
 """Small datasets under the names that the interface's examples use, made without a download.
 
-Their features are those of TFDS's own builders: mnist has no `id`, and the images of imagenet2012 and
-coco have any size.
+Their features are those of TFDS's own builders: mnist has no `id`, and the images of imagenet2012
+and coco have any size.
 """
 
 import numpy as np

@@ -16,7 +16,7 @@ from feedrace.device import specs
 from feedrace.errors import DataError
 from feedrace.host.arrays import ArrayReader
 from feedrace.host.records import check_numbers, count_records, is_host_dtype, is_ragged
-from feedrace.host.values import as_array, as_text, bad_entry, is_numeric, is_rounded
+from feedrace.host.values import as_array, as_text, bad_entry, is_rounded
 from feedrace.modules.source import SourceModule
 
 
@@ -181,22 +181,32 @@ def _as_field(name: str, value: Any) -> Any:
 
 
 def _as_ragged(name: str, entries: Any) -> Any:
-    """Return a 1-D array of objects, one numpy array a record, all of one rank and dtype."""
+    """Return a 1-D array of objects, one array a record, all of one rank, and one dtype or text."""
     arrays: list[Any] = []
     for number, entry in enumerate(entries):
-        try:
-            array = np.asarray(entry)
-        except ValueError as error:
-            raise bad_entry(name, entry, number, f"which is not an array: {error}") from error
+        array = as_array(f"{name}[{number}]", entry)
+        if array is None:
+            raise bad_entry(name, entry, number, "which is not an array: its parts differ in shape")
+        if is_host_dtype(array.dtype):
+            array = as_text(f"{name}[{number}]", array)
         arrays.append(specs.canonical(f"{name}[{number}]", array))
-        if not is_numeric(array.dtype) or array.ndim != arrays[0].ndim or array.ndim == 0:
-            rule = f"a numeric array of the first one's rank ({arrays[0].ndim}), 1 or more"
+        if array.ndim != arrays[0].ndim or array.ndim == 0:
+            rule = f"an array of the first one's rank ({arrays[0].ndim}), 1 or more"
             found = f"of {arrays[-1].dtype} and rank {array.ndim}"
             raise bad_entry(name, entry, number, f"{found}; each record needs {rule}")
     # An empty list says nothing of its dtype.
-    dtypes = {array.dtype for array in arrays if array.size} or {arrays[0].dtype}
-    dtype = specs.arriving_dtype(np.result_type(*dtypes))
-    for number, array in enumerate(arrays):
+    filled = [(number, array) for number, array in enumerate(arrays) if array.size]
+    first = filled[0][1] if filled else arrays[0]
+    for number, array in filled:
+        if (array.dtype == object) != (first.dtype == object):
+            rule = f"of {array.dtype}; those before it are of {first.dtype}"
+            raise bad_entry(name, entries[number], number, rule)
+    if first.dtype == object:
+        dtype = first.dtype
+    else:
+        dtypes = {array.dtype for _, array in filled} or {first.dtype}
+        dtype = specs.arriving_dtype(np.result_type(*dtypes))
+    for number, array in filled:
         if is_rounded(array, dtype):
             rule = f"which {dtype} rounds; give all one dtype"
             raise bad_entry(name, entries[number], number, rule)

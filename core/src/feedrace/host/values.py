@@ -45,11 +45,6 @@ def as_text(name: str, array: NDArray[Any]) -> NDArray[np.object_]:
     return array.astype(object)
 
 
-def is_numeric(dtype: "np.dtype[Any]") -> bool:
-    """Return whether a dtype is that of numbers or bools; those of ml_dtypes are."""
-    return dtype.kind in "biufc" or (dtype.kind == "V" and dtype.type is not np.void)
-
-
 def is_rounded(array: NDArray[Any], dtype: Any) -> bool:
     """Return whether integers would change in a floating-point `dtype`."""
     return bool(

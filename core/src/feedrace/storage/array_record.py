@@ -153,19 +153,28 @@ def _read(reader: Any, number: int) -> Raw:
 
 
 def _copied(opened: OpenFile, table: Table, numbers: NDArray[np.int64]) -> Iterator[Raw]:
-    """Yield these records, which ascend, of a file at an address."""
+    """Return these records, which ascend, of a file at an address; they are on their way."""
+    begins = table.arrays["chunks"]
+    sizes, chunks = np.diff(begins), np.unique(numbers // table.arrays["group"][0])
+    parts = [
+        (some, opened.read_many(begins[some], sizes[some]))
+        for some in _portions(chunks, sizes[chunks])
+    ]
+    return _decoded(parts, table, numbers)
+
+
+def _decoded(
+    parts: Sequence[tuple[NDArray[np.int64], Iterator[bytes]]],
+    table: Table,
+    numbers: NDArray[np.int64],
+) -> Iterator[Raw]:
+    """Yield records of chunks, whose numbers and bytes come in parts that fit in a small file."""
     group, begins = int(table.arrays["group"][0]), table.arrays["chunks"]
-    sizes, chunk_of = np.diff(begins), numbers // group
-    chunks = np.unique(chunk_of)
-    for some in _portions(chunks, sizes[chunks]):
+    chunk_of = numbers // group
+    for some, reading in parts:
         copies = [
             (Chunk(at, data), chunk)
-            for at, data, chunk in zip(
-                begins[some].tolist(),
-                opened.read_many(begins[some], sizes[some]),
-                some.tolist(),
-                strict=True,
-            )
+            for at, data, chunk in zip(begins[some].tolist(), reading, some.tolist(), strict=True)
         ]
         copies.sort(key=lambda copy: copy[0].at % BLOCK)  # so that they lie close together
         places = {chunk: place for place, (_, chunk) in enumerate(copies)}

@@ -1,5 +1,9 @@
 """The sources pass the suite that plugin authors use."""
 
+import pickle
+import subprocess
+import sys
+
 import pytest
 
 from feedrace_testing import SourceSuite
@@ -19,7 +23,20 @@ EXAMPLES = [
 ]
 
 
+READ = """
+import pickle, sys
+reader = pickle.load(sys.stdin.buffer)
+reader.fetch([0])
+print(sorted({"jax", "flax", "tensorflow"} & set(sys.modules)))
+"""
+
+
 class _Files(SourceSuite):
+    def test_a_worker_reads_without_jax(self):
+        pickled = pickle.dumps(self.make().reader())
+        done = subprocess.run([sys.executable, "-c", READ], input=pickled, capture_output=True)
+        assert (done.stdout, done.stderr) == (b"[]\n", b"")
+
     @pytest.fixture(autouse=True)
     def files(self, tmp_path):
         self.folder = tmp_path

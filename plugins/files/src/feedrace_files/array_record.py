@@ -1,24 +1,16 @@
 """The source of ArrayRecord files."""
 
-import functools
 import os
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-import msgspec
 from flax import nnx
 
 from feedrace.plugin import (
     ArrayRecords,
-    Arrays,
     DataError,
     Decoder,
-    Failure,
     File,
     FileSource,
-    Layout,
-    Leaf,
-    Raw,
     RawContent,
     Storage,
     Table,
@@ -31,8 +23,10 @@ from feedrace.plugin import (
 )
 from feedrace_files import encoding
 from feedrace_files.config import ArrayRecordConfig
-from feedrace_files.examples import BytesDecoder, example_decoder
+from feedrace_files.converted import ConvertedDecoder
+from feedrace_files.examples import example_decoder
 from feedrace_files.found import find_shards
+from feedrace_files.records import BytesDecoder
 
 _NAMES = r"(?i)\.array_?records?\b"
 
@@ -117,40 +111,3 @@ def _check_counts(
                 f"{file.path} holds {held} records, and {encoding.SIDECAR} beside it {says}; "
                 f"convert again, or move the file into a folder of its own"
             )
-
-
-class ConvertedDecoder:
-    """Decodes what `feedrace convert` wrote.
-
-    stored: the fields of the records. chosen: those to decode.
-    """
-
-    def __init__(self, stored: Sequence[encoding.Field], chosen: Sequence[encoding.Field]) -> None:
-        self._arguments = stored, chosen
-        self._decode = encoding.Decoder(stored, [field.name for field in chosen])
-        self.layout = Layout(tuple(Leaf(field.path, field.shape, field.numpy) for field in chosen))
-        names = [field.name for field in self._decode.fields]
-        self._order = [names.index(field.name) for field in chosen]
-
-    def __reduce__(self) -> Any:
-        return ConvertedDecoder, self._arguments
-
-    def decode(self, records: Iterable[tuple[int, Raw]], arrays: Arrays) -> list[Failure]:
-        """Put raw records into their slots; return which slots failed, and why."""
-        puts = [
-            (place, functools.partial(leaf.put, values, None) if leaf.shape else values.__setitem__)
-            for place, leaf, values in zip(
-                self._order, self.layout.leaves, arrays.values, strict=True
-            )
-        ]
-        failures: list[Failure] = []
-        for slot, record in records:
-            try:
-                if not isinstance(record, bytes):
-                    raise DataError(record.reason)
-                found = self._decode(record)
-                for place, put in puts:
-                    put(slot, found[place])
-            except (ValueError, msgspec.DecodeError) as error:
-                failures.append((slot, error.with_traceback(None)))
-        return failures

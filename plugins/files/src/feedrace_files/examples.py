@@ -178,24 +178,3 @@ def _check_first(record: bytes, features: Sequence[Feature], where: str) -> None
                 problems.append(Problem(f"features.{feature.name}", f"{message}{where} has"))
     if problems:
         raise ConfigError(problems)
-
-
-@attrs.frozen(eq=False)
-class BytesDecoder:
-    """Leaves records as they are, in the field `record`."""
-
-    layout: Layout = attrs.field(
-        init=False,
-        factory=lambda: Layout((Leaf(("record",), (), object),)),
-    )
-
-    def decode(self, records: Iterable[tuple[int, Raw]], arrays: Arrays) -> list[Failure]:
-        """Put raw records into their slots; return which slots failed, and why."""
-        values = arrays.values[0]
-        failures: list[Failure] = []
-        for slot, record in records:
-            if isinstance(record, bytes):
-                values[slot] = record
-            else:
-                failures.append((slot, DataError(record.reason)))
-        return failures

@@ -3,23 +3,19 @@
 from flax import nnx
 
 from feedrace.plugin import (
-    DataError,
     FileSource,
-    OpenFile,
     Ranges,
     RawContent,
-    Table,
     TableCache,
     Tables,
     check_tfrecord,
     chosen,
-    compression_of,
-    scan_tfrecord,
     storage_of,
 )
 from feedrace_files.config import TFRecordConfig
-from feedrace_files.examples import BytesDecoder, example_decoder
+from feedrace_files.examples import example_decoder
 from feedrace_files.found import check_whole, find_shards
+from feedrace_files.records import BytesDecoder, scan_uncompressed
 
 _NAMES = r"(?i)\.tf_?rec(ord)?s?\b"
 
@@ -36,7 +32,7 @@ class TFRecordSource(FileSource):
     ) -> None:
         storage = storage_of(config)
         files = find_shards(storage, config.path, _NAMES, "TFRecord")
-        tables = Tables(TableCache(storage), "tfrecord", files, scan)
+        tables = Tables(TableCache(storage), "tfrecord", files, scan_uncompressed)
         check_whole(config, files, tables)
         records = Ranges(storage, files, tables, check_tfrecord)
         if config.features is None:
@@ -45,18 +41,3 @@ class TFRecordSource(FileSource):
         else:
             content = RawContent(records, example_decoder(config, records, files[0].path))
         super().__init__(config, content, files, rngs=rngs, name=name)
-
-
-def scan(opened: OpenFile) -> Table:
-    """Return the table of a file's records; raise `DataError` for a compressed file."""
-    table = scan_tfrecord(opened)
-    if table.damage and not len(table.arrays["starts"]):
-        packed = compression_of(opened.read(0, min(16, opened.file.size)))
-        if packed is not None:
-            kind, command = packed
-            path = opened.file.path
-            raise DataError(
-                f"{path} is compressed with {kind}, so that no record in it can be read by number; "
-                f"decompress it first: {command.replace('FILE', path)}"
-            )
-    return table

@@ -20,7 +20,8 @@ from feedrace.cli import main
 from feedrace.errors import ConfigError, StateError
 from feedrace.pipeline.options import parse_options, read_options
 from feedrace.plan import state
-from feedrace.plugin import LeafSpec
+from feedrace.plugin import LeafSpec, Storage
+from feedrace_testing.servers import RangeServer
 
 PAGE = Path(__file__).parents[1] / "SECURITY.md"
 
@@ -181,6 +182,22 @@ def test_paths_are_not_confined():
         for path in ("/etc/passwd", "../../.."):
             mapping = {"source": {"use": "folder", "folder": path}, "batch_size": 1}
             assert parse_options(mapping).source.config.folder == path
+
+
+@says(
+    "The path of a source may be an address: the program connects to it, and sends only requests "
+    "for the files that it names."
+)
+def test_addresses_are_only_asked_for_their_files(tmp_path):
+    pytest.importorskip("aiohttp")
+    with RangeServer({"a.txt": b"content"}) as server:
+        storage = Storage(cache_dir=str(tmp_path))
+        (file,) = storage.find(f"{server.url}/a.txt")
+        assert server.requests  # it connects already when the source is made
+        assert storage.open(file).read(0, 7) == b"content"
+        assert {request.path for request in server.requests} == {"a.txt"}
+        sent = {name.lower() for headers in server.headers for name in headers}
+        assert sent <= {"host", "accept", "accept-encoding", "range", "user-agent"}
 
 
 @says(

@@ -112,6 +112,13 @@ def test_the_cache_is_bounded_and_what_was_used_least_recently_goes_first(folder
     assert "1-0" not in left
 
 
+def test_a_cache_of_no_bytes_keeps_nothing(folder):
+    cache = made(folder, 0)
+    cache.write("x", 0, DATA)
+    assert not folder.exists()
+    assert cache.read("x", 0, 1) is None
+
+
 def test_a_cache_of_several_processes_is_bounded_as_one(folder):
     most = 10 * (BLOCK + _DATA)
     caches = [made(folder, most) for _ in range(4)]

@@ -1,5 +1,6 @@
 """Reading remote files by ranges: blocks, retries, faults, files that change underneath."""
 
+import gc
 import pickle
 import subprocess
 import sys
@@ -109,10 +110,11 @@ def test_threads_that_want_the_same_block_share_a_request(server, storage):
     begun, go_on = threading.Event(), threading.Event()
     server.fail(lambda: (begun.set(), go_on.wait(10)))
     got = []
-    threads = [threading.Thread(target=lambda: got.append(file.read(7, 10)), args=()) for _ in "ab"]
+    threads = [threading.Thread(target=lambda: got.append(file.read(7, 10))) for _ in "ab"]
     threads[0].start()
     assert begun.wait(10)
-    assert 0 in file._coming
+    with file._lock:
+        assert 0 in file._coming
     threads[1].start()
     go_on.set()
     for thread in threads:
@@ -312,6 +314,41 @@ def test_a_pickled_storage_reads_in_another_process_what_this_one_has_kept(serve
     ran = subprocess.run([sys.executable, "-c", program], input=given, capture_output=True)
     assert ran.stdout == CONTENT[5:105], ran.stderr
     assert len(server.requests) == done
+
+
+def test_a_request_that_hangs_does_not_hold_up_the_end_of_the_program(server, storage):
+    file = opened(storage, server)
+    done = threading.Event()
+    server.broken = lambda request: lambda: done.wait(60)
+    program = (
+        "import pickle, sys\nimport numpy as np\nstorage, file = pickle.load(sys.stdin.buffer)\n"
+        "reading = storage.open(file).read_many(np.array([0, 10**6]), np.array([5, 5]))\n"
+        "print('asked')\n"
+    )
+    given = pickle.dumps((storage, file.file))
+    try:
+        ran = subprocess.run(
+            [sys.executable, "-c", program], input=given, capture_output=True, timeout=30
+        )
+    finally:
+        done.set()
+    assert (ran.stdout, ran.returncode) == (b"asked\n", 0)
+
+
+def test_threads_end_with_the_storage(server, tmp_path):
+    def threads():
+        return {t for t in threading.enumerate() if t.name.startswith("feedrace-remote")}
+
+    before = threads()
+    storage = Storage(cache_dir=str(tmp_path))
+    assert opened(storage, server).read(0, 10) == CONTENT[:10]
+    made = threads() - before
+    assert made
+    del storage
+    gc.collect()
+    for thread in made:
+        thread.join(10)
+    assert not any(thread.is_alive() for thread in made)
 
 
 def test_reading_goes_on_without_a_folder_for_blocks(server, tmp_path):

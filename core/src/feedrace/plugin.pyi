@@ -109,7 +109,6 @@ from feedrace.storage.files import (
     File as File,
     OpenFile as OpenFile,
     Storage as Storage,
-    most_open_files as most_open_files,
 )
 from feedrace.storage.layout import (
     Arrays as Arrays,
@@ -143,6 +142,14 @@ from feedrace.storage.tolerant import (
     Failure as Failure,
     RawContent as RawContent,
     TolerantReader as TolerantReader,
+)
+
+# Jobs over all records
+from feedrace.host.jobs import Made as Made, Records as Records, write_whole as write_whole
+from feedrace.pipeline.jobs import (
+    AllRecords as AllRecords,
+    all_records as all_records,
+    load_records as load_records,
 )
 
 # What arrives on a device

@@ -68,6 +68,16 @@ def test_files_may_hold_one_record_or_none(tmp_path, by_ranges, count):
     assert read(records_of(tmp_path / "a"), range(count)) == [b"x"] * count
 
 
+def test_a_file_may_hold_fewer_records_than_it_should(tmp_path, by_ranges):
+    write_array_record(tmp_path / "a", [b"one", b"two"])
+    short = records_of(tmp_path / "a")
+    records = ArrayRecords(Storage(), short.files, short.tables, [3])
+    assert len(records) == 3
+    found = read(records, [2, 1])
+    assert found[1] == b"two"
+    assert found[0].reason.endswith("2 records can be found in it")
+
+
 def test_more_chunks_than_fit_in_a_small_file_are_read_in_parts(tmp_path, by_ranges, monkeypatch):
     monkeypatch.setattr(array_record, "_MOST_CHUNKS", 3)
     monkeypatch.setattr(array_record, "_MOST_BYTES", 100_000)

@@ -2,6 +2,8 @@ import contextlib
 import json
 import os
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -127,3 +129,15 @@ def test_a_saved_state_resumes_exactly_and_refuses_another_file(tmp_path):
     path.write_bytes(b"".join(b"%d\n" % (i + 1) for i in range(9)))
     with pytest.raises(StateError):
         pipeline().set_state(state)
+
+
+def test_a_program_that_ends_with_a_source_says_nothing(tmp_path):
+    path = written(tmp_path, "a.txt", b"one\ntwo\n")
+    program = (
+        "import numpy, feedrace\n"
+        f"source = feedrace.create('source', 'text-lines', path={str(path)!r})\n"
+        "reader = source.reader()\n"
+        "reader.fetch(numpy.arange(2))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -15,7 +15,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 from feedrace import create
 from feedrace.errors import DataError
-from feedrace_tfds.example_proto import Example
+from feedrace.plugin import example_class
 
 NUMBERS = np.array([5, 0, 3, 3, 11])
 PADDED = {"tokens": 8, "objects": 4, "ragged": [5, 5]}
@@ -141,7 +141,7 @@ def example_of(**lists):
 
 
 def test_records_are_parsed_as_tfds_stores_them():
-    features = Example.FromString(example_of(a=[1, -(2**63)], b=[0.5], c=[b"x", b""]))
+    features = example_class().FromString(example_of(a=[1, -(2**63)], b=[0.5], c=[b"x", b""]))
     features = features.features.feature
     assert list(features["a"].int64_list.value) == [1, -(2**63)]
     assert list(features["b"].float_list.value) == [0.5]

@@ -251,6 +251,9 @@ def test_a_damaged_array_record_file_is_named(digits, tmp_path):
     shard.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match=f"{shard.name}: the file is damaged"):
         source("tfds-streaming", str(folder)).fetch([0])
+    made = source("tfds-streaming", str(folder), on_error="skip")
+    made.fetch([0, 1])
+    assert made.invalid_rows([0, 1]).all()
 
 
 def test_a_tfrecord_file_cut_short_is_named(digits, tmp_path):

@@ -37,6 +37,13 @@ def storage_of(config: StoredConfig) -> Storage:
     return Storage(config.storage_options or {}, config.cache_dir, config.cache_bytes)
 
 
+@attrs.frozen(eq=False)
+class _Found:
+    """The files of a source: NNX would look at each one of a tuple."""
+
+    files: tuple[File, ...]
+
+
 class StoredSource(SourceModule):
     """A source of stored records, and what is known of them; subclasses define `fetch`.
 
@@ -62,10 +69,15 @@ class StoredSource(SourceModule):
         budget = budget_count(config.error_budget, self.length)
         self._tolerant = nnx.static(TolerantReader(content, config.on_error, budget))
         self._bad = nnx.static(BadRecords(budget))
-        self._files: tuple[File, ...] = nnx.static(tuple(files))
+        self._found = nnx.static(_Found(tuple(files)))
         self._kept: IdentityDict = nnx.static(IdentityDict())
         # How many threads read ahead in an iteration, and blocks.
         self._threads, self._blocks_ahead = min(_MOST_THREADS, usable_cpus()), 2
+
+    @property
+    def _files(self) -> tuple[File, ...]:
+        files: tuple[File, ...] = self._found.files
+        return files
 
     @property
     def _content(self) -> Content:

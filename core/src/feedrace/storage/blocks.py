@@ -43,8 +43,8 @@ def digest(file: File) -> str:
 class BlockCache:
     """Blocks in a folder, those that were used least recently removed first.
 
-    folder: made when the first block is written. most: bytes of blocks. If the folder cannot be
-    written, it warns once and keeps nothing more.
+    folder: made when the first block is written. most: bytes of blocks; none are kept if it is 0.
+    If the folder cannot be written, it warns once and keeps nothing more.
     """
 
     def __init__(self, folder: str, most: int) -> None:
@@ -53,7 +53,7 @@ class BlockCache:
         self._most_open = max(16, most_open_files() // 4)
         self._lock = threading.Lock()
         self._sweeping = threading.Lock()
-        self._refused = False
+        self._refused = most <= 0
 
     def read(self, name: str, start: int, size: int) -> bytes | None:
         """Return bytes of a file that is kept under a name, or None unless all are there."""

@@ -161,9 +161,11 @@ class LocalFile:
         if _described(file.path, os.fstat(self._descriptor)) != file:
             raise DataError(f"{file.path} changed since it was found; make the source again")
 
+    _close = staticmethod(os.close)  # which a module may have lost when the program ends
+
     def __del__(self) -> None:
         if hasattr(self, "_descriptor"):
-            os.close(self._descriptor)
+            self._close(self._descriptor)
 
     def read(self, start: int, size: int) -> bytes:
         """Return these bytes; raise `DataError` if they cannot be read, all of them."""

@@ -174,7 +174,8 @@ class Ranges:
             lost = Unreadable(table.damage or too_few(self.held(table)))
             yield from ((place, lost) for place in places[~found].tolist())
             places, within = places[found], within[found]
-        yield from self._found(opened, table, places, within)
+        if len(places):
+            yield from self._found(opened, table, places, within)
 
     def _found(
         self,

@@ -4,7 +4,7 @@ import itertools
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import partial
 from glob import has_magic
 from typing import Any, BinaryIO, NamedTuple, TypeVar
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from feedrace.errors import DataError, did_you_mean, in_words, install_line
 from feedrace.storage import stores
 from feedrace.storage.blocks import BLOCK, BlockCache, digest
+from feedrace.storage.daemons import Daemons
 from feedrace.storage.files import File, binary
 from feedrace.storage.retries import RETRIES
 from feedrace.storage.stores import shown
@@ -38,13 +39,14 @@ class Remote:
     def __init__(self, options: Mapping[str, Any], folder: str, cache_bytes: int) -> None:
         self._options = options
         self.blocks = BlockCache(os.path.join(folder, "blocks"), cache_bytes)
-        self.pool = ThreadPoolExecutor(stores.PARALLEL, "feedrace-remote")
+        self.pool = Daemons(stores.PARALLEL, "feedrace-remote")
         self._systems: dict[str, Any] = {}
         self._lock = threading.Lock()
 
     def find(self, urls: Sequence[str], suffixes: Sequence[str]) -> list[list[File]]:
         """Return the files that each address names, as they are now."""
-        return list(self.pool.map(lambda url: self._find(url, tuple(suffixes)), urls))
+        found = [self.pool.submit(self._find, url, tuple(suffixes)) for url in urls]
+        return [files.result() for files in found]
 
     def open(self, file: File) -> "RemoteFile":
         """Return a file; nothing is asked of its store yet."""

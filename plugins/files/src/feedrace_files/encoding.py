@@ -122,13 +122,15 @@ class Document:
     """What `feedrace.json` holds.
 
     storage: "array-record" or "parquet". bytes: of all shards. digest: of those of the shards.
-    left_out: records that could not be read and are in no shard.
+    left_out: records that could not be read and are in no shard. made_from: the identity of the
+    source and the stages that gave them.
     """
 
     version: int = VERSION
     storage: str
     records: int
     left_out: int
+    made_from: str
     bytes: int
     digest: str
     fields: tuple[Field, ...]

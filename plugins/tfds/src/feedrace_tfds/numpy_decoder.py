@@ -13,8 +13,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from feedrace.plugin import Arrays, DataError, Failure, Layout, Raw
-from feedrace_tfds.example_proto import Example
+from feedrace.plugin import Arrays, DataError, Failure, Layout, Raw, example_class
 from feedrace_tfds.images import image_decoder
 
 _LISTS = {"f": "float_list", "i": "int64_list", "u": "int64_list", "b": "int64_list",
@@ -48,7 +47,7 @@ class NumpyDecoder:
 
     def decode(self, records: Iterable[tuple[int, Raw]], arrays: Arrays) -> list[Failure]:
         """Put raw records into their slots; return which slots failed, and why."""
-        parse = Example.FromString
+        parse = example_class().FromString
         images = [(key, self._image(arrays, leaf, unpack)) for leaf, key, unpack in self.images]
         puts = [(read, self._put(arrays, leaf)) for leaf, read in self.reads]
         failures: list[Failure] = []

@@ -16,6 +16,7 @@ from flax import nnx
 
 import feedrace
 import feedrace_testing
+from feedrace.pipeline.options import read_options
 
 ROOT = Path(__file__).parents[1]
 FILES = ["README.md", "core/README.md", "plugins/samplers/README.md", "plugins/batchers/README.md",
@@ -95,6 +96,15 @@ def test_the_python_of_the_page_on_storage_runs(monkeypatch, tmp_path):
     monkeypatch.setenv("FEEDRACE_CACHE_DIR", str(tmp_path))
     (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/storage.md").read_text(), re.DOTALL)
     exec(compile(block, "storage.md", "exec"), {})
+
+
+def test_the_config_of_the_page_on_storage_is_valid(tmp_path):
+    page = (ROOT / "docs/storage.md").read_text()
+    (block,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "c.toml").write_text(block)
+    config = read_options(tmp_path / "c.toml").source.config
+    assert config.storage_options == {"anon": True}
+    assert config.cache_bytes == 10**11
 
 
 @pytest.mark.parametrize(

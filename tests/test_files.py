@@ -48,8 +48,10 @@ def data(tmp_path_factory):
     records = [encode({"label": np.int64(i)}) for i in range(COUNT)]
     write_array_record(root / "converted/a.array_record", records)
     shards = (encoding.Shard("a.array_record", COUNT, 0, ""),)
-    document = encoding.Document(storage="array-record", records=COUNT, left_out=0, bytes=0,
-                                 digest="", fields=fields, shards=shards)  # fmt: skip
+    document = encoding.Document(
+        storage="array-record", records=COUNT, left_out=0, made_from="", bytes=0, digest="",
+        fields=fields, shards=shards,
+    )  # fmt: skip
     (root / "converted" / encoding.SIDECAR).write_bytes(encoding.write_document(document))
     return root
 

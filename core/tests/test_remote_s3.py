@@ -94,6 +94,22 @@ def test_a_file_that_changes_underneath_is_an_error(server, bucket, storage, new
     assert storage.find(f"{bucket}/other/a.bin") != (file,)
 
 
+def test_settings_that_are_wrong_are_an_error_at_once(tmp_path, monkeypatch):
+    waits = []
+    monkeypatch.setattr(remote, "RETRIES", Retries(sleep=waits.append))
+    storage = Storage({"profile": "nobody"}, cache_dir=str(tmp_path))
+    with pytest.raises(DataError, match=r"nobody.*; check the address and storage_options"):
+        storage.find("s3://data-set/in")
+    assert waits == []
+
+
+def test_a_server_that_is_not_there_is_tried_again(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(remote, "RETRIES", Retries(sleep=lambda _: None))
+    options = {**server.options, "endpoint_url": "http://127.0.0.1:1"}
+    with pytest.raises(DataError, match=r"127\.0\.0\.1:1.*\(4 tries"):
+        Storage(options, cache_dir=str(tmp_path)).find("s3://data-set/in")
+
+
 def test_missing_credentials_are_an_error_that_says_what_to_set(server, tmp_path, monkeypatch):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)

@@ -218,6 +218,20 @@ def start(given):
         print(f"  the first time, without one: {first:.2f} s", flush=True)
 
 
+def examples(given, folder):
+    """Write the photographs as Examples, in both formats of records, and as files."""
+    from feedrace_testing.sample_files import example_of, write_array_record, write_tfrecord
+
+    records = Encoded(given.data / "photographs.bin")
+    photographs = [records[i]["image"] for i in range(PHOTOGRAPHS)]
+    made = [example_of(image=[image], label=[i]) for i, image in enumerate(photographs)]
+    write_tfrecord(folder / "photographs.tfrecord", made)
+    write_array_record(folder / "photographs.array_record", made)
+    for i, image in enumerate(photographs):
+        (folder / f"class-{i % 10}").mkdir(exist_ok=True)
+        (folder / f"class-{i % 10}" / f"{i:06}.jpg").write_bytes(image)
+
+
 def resume(given):
     """The first batch at 90% of an epoch, against that of a fresh start, for each source."""
     import jax
@@ -226,7 +240,12 @@ def resume(given):
 
     folder = made_once(given.data / "tar", functools.partial(shards, given))
     texts = made_once(given.data / "short-lines", short_lines)
+    every = made_once(given.data / "examples", functools.partial(examples, given))
+    label = {"features": {"label": "int64"}}
     sources = {
+        "image-folder": (64, {"path": str(every), "columns": ["label"]}),
+        "tfrecord": (64, {"path": str(every), **label}),
+        "array-record": (64, {"path": str(every), **label}),
         "tar": (64, {"path": str(folder), "columns": ["cls"]}),
         "text-lines": (1000, {"path": str(texts / "lines.jsonl")}),
     }

@@ -44,8 +44,8 @@ def converted(tmp_path):
         write_array_record(tmp_path / name, [encode(values_of(3 * part + i)) for i in range(3)])
         shards.append(Shard(name, 3, 100, ""))
     document = Document(
-        storage="array-record", records=6, left_out=0, bytes=200, digest="", fields=FIELDS,
-        shards=tuple(shards),
+        storage="array-record", records=6, left_out=0, made_from="", bytes=200, digest="",
+        fields=FIELDS, shards=tuple(shards),
     )  # fmt: skip
     (tmp_path / SIDECAR).write_bytes(write_document(document))
     return tmp_path

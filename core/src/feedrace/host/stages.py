@@ -110,11 +110,6 @@ def check_batch(stage: Any, batch: Any, rows: int, *, masked: bool) -> None:
     if not isinstance(batch, dict):
         returned = type(batch).__name__
         raise DataError(f"stage {class_name(stage)} returned {returned}; a stage returns a dict")
-    if masked and VALID_MASK not in batch:
-        raise DataError(
-            f"stage {class_name(stage)} dropped {VALID_MASK!r}, which shows the padding; return "
-            f"{{**batch, ...}}, or pass it on: {VALID_MASK!r}: batch[{VALID_MASK!r}]"
-        )
     for field, leaf in leaves(batch):
         shape = np.shape(leaf)
         if not shape or shape[0] != rows:
@@ -122,6 +117,11 @@ def check_batch(stage: Any, batch: Any, rows: int, *, masked: bool) -> None:
                 f"stage {class_name(stage)} returned {field!r} of shape {shape}; every field needs "
                 f"the leading axis {rows} of the batch"
             )
+    if masked and VALID_MASK not in batch:
+        raise DataError(
+            f"stage {class_name(stage)} dropped {VALID_MASK!r}, which shows the padding; return "
+            f"{{**batch, ...}}, or pass it on: {VALID_MASK!r}: batch[{VALID_MASK!r}]"
+        )
 
 
 def _spec(batch: dict[str, Any]) -> Any:

@@ -6,33 +6,23 @@ address, the chunks that are needed are copied into a small ArrayRecord file in 
 library decodes and checks them there, however they are compressed.
 """
 
-import contextlib
-import functools
-import os
 import re
 import struct
-import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import attrs
 import numpy as np
 from numpy.typing import NDArray
 
 from feedrace.errors import DataError
 from feedrace.storage.files import File, OpenFile, Storage, most_open_files
-from feedrace.storage.highway import riegeli_hash
 from feedrace.storage.paths import is_remote
 from feedrace.storage.ranges import Ranges, Raw, Unreadable
+from feedrace.storage.riegeli import BLOCK, Chunk, list_place, parsed, records_in, small_file
 from feedrace.storage.tables import Table
 
-_BLOCK = 1 << 16  # bytes, after each of which a header of the block interrupts what is there
-_BLOCK_HEADER, _CHUNK_HEADER = 24, 40
-_LIST = 64  # where our list begins: behind the file's signature, and before the first block's end
-_SIMPLE = 0x72  # the kind of chunk that holds records one after the other
-_MAGIC = 0x71930E704FDAE05E
 _MOST_CHUNKS = 4096  # of a small file, so that its list lies in one block
 _MOST_BYTES = 64 << 20
 # By default it starts a thread for each of dozens of read-ahead buffers.
@@ -55,7 +45,7 @@ def scan_array_record(opened: OpenFile) -> Table:
         return _table(reader.num_records(), int(told[1]) if told else 1)
     except DataError:
         raise
-    except (RuntimeError, LookupError, ValueError, struct.error) as error:
+    except (RuntimeError, LookupError, ValueError, OverflowError, struct.error) as error:
         raise DataError(f"{path} is no ArrayRecord file, or is damaged or cut short") from error
 
 
@@ -162,32 +152,33 @@ def _read(reader: Any, number: int) -> Raw:
     return record
 
 
-@attrs.frozen
-class _Chunk:
-    """A chunk as it lies in a file, the headers of blocks included, and where it begins there."""
-
-    at: int
-    data: bytes
-
-
 def _copied(opened: OpenFile, table: Table, numbers: NDArray[np.int64]) -> Iterator[Raw]:
-    """Yield these records, which ascend, of a file at an address."""
+    """Return these records, which ascend, of a file at an address; they are on their way."""
+    begins = table.arrays["chunks"]
+    sizes, chunks = np.diff(begins), np.unique(numbers // table.arrays["group"][0])
+    parts = [
+        (some, opened.read_many(begins[some], sizes[some]))
+        for some in _portions(chunks, sizes[chunks])
+    ]
+    return _decoded(parts, table, numbers)
+
+
+def _decoded(
+    parts: Sequence[tuple[NDArray[np.int64], Iterator[bytes]]],
+    table: Table,
+    numbers: NDArray[np.int64],
+) -> Iterator[Raw]:
+    """Yield records of chunks, whose numbers and bytes come in parts that fit in a small file."""
     group, begins = int(table.arrays["group"][0]), table.arrays["chunks"]
-    sizes, chunk_of = np.diff(begins), numbers // group
-    chunks = np.unique(chunk_of)
-    for some in _portions(chunks, sizes[chunks]):
+    chunk_of = numbers // group
+    for some, reading in parts:
         copies = [
-            (_Chunk(at, data), chunk)
-            for at, data, chunk in zip(
-                begins[some].tolist(),
-                opened.read_many(begins[some], sizes[some]),
-                some.tolist(),
-                strict=True,
-            )
+            (Chunk(at, data), chunk)
+            for at, data, chunk in zip(begins[some].tolist(), reading, some.tolist(), strict=True)
         ]
-        copies.sort(key=lambda copy: copy[0].at % _BLOCK)  # so that they lie close together
+        copies.sort(key=lambda copy: copy[0].at % BLOCK)  # so that they lie close together
         places = {chunk: place for place, (_, chunk) in enumerate(copies)}
-        with _small_file([chunk for chunk, _ in copies], group) as path:
+        with small_file([chunk for chunk, _ in copies], group) as path:
             reader = _library(path)
             for number in numbers[np.isin(chunk_of, some)].tolist():
                 chunk, within = divmod(number, group)
@@ -207,87 +198,20 @@ def _portions(chunks: NDArray[np.int64], sizes: NDArray[np.int64]) -> Iterator[N
         begin = end
 
 
-@contextlib.contextmanager
-def _small_file(chunks: Sequence[_Chunk], group: int) -> Iterator[str]:
-    """Give the path of an ArrayRecord file of these chunks, `group` records or fewer in each.
-
-    Record r of chunk c is number c * group + r. A chunk lies as far behind the begin of a block as
-    it did, since the headers of blocks interrupt it there. The list of chunks comes first, so that
-    what says where the list is never changes.
-    """
-    descriptor, path = _scratch()
-    try:
-        at, begins = _BLOCK, []
-        for chunk in chunks:
-            at += (chunk.at - at) % _BLOCK
-            begins.append(at)
-            os.pwrite(descriptor, chunk.data, at)
-            at += len(chunk.data)
-        os.pwrite(descriptor, _list_of([*begins, at], group), _LIST)
-        end = -(-at // _BLOCK) * _BLOCK
-        os.pwrite(descriptor, _ending(), end)
-        os.ftruncate(descriptor, end + _BLOCK)
-        yield path
-    finally:
-        os.close(descriptor)
-        if not path.startswith("/proc/"):
-            os.unlink(path)
-
-
-def _scratch() -> tuple[int, str]:
-    """Return a new file in memory, or else a temporary one: its descriptor and its path."""
-    if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("feedrace-array-record")
-        return descriptor, f"/proc/self/fd/{descriptor}"
-    return tempfile.mkstemp(prefix="feedrace-", suffix=".array_record")
-
-
-def _list_of(begins: Sequence[int], group: int) -> bytes:
-    """Return the chunk that lists where chunks begin, and last where the last one ends."""
-    count = len(begins)
-    about = _fields((1, 1), (2, count), (3, group * (count - 1)))
-    rows = [_fields((1, begins[0]), (3, group)), *(_fields((1, begin)) for begin in begins[1:])]
-    return _chunk([b"\x0a" + _varint(len(about)) + about, *rows])
-
-
-@functools.cache
-def _ending() -> bytes:
-    """Return the last block of a file: the header of a block, and a chunk that names the list."""
-    chunk = _chunk([_fields((1, _LIST), (2, _MAGIC))] * 3)
-    return _hashed(struct.pack("<QQ", 0, _BLOCK_HEADER + len(chunk))) + chunk
-
-
-def _chunk(records: Sequence[bytes]) -> bytes:
-    """Return a simple chunk of records, not compressed."""
-    sizes = b"".join(_varint(len(record)) for record in records)
-    data = b"".join([b"\0", _varint(len(sizes)), sizes, *records])
-    kind = _SIMPLE | len(records) << 8
-    head = struct.pack("<4Q", len(data), riegeli_hash(data), kind, sum(map(len, records)))
-    return _hashed(head) + data
-
-
-def _hashed(head: bytes) -> bytes:
-    return struct.pack("<Q", riegeli_hash(head)) + head
-
-
 def _remote_table(opened: OpenFile) -> Table:
     """Return the table of a file, from its end; raise `ValueError` and such if it is damaged."""
-    last = opened.file.size - _BLOCK
-    if last < _BLOCK:
+    last = opened.file.size - BLOCK
+    if last < BLOCK:
         raise ValueError("too short")
-    ending = opened.read(last, _BLOCK)
-    records = ending[_BLOCK_HEADER + _CHUNK_HEADER :]
-    begin = 2 + records[1]  # behind the kind of compression, which is none, and the sizes
-    where = _parsed(records[begin : begin + records[2]])
-    at = where[1]
-    if where[2] != _MAGIC or not 0 < at < last:
+    at = list_place(opened.read(last, BLOCK))
+    if not 0 < at < last:
         raise ValueError("no list of chunks")
     list_of_chunks = opened.read(at, last - at)
-    count = _records_in(at, list_of_chunks)
-    with _small_file([_Chunk(at, list_of_chunks)], count) as path:
+    count = records_in(at, list_of_chunks)
+    with small_file([Chunk(at, list_of_chunks)], count) as path:
         reader = _library(path)
         reader.read()  # what the rows say together
-        rows = [_parsed(reader.read()) for _ in range(count - 1)]
+        rows = [parsed(reader.read()) for _ in range(count - 1)]
     return _checked_table(rows, at)
 
 
@@ -303,41 +227,3 @@ def _checked_table(rows: Sequence[dict[int, int]], end: int) -> Table:
 def _table(records: int, group: int, **arrays: NDArray[np.int64]) -> Table:
     found = {"records": np.array([records], np.int64), "group": np.array([group], np.int64)}
     return Table({**found, **arrays})
-
-
-def _records_in(at: int, data: bytes) -> int:
-    """Return how many records a chunk that begins at `at` holds."""
-    head = bytearray()
-    for place in range(len(data)):
-        if (at + place) % _BLOCK >= _BLOCK_HEADER:  # no header of a block lies there
-            head.append(data[place])
-            if len(head) == _CHUNK_HEADER:
-                break
-    return int.from_bytes(head[25:32], "little")
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 127:
-        out.append(number & 127 | 128)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
-def _fields(*fields: tuple[int, int]) -> bytes:
-    """Return a message of protocol buffers whose fields are numbers."""
-    return b"".join(_varint(field << 3) + _varint(value) for field, value in fields)
-
-
-def _parsed(message: bytes) -> dict[int, int]:
-    """Return the fields of a message whose fields are numbers."""
-    values: list[int] = []
-    value = shift = 0
-    for byte in message:
-        value |= (byte & 127) << shift
-        shift += 7
-        if byte < 128:
-            values.append(value)
-            value = shift = 0
-    return {key >> 3: value for key, value in zip(values[::2], values[1::2], strict=True)}

@@ -73,17 +73,17 @@ class BlockCache:
         self, name: str, starts: NDArray[np.int64], sizes: NDArray[np.int64]
     ) -> list[bytes | None]:
         """Return what `read` returns for several ranges."""
-        numbers = starts // _EXTENT
-        extents = {number: self._extent(name, number) for number in np.unique(numbers).tolist()}
         made: list[bytes | None] = []
-        within = (starts - numbers * _EXTENT).tolist()
-        for number, at, start, size in zip(
-            numbers.tolist(), within, starts.tolist(), sizes.tolist(), strict=True
-        ):
-            extent = extents[number]
+        extents: dict[int, _Extent | None] = {}
+        for start, size in zip(starts.tolist(), sizes.tolist(), strict=True):
+            number = start // _EXTENT
+            at = start - number * _EXTENT
+            if number not in extents:
+                extents[number] = self._extent(name, number)
             if size == 0 or at + size > _EXTENT:  # of the next extent, too
                 made.append(self.read(name, start, size))
             else:
+                extent = extents[number]
                 made.append(extent.read(at, size) if extent else None)
         return made
 

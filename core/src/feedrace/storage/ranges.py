@@ -1,8 +1,9 @@
 """Raw records of files by number, through tables of where each of them begins."""
 
-import contextlib
 import functools
+import itertools
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -10,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feedrace.errors import DataError
-from feedrace.storage.ahead import ahead
 from feedrace.storage.files import File, OpenFile, Storage
 from feedrace.storage.paths import is_remote
 from feedrace.storage.tables import Table, TableCache
 
-_REQUESTS = 32  # remote files that are read from at a time
+_FILES = 32  # remote ones from which records are on their way at a time
 
 
 class Unreadable(NamedTuple):
@@ -148,34 +148,32 @@ class Ranges:
         A local record that cannot be read is `Unreadable`. Raises `DataError` for a file that is
         missing or has changed, and for an address that does not answer: others would not, either.
         """
-        groups = self._numbered.by_file(numbers)
-        if len(self.files) == 1 or not is_remote(self.files[0].path):
-            for group in groups:
-                yield from self._read(*group)
-            return
-        parts = ahead(
-            lambda group: list(self._read(*group)), groups, threads=_REQUESTS, most=_REQUESTS
-        )
-        with contextlib.closing(parts):
-            for part in parts:
-                yield from part
+        most = _FILES if is_remote(self.files[0].path) else 1
+        begun: deque[Iterator[tuple[int, Raw]]] = deque()
+        for group in self._numbered.by_file(numbers):
+            begun.append(self._begun(*group))
+            if len(begun) == most:
+                yield from begun.popleft()
+        for part in begun:
+            yield from part
 
     def held(self, table: Table) -> int:
         """Return how many records of its file a table has."""
         return len(table.arrays["starts"])
 
-    def _read(
+    def _begun(
         self, number: int, places: NDArray[np.int64], within: NDArray[np.int64]
     ) -> Iterator[tuple[int, Raw]]:
-        """Yield these records of a file, the table of which may lack some."""
+        """Return these records of a file, the table of which may lack some."""
         opened, table = self._storage.open(self.files[number]), self.tables[number]
         found = within < self.held(table)
-        if not found.all():
-            lost = Unreadable(table.damage or too_few(self.held(table)))
-            yield from ((place, lost) for place in places[~found].tolist())
-            places, within = places[found], within[found]
-        if len(places):
-            yield from self._found(opened, table, places, within)
+        if found.all():
+            return self._found(opened, table, places, within)
+        lost = Unreadable(table.damage or too_few(self.held(table)))
+        missing = [(place, lost) for place in places[~found].tolist()]
+        if not found.any():
+            return iter(missing)
+        return itertools.chain(missing, self._found(opened, table, places[found], within[found]))
 
     def _found(
         self,
@@ -184,17 +182,22 @@ class Ranges:
         places: NDArray[np.int64],
         within: NDArray[np.int64],
     ) -> Iterator[tuple[int, Raw]]:
-        """Yield these records, all of which the table has."""
+        """Return these records, all of which the table has; remote ones are on their way."""
         starts, sizes = table.arrays["starts"][within], table.arrays["sizes"][within]
-        return zip(places.tolist(), self._raw(opened, starts, sizes), strict=True)
+        records = self._raw(opened, starts, sizes, opened.read_many(starts, sizes))
+        return zip(places.tolist(), records, strict=True)
 
     def _raw(
-        self, opened: OpenFile, starts: NDArray[np.int64], sizes: NDArray[np.int64]
+        self,
+        opened: OpenFile,
+        starts: NDArray[np.int64],
+        sizes: NDArray[np.int64],
+        reading: Iterator[bytes],
     ) -> Iterator[Raw]:
         at, check = 0, self._check
         while at < len(starts):
             try:
-                for data in opened.read_many(starts[at:], sizes[at:]):
+                for data in reading:
                     at += 1
                     yield data if check is None else check(data)
             except DataError as error:
@@ -202,6 +205,7 @@ class Ranges:
                     raise
                 at += 1
                 yield Unreadable(str(error))
+                reading = opened.read_many(starts[at:], sizes[at:])
 
 
 def too_few(records: int) -> str:

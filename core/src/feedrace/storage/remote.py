@@ -230,9 +230,9 @@ class RemoteFile:
         """Yield ranges a window at a time; what is missing of them is on its way."""
         if not len(starts):
             return
-        wrong = (starts < 0) | (sizes < 0) | (starts + sizes > self.file.size)
-        if wrong.any():
-            self._check(int(starts[wrong][0]), int(sizes[wrong][0]))
+        if starts.min() < 0 or sizes.min() < 0 or (starts + sizes).max() > self.file.size:
+            for start, size in zip(starts.tolist(), sizes.tolist(), strict=True):
+                self._check(start, size)
         for part in _parts_of(sizes, _WINDOW * BLOCK):
             first, many = starts[part], sizes[part]
             data = self._remote.blocks.read_many(self._name, first, many)
@@ -329,6 +329,9 @@ def _blocks(start: int, size: int) -> range:
 
 def _parts_of(sizes: NDArray[np.int64], most: int) -> Iterator[slice]:
     """Yield parts of about `most` bytes at most, or of one range."""
+    if int(sizes.sum()) <= most:
+        yield slice(None)
+        return
     before = (np.cumsum(sizes) - sizes) // most
     ends = [0, *(np.flatnonzero(np.diff(before)) + 1).tolist(), len(sizes)]
     for begin, end in itertools.pairwise(ends):

@@ -26,7 +26,10 @@ from feedrace.storage.retries import PassingError
 PARALLEL = 32  # requests at a time
 _VERSIONS = ("generation", "ETag", "etag", "content_md5", "mtime", "LastModified",
              "last_modified", "updated", "modified", "created")  # fmt: skip
-_LIBRARIES = ("aiohttp", "botocore", "aiobotocore", "urllib3", "requests", "google", "gcsfs")
+_LIBRARIES = ("aiohttp", "urllib3", "requests", "google", "gcsfs")
+# Of botocore and aiobotocore, most of whose errors are about settings.
+_PASSING = {"HTTPClientError", "ConnectionError", "IncompleteReadError", "ResponseStreamingError",
+            "ResponseParserError"}  # fmt: skip
 _CREDENTIALS = {
     "s3": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or, for a public bucket, "
     "storage_options = { anon = true }",
@@ -257,6 +260,8 @@ def _status(error: BaseException) -> int:
 
 def _is_refused(error: BaseException) -> bool:
     named = any("Credentials" in type(one).__name__ for one in _chain(error))
+    google = type(error).__module__.startswith("google.auth")
+    named = named or (google and type(error).__name__ != "TransportError")
     forbidden = "Forbidden" in str(error) and isinstance(error, OSError)  # as gcsfs has it
     return named or forbidden or isinstance(error, PermissionError) or _status(error) in (401, 403)
 
@@ -267,6 +272,8 @@ def _may_pass(error: BaseException) -> bool:
         return status in (408, 425, 429) or status >= 500
     if isinstance(error, asyncio.TimeoutError | ConnectionError):
         return True
-    if isinstance(error, FileExistsError | IsADirectoryError | NotADirectoryError):
+    if isinstance(error, ValueError | FileExistsError | IsADirectoryError | NotADirectoryError):
         return False
-    return isinstance(error, OSError) or type(error).__module__.startswith(_LIBRARIES)
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    library = type(error).__module__.startswith(_LIBRARIES)
+    return isinstance(error, OSError) or library or bool(kinds & _PASSING)

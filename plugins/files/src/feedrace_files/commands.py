@@ -54,10 +54,9 @@ def convert(
     if as_json:
         print_json(attrs.asdict(made))
         return
-    click.echo(
-        f"{made.records:,} records in {made.shards} shard{'s' * (made.shards > 1)}, {made.bytes:,} bytes, "
-        f"{made.seconds:.1f} s, digest {made.digest}"
-    )
+    shown = f"{made.shards} shard{'s' * (made.shards > 1)}, {made.bytes:,} bytes"
+    seconds = f"{made.seconds:.1f} s"
+    click.echo(f"{made.records:,} records in {shown}, {seconds}, digest {made.digest}")
     if made.left_out:
         click.echo(f"{made.left_out:,} records could not be read and were left out")
         for text in made.bad[:10]:

@@ -297,3 +297,42 @@ def test_a_digest_shows_whether_a_files_content_changed(storage, folder):
 def test_progress_is_silent_off_a_terminal(capsys):
     assert list(tables.progress(range(3), 3, "indexing", "files")) == [0, 1, 2]
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("change", ["content", "replaced", "removed"])
+def test_an_open_file_that_changes_is_not_read_on(storage, folder, change):
+    path = folder / "a.txt"
+    [file] = storage.find(str(path))
+    assert storage.open(file).read(0, 7) == b"content"
+    if change == "content":
+        path.write_text("CONTENT of a.txt")
+        os.utime(path, ns=(1, 1))  # a clock may be too coarse to show that
+    elif change == "replaced":
+        (folder / "b.txt").replace(path)
+    else:
+        path.unlink()
+    with pytest.raises(DataError, match=r"a\.txt changed since it was found; make"):
+        storage.open(file)
+
+
+def test_an_open_file_may_lose_another_of_its_names(storage, folder):
+    os.link(folder / "a.txt", folder / "other.txt")
+    [file] = storage.find(str(folder / "a.txt"))
+    storage.open(file)
+    (folder / "other.txt").unlink()
+    assert storage.open(file).read(0, 7) == b"content"
+
+
+def test_relative_and_absolute_paths_may_be_mixed(storage, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    files = storage.find(["a.txt", f"{folder}/inner/d.txt"])
+    scanned = []
+
+    def scan(opened):
+        scanned.append(opened.file.path)
+        return Table({"size": np.array([opened.file.size])})
+
+    for _ in range(2):
+        tables = TableCache(storage).tables("sizes", files, scan)
+    assert [table.arrays["size"][0] for table in tables] == [file.size for file in files]
+    assert sorted(scanned) == sorted(file.path for file in files)

@@ -114,8 +114,50 @@ def test_damaged_files_are_an_error_before_training(tmp_path):
     path = tmp_path / "a.array_record"
     write_array_record(path, [b"x"] * 5)
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(DataError, match=r"a\.array_record is no ArrayRecord file"):
+    with pytest.raises(DataError, match=r"a\.array_record: it is no ArrayRecord file"):
         records_of(tmp_path)
     write_array_record(path, [])
     with pytest.raises(DataError, match="has no records"):
         records_of(tmp_path)
+
+
+def test_one_bad_record_stands_for_a_damaged_file(tmp_path):
+    for name in ("a", "b"):
+        write_array_record(tmp_path / f"{name}.array_record", [b"x"] * 5)
+    path = tmp_path / "b.array_record"
+    path.write_bytes(path.read_bytes()[:-9])
+    source = records_of(tmp_path, on_error="skip")
+    numbers = np.arange(len(source))
+    assert source.fetch(numbers)["record"].tolist()[:5] == [b"x"] * 5
+    assert source.invalid_rows(numbers).tolist() == [False] * 5 + [True]
+    [bad] = source.bad_records
+    assert (bad.file, bad.number) == (str(path), 5)
+    assert "no ArrayRecord file, or damaged or cut short" in bad.reason
+
+
+def test_a_damaged_file_of_a_converted_folder_may_be_skipped(converted):
+    path = sorted(converted.glob("*.array_record"))[1]
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(DataError, match=r"data-00001.* on_error = 'substitute' or 'skip'"):
+        records_of(converted)
+    source = records_of(converted, on_error="substitute")
+    assert source.fetch(np.arange(4))["label"].tolist() == [0, 1, 2, 0]
+
+
+def test_a_shard_that_is_missing_is_named_unless_files_are_named(converted):
+    first, second = sorted(converted.glob("*.array_record"))
+    second.unlink()
+    with pytest.raises(DataError, match=rf"has no {second.name}, which feedrace\.json in it names"):
+        records_of(converted)
+    assert len(records_of(first)) == 3
+
+
+def test_converted_files_in_the_current_folder_have_their_fields(converted, monkeypatch):
+    monkeypatch.chdir(converted)
+    source = records_of("data-00000-of-00002.array_record")
+    assert source.fetch(np.array([1]))["name"].tolist() == ["image 1"]
+
+
+def test_an_address_of_this_machine_names_a_file(tmp_path):
+    write_array_record(tmp_path / "part", [b"x"] * 3)  # in a folder, it would not be looked for
+    assert len(records_of(f"file://{tmp_path}/part")) == 3

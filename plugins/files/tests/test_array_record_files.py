@@ -6,7 +6,6 @@ import random
 import numpy as np
 import pytest
 
-from feedrace.errors import DataError
 from feedrace.storage import array_record
 from feedrace.storage.array_record import ArrayRecords, scan_array_record
 from feedrace.storage.files import Storage
@@ -108,11 +107,14 @@ def test_a_damaged_chunk_is_unreadable_and_the_others_are_not(tmp_path, by_range
         lambda content: content[:-(2 << 16)] + bytes(2 << 16),
     ],
 )  # fmt: skip
-def test_a_file_without_its_index_is_an_error(tmp_path, by_ranges, spoil):
+def test_no_record_of_a_file_without_its_index_can_be_read(tmp_path, by_ranges, spoil):
     write_array_record(tmp_path / "a", some_records(20))
     (tmp_path / "a").write_bytes(spoil((tmp_path / "a").read_bytes()))
-    with pytest.raises(DataError, match="is no ArrayRecord file, or is damaged or cut short"):
-        records_of(tmp_path / "a")
+    records = records_of(tmp_path / "a")
+    assert len(records) == 1  # it stands for what cannot be found
+    [record] = read(records, [0])
+    assert isinstance(record, Unreadable)
+    assert record.reason.startswith("it is no ArrayRecord file, or damaged or cut short")
 
 
 def test_a_flipped_byte_anywhere_gives_the_record_or_an_error(tmp_path, by_ranges):
@@ -127,9 +129,10 @@ def test_a_flipped_byte_anywhere_gives_the_record_or_an_error(tmp_path, by_range
         spoiled[base + draw.randrange(300)] ^= 1 << draw.randrange(8)
         path = tmp_path / f"spoiled-{trial}"
         path.write_bytes(spoiled)
-        try:
-            found = read(records_of(path), range(5))
-        except DataError:
+        records = records_of(path)
+        found = read(records, range(min(5, len(records))))
+        if len(found) < 5:
+            assert isinstance(found[-1], Unreadable)
             continue
         assert all(isinstance(f, Unreadable) or f == w for f, w in zip(found, wanted, strict=True))
 

@@ -139,8 +139,6 @@ def test_labels_that_no_int32_holds_are_an_error(folder):
 
 def test_an_empty_image_is_a_bad_record(folder):
     (folder / "dog" / "a.jpg").write_bytes(b"")
-    with pytest.raises(DataError, match=r"a\.jpg\): the file is empty"):
-        images_of(folder).fetch(np.array([2]))
     source = images_of(folder, on_error="skip", error_budget=1)
     assert source.fetch(np.array([1, 2]))["label"].tolist() == [0, 0]
     assert source.invalid_rows(np.array([1, 2])).tolist() == [False, True]
@@ -172,3 +170,20 @@ def test_a_folder_without_images_is_an_error(tmp_path):
     (tmp_path / "a.txt").write_text("text")
     with pytest.raises(DataError, match=r"has no files ending with \.jpg"):
         images_of(tmp_path)
+
+
+def test_an_empty_image_is_an_error_before_training(folder):
+    for name in ("dog/a.jpg", "cat/b.PNG"):
+        (folder / name).write_bytes(b"")
+    with pytest.raises(DataError, match=r"b\.PNG is empty, as are 1 more; .* 'skip'"):
+        images_of(folder)
+    assert len(images_of(folder, columns=["label", "path"])) == 4
+    source = images_of(folder, on_error="skip", error_budget=2)
+    source.fetch(np.arange(4))
+    assert [bad.reason for bad in source.bad_records] == ["the file is empty"] * 2
+
+
+def test_a_folder_may_be_an_address_of_this_machine(folder):
+    source = images_of(f"file://{folder}")
+    assert source.column("path").tolist()[0] == "cat/b.PNG"
+    assert source.identity() == images_of(folder).identity()

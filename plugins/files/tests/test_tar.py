@@ -217,3 +217,13 @@ def test_a_pickled_reader_makes_no_table_again(path, tmp_path, monkeypatch):
     assert len(pickled) < 5000
     monkeypatch.setattr("feedrace_files.tar_index._members", None)
     assert pickle.loads(pickled).fetch(np.array([0]))["cls"].tolist() == [7]
+
+
+def test_half_a_sample_is_an_error_before_training(tmp_path):
+    write_tar(tmp_path / "a.tar", FILES[:5])
+    with pytest.raises(DataError, match=r"a\.tar: sample 'images/002' lacks txt"):
+        samples_of(tmp_path)
+    assert len(samples_of(tmp_path, columns=["jpg", "cls"])) == 2
+    source = samples_of(tmp_path, on_error="skip")
+    assert source.fetch(np.arange(2))["txt"].tolist()[0] == "gr\u00fcn"
+    assert [bad.number for bad in source.bad_records] == [1]

@@ -12,6 +12,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 import feedrace
 from feedrace import create
 from feedrace.errors import ConfigError, DataError
+from feedrace.storage.files import LocalFile
 from feedrace.storage.tfrecord import masked
 
 COUNT = 360
@@ -251,7 +252,10 @@ def test_a_pipe_in_place_of_a_data_file_is_named(data_dir, tmp_path):
         source(folder).fetch([0])
 
 
-def test_a_file_that_shrinks_in_use_gives_bad_records(digits, tmp_path, stored, starts):
+def test_a_file_that_shrinks_while_it_is_read_gives_bad_records(
+    digits, tmp_path, stored, starts, monkeypatch
+):
+    monkeypatch.setattr(LocalFile, "check", lambda self: None)  # which is before it shrinks
     folder, shard = copy(digits["tfrecord"], tmp_path)
     made = source(folder, on_error="substitute", error_budget=1.0)
     assert ids(made.fetch([0])) == stored[:1]

@@ -106,7 +106,7 @@ def test_tables_of_remote_files_are_kept(stored, monkeypatch):
     import feedrace_tfds.records as records
 
     source(HOME).fetch([0])
-    for scan in ("scan_tfrecord", "scan_chunks"):
+    for scan in ("scan_tfrecord", "scan_array_record"):
         monkeypatch.setattr(records, scan, lambda opened: pytest.fail("scanned again"))
     assert len(source(HOME).fetch([5])["index"]) == 1
 

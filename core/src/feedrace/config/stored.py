@@ -60,6 +60,18 @@ def _as_names(value: Any) -> Any:
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
+def _as_paths(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return tuple(map(_as_paths, value))
+    path = _as_names(value)
+    return local_path(path) if isinstance(path, str) else path
+
+
+def local_path(path: str) -> str:
+    """Return the path that an address file:///folder/file stands for; any other as it is."""
+    return path[len("file://") :] if path[:8].lower() == "file:///" else path
+
+
 @attrs.frozen(kw_only=True, slots=False)
 class StoredConfig(StructuralConfig):
     """What every source that reads stored records needs to know.
@@ -99,7 +111,7 @@ class FileConfig(StoredConfig):
     """
 
     path: str | tuple[str, ...] = attrs.field(
-        converter=_as_names, validator=_PATH, metadata={EXPAND: True, IDENTITY: False}
+        converter=_as_paths, validator=_PATH, metadata={EXPAND: True, IDENTITY: False}
     )
     columns: tuple[str, ...] | None = attrs.field(
         default=None, converter=_as_names, validator=_COLUMNS

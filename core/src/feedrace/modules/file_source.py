@@ -65,7 +65,8 @@ class StoredSource(SourceModule):
         super().__init__(config, rngs=rngs, name=name)
         self.length = len(content)
         if not self.length:
-            raise DataError(f"{self.name or type(self).__name__} has no records; {_named(files)}")
+            who = self.name or type(self).__name__
+            raise DataError(f"{who} has no records; {_named(files)}; give files that hold some")
         budget = budget_count(config.error_budget, self.length)
         self._tolerant = nnx.static(TolerantReader(content, config.on_error, budget))
         self._bad = nnx.static(BadRecords(budget))

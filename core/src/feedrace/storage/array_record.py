@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import attrs
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,19 +35,19 @@ def scan_array_record(opened: OpenFile) -> Table:
 
     Its arrays are int64: "records" of shape (1,), how many there are, "group" of shape (1,), how
     many lie in a chunk, the last excepted, and for a file at an address "chunks", where each begins
-    and where the last one ends. Raises `DataError` for a file that is damaged or cut short.
+    and where the last one ends. In a file whose index is damaged no record can be found.
     """
-    path = opened.file.path
     try:
-        if is_remote(path):
+        if is_remote(opened.file.path):
             return _remote_table(opened)
-        reader = _library(path)
+        reader = _library(opened.file.path)
         told = re.search(r"group_size:(\d+)", reader.writer_options_string() or "")
         return _table(reader.num_records(), int(told[1]) if told else 1)
     except DataError:
         raise
-    except (RuntimeError, LookupError, ValueError, OverflowError, struct.error) as error:
-        raise DataError(f"{path} is no ArrayRecord file, or is damaged or cut short") from error
+    except (RuntimeError, LookupError, ValueError, OverflowError, struct.error):
+        damage = "it is no ArrayRecord file, or damaged or cut short, so that no record is found"
+        return attrs.evolve(_table(0, 1), damage=damage)
 
 
 class ArrayRecords(Ranges):

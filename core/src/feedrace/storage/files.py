@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 import attrs
 
+from feedrace.config.stored import local_path
 from feedrace.errors import DataError, clipped
-from feedrace.storage.paths import is_remote, local_files, local_path, missing_file
+from feedrace.storage.paths import is_remote, local_files, missing_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -94,8 +95,8 @@ class Storage:
     def open(self, file: File) -> OpenFile:
         """Return the file, open for reading; it is shared by all who ask for it.
 
-        Raises `DataError` if it is missing, or has changed since it was found; for a remote file
-        that is seen when bytes of it are fetched.
+        Ask again for each batch. Raises `DataError` if it is missing, or has changed since it was
+        found; for a remote file that is seen when bytes of it are fetched.
         """
         return self._open.get(file, self)
 
@@ -132,9 +133,13 @@ class _Pool:
 
     def get(self, file: File, storage: Storage) -> OpenFile:
         with self._lock:
-            if file in self._files:
+            known = self._files.get(file)
+            if known is not None:
                 self._files.move_to_end(file)
-                return self._files[file]
+        if known is not None:
+            if isinstance(known, LocalFile):
+                known.check()
+            return known
         opened: OpenFile = (
             self.remote(storage).open(file) if is_remote(file.path) else LocalFile(file)
         )
@@ -158,8 +163,15 @@ class LocalFile:
             raise missing_file(file.path) from error
         except OSError as error:
             raise DataError(f"{file.path} cannot be opened: {error.strerror}") from error
-        if _described(file.path, os.fstat(self._descriptor)) != file:
-            raise DataError(f"{file.path} changed since it was found; make the source again")
+        self._named = bool(os.fstat(self._descriptor).st_nlink)  # not all systems count names
+        self.check()
+
+    def check(self) -> None:
+        """Raise `DataError` if the file changed since it was found, or another has its name."""
+        status = os.fstat(self._descriptor)
+        lost = self._named and not status.st_nlink
+        if lost or _described(self.file.path, status) != self.file:
+            raise DataError(f"{self.file.path} changed since it was found; make the source again")
 
     _close = staticmethod(os.close)  # which a module may have lost when the program ends
 

@@ -95,7 +95,9 @@ class TableCache:
         if len(remote) not in (0, len(folders)):  # some are remote
             common = "\n".join(sorted(folders))
         else:
-            common = os.path.commonpath(folders) if len(folders) > 1 else min(folders)
+            # What is relative and what is not may be mixed.
+            places = remote or [os.path.abspath(folder) for folder in folders]
+            common = os.path.commonpath(places)
             common = common if remote else os.path.realpath(common)
         digest = hashlib.blake2b(common.encode(), digest_size=16).hexdigest()
         return Path(self.storage.cache_folder()) / "tables" / f"{digest}.{kind}"

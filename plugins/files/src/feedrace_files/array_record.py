@@ -25,7 +25,7 @@ from feedrace_files import encoding
 from feedrace_files.config import ArrayRecordConfig
 from feedrace_files.converted import ConvertedDecoder
 from feedrace_files.examples import example_decoder
-from feedrace_files.found import find_shards
+from feedrace_files.found import check_whole, find_shards, is_folder
 from feedrace_files.records import BytesDecoder
 
 _NAMES = r"(?i)\.array_?records?\b"
@@ -47,6 +47,7 @@ class ArrayRecordSource(FileSource):
         remote = is_remote(files[0].path)
         kind = "array-record-chunks" if remote else "array-record"
         tables = Tables(TableCache(storage), kind, files, scan_array_record)
+        check_whole(config, files, tables)
         records = ArrayRecords(storage, files, tables)
         decoder = _decoder(config, storage, files, records)
         way = "a table of their chunks" if remote else "the files' own index"
@@ -76,7 +77,7 @@ def _decoder(
     if document is None:
         chosen(["record"], config.columns, "array-record without features")
         return BytesDecoder()
-    _check_counts(document, files, records)
+    _check_counts(document, config.path, files, records)
     names = [field.name for field in document.fields]
     columns = chosen(names, config.columns, encoding.SIDECAR)
     fields = {field.name: field for field in document.fields}
@@ -85,8 +86,8 @@ def _decoder(
 
 def _document(storage: Storage, files: Sequence[File]) -> encoding.Document | None:
     """Return what `feedrace convert` wrote beside the files, if it did."""
-    folders = {file.path.rpartition("/")[0] for file in files}
-    place = f"{min(folders)}/{encoding.SIDECAR}"
+    folders = {os.path.dirname(file.path) for file in files}
+    place = os.path.join(min(folders), encoding.SIDECAR)
     if len(folders) > 1 or not (is_remote(place) or os.path.exists(place)):
         return None
     try:
@@ -99,13 +100,23 @@ def _document(storage: Storage, files: Sequence[File]) -> encoding.Document | No
 
 
 def _check_counts(
-    document: encoding.Document, files: Sequence[File], records: ArrayRecords
+    document: encoding.Document,
+    path: str | Sequence[str],
+    files: Sequence[File],
+    records: ArrayRecords,
 ) -> None:
-    """Raise `DataError` for a file that the document does not know as it is."""
+    """Raise `DataError` for a file that the document does not know as it is, or that is missing."""
     told = {shard.file: shard.records for shard in document.shards}
-    for file, table in zip(files, records.tables, strict=True):
-        name, held = os.path.basename(file.path), int(table.arrays["records"][0])
-        if told.get(name) != held:
+    names = [os.path.basename(file.path) for file in files]
+    missing = sorted(set(told).difference(names))
+    if missing and isinstance(path, str) and is_folder(path, files[0]):
+        raise DataError(
+            f"{path} has no {missing[0]}, which {encoding.SIDECAR} in it names; copy it there, "
+            f"convert again, or name the files to read without it"
+        )
+    for file, name, table in zip(files, names, records.tables, strict=True):
+        held = int(table.arrays["records"][0])
+        if told.get(name) != held and not table.damage:
             says = f"says {told[name]}" if name in told else "does not name it"
             raise DataError(
                 f"{file.path} holds {held} records, and {encoding.SIDECAR} beside it {says}; "

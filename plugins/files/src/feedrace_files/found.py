@@ -20,7 +20,7 @@ def find_shards(
     files: list[File] = []
     for one in [path] if isinstance(path, str) else path:
         found = storage.find(one)
-        if found[0].path != one and not glob.has_magic(one):  # a folder
+        if is_folder(one, found[0]):
             found = tuple(file for file in found if re.search(pattern, os.path.basename(file.path)))
             if not found:
                 raise DataError(
@@ -32,6 +32,11 @@ def find_shards(
     if len(set(paths)) < len(paths):
         storage.find(paths)  # its error names the file
     return tuple(files)
+
+
+def is_folder(path: str, first: File) -> bool:
+    """Return whether a path is that of a folder. first: the first of the files that it names."""
+    return first.path != path and not glob.has_magic(path)
 
 
 def check_whole(config: FileConfig, files: Sequence[File], tables: Sequence[Table]) -> None:

@@ -2,13 +2,14 @@
 
 import hashlib
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from flax import nnx
 from numpy.typing import NDArray
 
-from feedrace.plugin import FileSource, chosen, storage_of
+from feedrace.plugin import DataError, File, FileSource, chosen, storage_of
 from feedrace_files.config import ImageFolderConfig
 from feedrace_files.images import ImageContent, find_images
 from feedrace_files.labels import csv_labels, folder_labels
@@ -43,6 +44,8 @@ class ImageFolderSource(FileSource):
         )
         fields = ["image", "path"] if labels is None else ["image", "label", "path"]
         columns = chosen(fields, config.columns, "image-folder")
+        if config.on_error == "raise" and "image" in columns:
+            _check_whole(files)
         content = ImageContent(storage, files, names, labels, columns)
         super().__init__(config, content, files, rngs=rngs, name=name)
         self.classes = labels.classes if labels else ()
@@ -73,3 +76,13 @@ class ImageFolderSource(FileSource):
             digest.update(np.array([file.size for file in self._files], np.int64).tobytes())
             return f"{len(self)} records {digest.hexdigest()}"
         return f"{super().identity()} {digest.hexdigest()}"
+
+
+def _check_whole(files: Sequence[File]) -> None:
+    empty = [file.path for file in files if not file.size]
+    if empty:
+        more = f", as are {len(empty) - 1} more" if len(empty) > 1 else ""
+        raise DataError(
+            f"{empty[0]} is empty{more}; replace the file, or continue without the image with "
+            f"on_error = 'substitute' or 'skip'"
+        )

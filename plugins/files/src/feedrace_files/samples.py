@@ -71,6 +71,20 @@ class TarContent:
         """Return the path of a sample's tar, and its number in it."""
         return self._numbered.locate(number)
 
+    def check_whole(self) -> None:
+        """Raise `DataError` for the first sample that lacks a field."""
+        for which, (file, table) in enumerate(zip(self._files, self._tables, strict=True)):
+            count, names = len(table.arrays["ends"]), names_in(table.arrays["extensions"])
+            wanted = np.array([name in self._extensions for name in names], bool)
+            held = np.count_nonzero(wanted[table.arrays["extension"]])
+            if held == count * len(self._extensions):  # a sample has an extension once at the most
+                continue
+            for within in range(count):
+                try:
+                    self._of(which).row(within)
+                except DataError as error:
+                    raise DataError(f"{file.path}: {error}, or with on_error") from None
+
     def load(self, numbers: NDArray[np.int64], arrays: Arrays) -> list[Failure]:
         """Put samples into slots; return which slots failed, and why."""
         failures: dict[int, Exception] = {}

@@ -32,4 +32,6 @@ class TarSource(FileSource):
             )
         columns = chosen([KEY, *found], config.columns, "tar")
         content = TarContent(storage, files, tables, tuple(columns))
+        if config.on_error == "raise":
+            content.check_whole()
         super().__init__(config, content, files, rngs=rngs, name=name)

@@ -14,10 +14,8 @@ from feedrace.plugin import (
     DataError,
     File,
     Numbered,
-    OpenFile,
     Ranges,
     Raw,
-    Table,
     TableCache,
     Tables,
     check_tfrecord,
@@ -129,17 +127,6 @@ class Addressed:
         self._checked = True
 
 
-def scan_chunks(opened: OpenFile) -> Table:
-    """Return the table of an ArrayRecord file: no record of a local one that is damaged."""
-    try:
-        return scan_array_record(opened)
-    except DataError:
-        if is_remote(opened.file.path):  # it may be the network
-            raise
-        none = {"records": np.zeros(1, np.int64)}
-        return Table(none, "the file is damaged or cut short, and its index cannot be read")
-
-
 def counts_of(parts: Sequence[Part]) -> dict[File, int]:
     """Return how many records each file should hold."""
     return {part.file: part.held for part in parts}
@@ -193,7 +180,9 @@ def make_reader(
     if file_format == "array_record":
         remote = is_remote(files[0].path)
         kind = "array-record-chunks" if remote else "array-record"
-        records = ArrayRecords(storage, files, Tables(cache, kind, files, scan_chunks), counts)
+        records = ArrayRecords(
+            storage, files, Tables(cache, kind, files, scan_array_record), counts
+        )
         way = "a table of their chunks" if remote else "the files' own index"
         return Addressed(parts, records, whole, f"by number, through {way}")
     if file_format == "parquet":

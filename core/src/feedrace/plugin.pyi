@@ -10,6 +10,7 @@ from feedrace.config.fields import (
     IDENTITY as IDENTITY,
     MAX_SEED as MAX_SEED,
     MAX_SIZE as MAX_SIZE,
+    OWN as OWN,
     REQUIRED as REQUIRED,
     Rule as Rule,
     SamplerConfig as SamplerConfig,

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from feedrace_samplers.config import (
         BlockShuffleSamplerConfig,
         EpochAwareSamplerConfig,
+        MixturePoint,
         MixtureSamplerConfig,
         RangeSamplerConfig,
         ShuffleSamplerConfig,
@@ -24,6 +25,7 @@ __all__ = [
     "BlockShuffleSamplerModule",
     "EpochAwareSamplerConfig",
     "EpochAwareSamplerModule",
+    "MixturePoint",
     "MixtureSamplerConfig",
     "MixtureSamplerModule",
     "RangeSamplerConfig",

@@ -138,6 +138,8 @@ class MixtureSamplerConfig(SamplerConfig):
         0 all components.
     schedule: weights that change, a list of points with `at`, a number of draws, and `weights`; the
         first is at 0.
+    changes: weights that replace all others from a draw on, a list of points as in `schedule`; all
+        draws before are as they were without it. `change_weights` writes one.
     interpolate: "constant" if the weights of a point hold until the next, "linear" if the shares
         move along a line from each point to the next.
     stop: the end of a pass: "first" when a component was served whole, as often as its sampler
@@ -159,6 +161,7 @@ class MixtureSamplerConfig(SamplerConfig):
     seed: int = attrs.field(default=42, validator=integer(0, MAX_SEED))
     temperature: float | None = None
     schedule: tuple[MixturePoint, ...] | None = attrs.field(default=None, converter=as_tuple)
+    changes: tuple[MixturePoint, ...] = attrs.field(default=(), converter=as_tuple)
     interpolate: str = attrs.field(default="constant", validator=one_of("constant", "linear"))
     stop: int | str | None = None
     samplers: Any = component_field("sampler", default=None, named=True)
@@ -175,9 +178,13 @@ class MixtureSamplerConfig(SamplerConfig):
         if self.weights is not None:
             problems += _weight_problems("weights", self.weights)
         if self.schedule is not None:
-            problems += self._schedule_problems()
+            problems += _point_problems("schedule", self.schedule)
+            if not problems and self.schedule[0].at != 0:
+                message = f"{self.schedule[0].at} leaves the draws before it without weights"
+                problems.append(Problem("schedule[0].at", f"{message}; start at 0"))
         elif self.interpolate != "constant":
             problems.append(Problem("interpolate", "has no effect without a schedule"))
+        problems += _point_problems("changes", self.changes) if self.changes else []
         if not problems and self.sizes is not None:
             names = list(self.sizes) if isinstance(self.sizes, dict) else []
             problems += self._named_problems(names, len(self.sizes))
@@ -196,6 +203,11 @@ class MixtureSamplerConfig(SamplerConfig):
         power = 1 if self.temperature is None else self.temperature
         largest = max(sizes)  # so that no power overflows
         return [(0, list(sizes) if power == 1 else [(n / largest) ** power for n in sizes])]
+
+    def changed(self, names: Sequence[str], count: int) -> list[tuple[int, list[float]]]:
+        """Return (first draw, weight of each component) of each of the `changes`."""
+        _raise(self._named_problems(names, count))
+        return [(point.at, _listed(point.weights, names)) for point in self.changes]
 
     def _size_problems(self) -> list[Problem]:
         if self.sizes is None:
@@ -230,24 +242,11 @@ class MixtureSamplerConfig(SamplerConfig):
         message = f'{clipped(self.stop)} is neither "first", "all" nor an int of 1 or more{hint}'
         return [Problem("stop", message)]
 
-    def _schedule_problems(self) -> list[Problem]:
-        points = self.schedule
-        if not points or not all(isinstance(point, MixturePoint) for point in points):
-            return [Problem("schedule", f"{clipped(points)} is not a list of points")]
-        problems = []
-        for i, point in enumerate(points):
-            if i == 0 and point.at != 0:
-                message = f"{point.at} leaves the draws before it without weights; start at 0"
-                problems.append(Problem("schedule[0].at", message))
-            elif i and point.at <= points[i - 1].at:
-                message = f"{point.at} is not above {points[i - 1].at}, the point before"
-                problems.append(Problem(f"schedule[{i}].at", message))
-        return problems
-
     def _named_problems(self, names: Sequence[str], count: int) -> list[Problem]:
         weights = [] if self.weights is None else [("weights", self.weights)]
-        for i, point in enumerate(self.schedule or ()):
-            weights.append((f"schedule[{i}].weights", point.weights))
+        for field in ("schedule", "changes"):
+            for i, point in enumerate(getattr(self, field) or ()):
+                weights.append((f"{field}[{i}].weights", point.weights))
         problems = []
         for path, given in weights:
             if isinstance(given, dict):
@@ -269,6 +268,17 @@ def unknown_part(path: str, name: Any, names: Sequence[str]) -> Problem:
         return Problem(path, f"{clipped(name)} is a name, but the components have none")
     hint = did_you_mean(name, list(names)) or f"; they are {', '.join(names[:8])}"
     return Problem(path, f"no component is called {clipped(name)}{hint}")
+
+
+def _point_problems(path: str, points: Any) -> list[Problem]:
+    """Return the problems of points that are not in order."""
+    if not points or not all(isinstance(point, MixturePoint) for point in points):
+        return [Problem(path, f"{clipped(points)} is not a list of points")]
+    return [
+        Problem(f"{path}[{i}].at", f"{point.at} is not above {points[i - 1].at}, the point before")
+        for i, point in enumerate(points)
+        if i and point.at <= points[i - 1].at
+    ]
 
 
 def _items(path: str, values: Any) -> list[tuple[str, Any]]:

@@ -60,7 +60,7 @@ class MixtureSamplerModule(SamplerModule):
         self._source: Any = nnx.static(None)
         if config.sizes is not None:
             named = config.sizes if isinstance(config.sizes, dict) else {}
-            sizes = list(named.values()) if named else list(config.sizes)
+            sizes: Sequence[int] = list(named.values()) if named else list(config.sizes)
             self._mix = nnx.static(self._mixed(list(named), sizes, lambda _: None))
 
     def attach(self, source: Any) -> None:
@@ -126,7 +126,8 @@ class MixtureSamplerModule(SamplerModule):
     def _mixed(self, names: Sequence[str], sizes: Sequence[int], source_of: Any) -> _Mix:
         """Return the mixture of components; `source_of` gives the source of each by name."""
         config: MixtureSamplerConfig = self.config
-        turns = Turns(config.points(names, sizes), config.interpolate == "linear")
+        changes = config.changed(names, len(sizes))
+        turns = Turns(config.points(names, sizes), config.interpolate == "linear", changes)
         unknown = [name for name in config.samplers or {} if name not in names]
         if unknown:
             raise ConfigError([unknown_part(f"samplers.{unknown[0]}", unknown[0], names)])

@@ -19,20 +19,29 @@ _TINY = 1e-9  # of rounding
 
 @attrs.frozen(eq=False)
 class Path:
-    """The sums of the shares over `length` draws: speed * draws + bend * draws ** 2."""
+    """The sums of the shares over `length` draws: speed * draws + bend * draws ** 2.
+
+    shares: the exact ones at its start and at its end.
+    """
 
     length: int
     speed: NDArray[np.float64]
     bend: NDArray[np.float64]
-    grown: tuple[Fraction, ...]  # over all of them
+    shares: tuple[Sequence[Fraction], Sequence[Fraction]] = ((), ())
 
     @classmethod
     def between(cls, whole: Sequence[int], following: Sequence[int], length: int) -> "Path":
         first = [Fraction(weight, sum(whole)) for weight in whole]
         last = [Fraction(weight, sum(following)) for weight in following]
         turns = [float(b - a) / (2 * length) for a, b in zip(first, last, strict=True)]
-        grown = tuple((a + b) / 2 * length for a, b in zip(first, last, strict=True))
-        return cls(length, np.array(list(map(float, first))), np.array(turns), grown)
+        return cls(length, np.array(list(map(float, first))), np.array(turns), (first, last))
+
+    def exact_sums(self, draws: int) -> list[Fraction]:
+        """Return the sums over the first so many draws, without rounding."""
+        return [
+            a * draws + (b - a) * draws**2 / (2 * self.length)
+            for a, b in zip(*self.shares, strict=True)
+        ]
 
     def sums(self, draws: int) -> NDArray[np.float64]:
         """Return the sums over the first so many draws."""
@@ -41,7 +50,7 @@ class Path:
     def rest(self, draws: int) -> "Path":
         """Return the path after so many draws."""
         speed = self.speed + 2 * self.bend * draws
-        return Path(self.length - draws, speed, self.bend, ())
+        return Path(self.length - draws, speed, self.bend)
 
 
 def rounded(wanted: NDArray[np.float64], least: Counts, most: Counts | None, total: int) -> Counts:

@@ -55,12 +55,17 @@ class _Block:
         return self.before + self.counts * self.rounds
 
 
+def _first(point: tuple[int, Any]) -> int:
+    return point[0]
+
+
 @attrs.frozen(eq=False)
 class Turns:
     """The component of each draw, under weights that may change.
 
     points: (first draw, weight of each component), from draw 0 on, in order; the last holds for
         ever. linear: whether the shares move along a line from each point to the next.
+    changes: points from which on other weights hold; nothing before such a point knows of it.
 
     After any number of draws each component is within one of the sum of its shares, as long as
     these do not move: Tijdeman's algorithm (1980), which looks ahead to weights that change. In the
@@ -69,6 +74,7 @@ class Turns:
 
     points: Sequence[tuple[int, Sequence[float]]]
     linear: bool = False
+    changes: Sequence[tuple[int, Sequence[float]]] = ()
 
     def draws(self, start: int, stop: int) -> tuple[NDArray[Any], Counts]:
         """Return the components of draws [start, stop), and how often each came before."""
@@ -76,7 +82,7 @@ class Turns:
         numbers: list[Counts] = []
         while start < stop or not parts:
             block = self._block(start)
-            period, end = len(block.components), min(stop, block.stop)
+            period, end = len(block.components), min(stop, block.stop, self._change_after(start))
             first, last = start - block.start, end - block.start
             if last <= period:
                 part, rank = block.components[first:last], block.ranks[first:last]
@@ -119,9 +125,36 @@ class Turns:
                 return None
         return bisect.bisect_left(range(high + 1), True, key=done)
 
-    def _block(self, draw: int) -> _Block:
-        number = bisect.bisect_right(self.points, draw, key=lambda point: point[0]) - 1
-        return self._segments[number].block(draw)
+    def _block(self, draw: int, changes: int | None = None) -> _Block:
+        return self._segment(draw, changes).block(draw)
+
+    def _segment(self, draw: int, changes: int | None = None) -> "_Steady | _Line":
+        """Return the segment that a draw lies in, if only so many `changes` are made."""
+        changed = bisect.bisect_right(self.changes, draw, key=_first)
+        changed = changed if changes is None else min(changed, changes)
+        if changed:
+            return self._changed[changed - 1]
+        return self._segments[bisect.bisect_right(self.points, draw, key=_first) - 1]
+
+    def _change_after(self, draw: int) -> int:
+        changed = bisect.bisect_right(self.changes, draw, key=_first)
+        return self.changes[changed][0] if changed < len(self.changes) else _END
+
+    @functools.cached_property
+    def _changed(self) -> "list[_Steady]":
+        """What follows each change; it begins with the counts of what there was without it."""
+        made: list[_Steady] = []
+        for at, weights in self.changes:
+            old: _Steady | _Line = made[-1] if made else self._segment(at, 0)
+            block = old.block(at)
+            rounds, within = divmod(at - block.start, len(block.components))
+            inside = np.bincount(block.components[:within], minlength=len(block.counts))
+            before = block.before + rounds * block.counts + inside
+            whole = tuple(whole_weights(weights))
+            path = Path.between(whole, whole, _END - at)
+            exact = tuple(old.exact_at(at - old.start))
+            made.append(_Steady(at, whole, before, exact, [path]))
+        return made
 
     @functools.cached_property
     def _segments(self) -> "list[_Steady | _Line]":
@@ -142,24 +175,39 @@ class Turns:
             segment = kind(start, whole[i], before, tuple(exact), paths[i:])
             segments.append(segment)
             if i + 1 < len(starts):
-                exact = [a + b for a, b in zip(exact, path.grown, strict=True)]
+                exact = segment.exact_at(path.length)
                 before = segment.after
         return segments
 
 
-@attrs.frozen(eq=False)
-class _Steady:
-    """Draws under constant weights: a few that lead in, whole periods, and a few that lead out.
+@attrs.frozen(eq=False, kw_only=False)
+class _Segment:
+    """Draws between two points.
 
-    whole: the weights. before: the draws of each component before `start`. exact: the sums of its
-    shares until then. paths: how these grow, here and under the weights that follow.
+    whole: the weights at its start. before: the draws of each component before it. exact: the sums
+    of its shares until then. paths: how these grow, here and under the weights that follow.
     """
 
     start: int
     whole: tuple[int, ...]
     before: Counts
     exact: tuple[Fraction, ...]
-    paths: "Sequence[Path]"
+    paths: Sequence[Path]
+
+    def exact_at(self, draws: int) -> list[Fraction]:
+        """Return the sums of the shares of all components after so many of its draws."""
+        grown = self.paths[0].exact_sums(draws)
+        return [a + b for a, b in zip(self.exact, grown, strict=True)]
+
+    def owed_after(self, draws: int, before: Counts) -> NDArray[np.float64]:
+        """Return what each component is owed then, if it was drawn `before` times."""
+        pairs = zip(self.exact_at(draws), before.tolist(), strict=True)
+        return np.array([float(exact - count) for exact, count in pairs])
+
+
+@attrs.frozen(eq=False)
+class _Steady(_Segment):
+    """Draws under constant weights: some that lead in, whole periods, and some that lead out."""
 
     @functools.cached_property
     def blocks(self) -> list[_Block]:
@@ -177,12 +225,13 @@ class _Steady:
             rounds += 1 if last else 0 if is_whole else -1  # the rest looks ahead to other weights
             if rounds > 0:
                 blocks.append(_Block(draw, rounds, before, *body))
+            if last:
+                return blocks
+            if rounds > 0:
                 draw, before = blocks[-1].stop, blocks[-1].after
         passed = draw - self.start
-        if passed < length and not last:
-            period = sum(self.whole)
-            pairs = zip(self.exact, self.whole, before.tolist(), strict=True)
-            owed = np.array([float(e + Fraction(w * passed, period) - b) for e, w, b in pairs])
+        if passed < length:
+            owed = self.owed_after(passed, before)
             paths = [self.paths[0].rest(passed), *self.paths[1:]]
             components = scheduled(owed, paths, length - passed)
             blocks.append(_Block(draw, 1, before, *ranked(components, len(before))))
@@ -200,8 +249,7 @@ class _Steady:
         times = -(-_UNIT // sum(self.whole))
         whole = np.array(self.whole) * times
         size = int(whole.sum())
-        pairs = zip(self.exact, self.before.tolist(), strict=True)
-        owed = np.array([float(e - b) for e, b in pairs])
+        owed = self.owed_after(0, self.before)
         ahead = np.zeros(len(whole), np.int64)  # draws beyond those of whole periods
         seen: dict[bytes, int] = {}
         units: list[NDArray[Any]] = []
@@ -227,25 +275,19 @@ class _Steady:
 
 
 @attrs.frozen(eq=False)
-class _Line:
+class _Line(_Segment):
     """Draws under weights that move along a line, in steps of a whole number of draws each.
 
-    The counts before a step are found by halving the line. Fields are as those of `_Steady`.
+    The counts before a step are found by halving the line.
     """
 
-    start: int
-    whole: tuple[int, ...]
-    before: Counts
-    exact: tuple[Fraction, ...]
-    paths: "Sequence[Path]"
     kept: dict[int, Counts] = attrs.field(factory=dict, init=False)
     made: dict[int, _Block] = attrs.field(factory=dict, init=False)
 
     @functools.cached_property
     def ahead(self) -> NDArray[np.float64]:
         """What each component is owed at the start."""
-        pairs = zip(self.exact, self.before.tolist(), strict=True)
-        return np.array([float(e - b) for e, b in pairs])
+        return self.owed_after(0, self.before)
 
     @property
     def after(self) -> Counts:

@@ -30,7 +30,7 @@ def mixed(sampler, batch_size=4, **sizes):
 
 
 def served(pipeline):
-    return np.concatenate([step.indices for step in pipeline.steps()])
+    return np.concatenate([np.empty(0, int), *(step.indices for step in pipeline.steps())])
 
 
 def test_a_mixture_takes_weights_by_the_names_of_the_parts():

@@ -129,7 +129,7 @@ class ComposedSource(SourceModule):
 
 def source_of(config: Any, field: str = "source") -> dict[str, Any]:
     """Return the source of a config as the only part; raise `ConfigError` for one that shuffles."""
-    return _checked({field: registry.instantiate(getattr(config, field))}, "")
+    return _checked({field: _made(getattr(config, field), field)}, "")
 
 
 def sources_of(config: Any) -> dict[str, Any]:
@@ -142,11 +142,11 @@ def sources_of(config: Any) -> dict[str, Any]:
         message = f"{clipped(given)} is not a table of sources by name, or a list of them"
         raise ConfigError([Problem("sources", message)])
     if isinstance(given, dict):
-        named = {name: registry.instantiate(part) for name, part in given.items()}
+        named = {name: _made(part, f"sources.{name}") for name, part in given.items()}
         return _checked(named, "sources.")
     parts: dict[str, Any] = {}
     problems = []
-    for i, part in enumerate(map(registry.instantiate, given)):
+    for i, part in enumerate(_made(part, f"sources[{i}]") for i, part in enumerate(given)):
         own = getattr(part, "name", None)  # that of a module
         name = own if isinstance(own, str) and own else str(i)
         if name in parts:
@@ -156,6 +156,11 @@ def sources_of(config: Any) -> dict[str, Any]:
     if problems:
         raise ConfigError(problems)
     return _checked(parts, "sources.")
+
+
+def _made(part: Any, path: str) -> Any:
+    """Return a part that a config made in Python may give as a mapping."""
+    return registry.instantiate(registry.parse("source", part, path))
 
 
 def _checked(parts: dict[str, Any], prefix: str) -> dict[str, Any]:

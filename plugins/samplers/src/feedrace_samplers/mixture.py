@@ -59,9 +59,10 @@ class MixtureSamplerModule(SamplerModule):
         self._mix: _Mix | None = nnx.static(None)
         self._source: Any = nnx.static(None)
         if config.sizes is not None:
-            named = config.sizes if isinstance(config.sizes, dict) else {}
-            sizes: Sequence[int] = list(named.values()) if named else list(config.sizes)
-            self._mix = nnx.static(self._mixed(list(named), sizes, lambda _: None))
+            sizes: Any = config.sizes
+            names = list(sizes) if isinstance(sizes, dict) else []
+            sizes = list(sizes.values() if names else sizes)
+            self._mix = nnx.static(self._mixed(names, sizes, lambda _: None))
 
     def attach(self, source: Any) -> None:
         """Take the names and sizes of the components from the source, unless `sizes` gives them.
@@ -97,16 +98,15 @@ class MixtureSamplerModule(SamplerModule):
     def indices(self, start: int, stop: int) -> NDArray[np.int64]:
         """Return the record numbers at absolute positions [start, stop)."""
         mix = self._known()
-        drawn, numbers = mix.turns.draws(start, stop)
         firsts = mix.turns.counts(start)
-        counts = np.bincount(drawn, minlength=len(mix.parts))
+        counts = mix.turns.counts(stop) - firsts
         # The draws of one component in a stretch are consecutive numbers.
         records = [np.empty(0, np.int64)]
         for i in np.flatnonzero(counts).tolist():
             part, first = mix.parts[i], int(firsts[i])
             records.append(part.start + part.order.indices(first, first + int(counts[i])))
-        places = np.cumsum(counts) - counts - firsts
-        taken: NDArray[np.int64] = np.concatenate(records)[places[drawn] + numbers]
+        places = mix.turns.places(start, stop, np.cumsum(counts) - counts - firsts)
+        taken: NDArray[np.int64] = np.concatenate(records)[places]
         return taken
 
     def counts(self, position: int) -> dict[str, int]:

@@ -7,7 +7,7 @@ whole number of draws for every component. So any draw is found without those be
 
 import bisect
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -26,6 +26,7 @@ from feedrace_samplers.spreading import (
 )
 
 _STEP = 4096  # draws in each step of weights that move along a line
+_LONG = 8192  # draws in a period of the last weights, at least
 _UNIT = 64  # draws that are made at a time until they repeat, or a period
 _MOST_KEPT, _MOST_MADE = 4096, 64  # counts before steps, and steps
 _END = 2**63  # beyond all draws
@@ -78,25 +79,40 @@ class Turns:
 
     def draws(self, start: int, stop: int) -> tuple[NDArray[Any], Counts]:
         """Return the components of draws [start, stop), and how often each came before."""
-        parts: list[NDArray[Any]] = []
-        numbers: list[Counts] = []
-        while start < stop or not parts:
-            block = self._block(start)
-            period, end = len(block.components), min(stop, block.stop, self._change_after(start))
-            first, last = start - block.start, end - block.start
-            if last <= period:
-                part, rank = block.components[first:last], block.ranks[first:last]
-                number = rank + block.before[part]
+        parts = [np.empty(0, np.int16)]
+        for block, first, last in self._stretches(start, stop):
+            parts.append(np.resize(np.roll(block.components, -first), last - first))
+        return np.concatenate(parts), self.places(start, stop, 0)
+
+    def places(self, start: int, stop: int, offsets: Counts | int) -> Counts:
+        """Return how often the component of each draw came before, plus the component's offset."""
+        places = [np.empty(0, np.int64)]
+        for block, first, last in self._stretches(start, stop):
+            period = len(block.components)
+            base = block.ranks + (block.before + offsets)[block.components]
+            rounds = np.arange(first // period, -(-last // period))
+            if len(rounds) == 1:
+                begin = int(rounds[0]) * period
+                piece = base[first - begin : last - begin]
+                if rounds[0]:
+                    piece = (
+                        piece
+                        + block.counts[block.components[first - begin : last - begin]] * rounds
+                    )
             else:
-                rounds, places = np.divmod(np.arange(first, last), period)
-                part = block.components[places]
-                number = block.ranks[places] + block.before[part] + block.counts[part] * rounds
-            parts.append(part)
-            numbers.append(number)
+                whole = np.multiply.outer(rounds, block.counts[block.components])
+                whole += base
+                piece = whole.reshape(-1)[first % period :][: last - first]
+            places.append(piece)
+        return places[1] if len(places) == 2 else np.concatenate(places)
+
+    def _stretches(self, start: int, stop: int) -> Iterator[tuple[_Block, int, int]]:
+        """Yield each block that has some of the draws [start, stop), and which of its own."""
+        while start < stop:
+            block = self._block(start)
+            end = min(stop, block.stop, self._change_after(start))
+            yield block, start - block.start, end - block.start
             start = end
-        if len(parts) == 1:
-            return parts[0], numbers[0]
-        return np.concatenate(parts), np.concatenate(numbers)
 
     def counts(self, draws: int) -> Counts:
         """Return how often each component is drawn in the first `draws` draws."""
@@ -222,11 +238,14 @@ class _Steady(_Segment):
             left = length - (draw - self.start)
             rounds, rest = divmod(left, len(body[1]))
             is_whole = rest == 0 and len(leads) == 0 and self._is_even
-            rounds += 1 if last else 0 if is_whole else -1  # the rest looks ahead to other weights
+            rounds -= 0 if last or is_whole else 1  # the rest looks ahead to other weights
+            if last:  # in longer periods, for speed
+                times = -(-_LONG // len(body[1]))
+                counts, components, _ = body
+                longer = ranked(np.tile(components, times), len(counts))
+                return [*blocks, _Block(draw, rounds // times + 1, before, *longer)]
             if rounds > 0:
                 blocks.append(_Block(draw, rounds, before, *body))
-            if last:
-                return blocks
             if rounds > 0:
                 draw, before = blocks[-1].stop, blocks[-1].after
         passed = draw - self.start

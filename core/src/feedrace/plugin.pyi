@@ -64,6 +64,7 @@ from feedrace.registry.describing import code_digest as code_digest
 
 # Orders and steps
 from feedrace.plan.order import Order as Order
+from feedrace.plan.orders import indices_of as indices_of
 from feedrace.plan.steps import (
     TRAIN as TRAIN,
     Step as Step,

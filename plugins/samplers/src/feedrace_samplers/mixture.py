@@ -14,6 +14,7 @@ from feedrace.plugin import (
     Problem,
     SamplerModule,
     clipped,
+    indices_of,
     protocols,
     registry,
 )
@@ -41,6 +42,28 @@ class _Mix:
     parts: Sequence[_Part]
     turns: Turns
     epoch: int
+
+    def records(self, firsts: Sequence[int], counts: Sequence[int]) -> NDArray[np.int64]:
+        """Return the next `counts` records of each component, one component after another."""
+        drawn = [i for i, count in enumerate(counts) if count]
+        plain = [i for i in drawn if isinstance(self.parts[i].order, Order)]
+        orders = [self.parts[i].order for i in plain]
+        records = indices_of(orders, [firsts[i] for i in plain], [counts[i] for i in plain])
+        if len(plain) < len(drawn):
+            mixed, taken = [records[:0]], 0
+            for i in drawn:
+                if i in plain:
+                    mixed.append(records[taken : taken + counts[i]])
+                    taken += counts[i]
+                else:
+                    order = self.parts[i].order
+                    mixed.append(np.asarray(order.indices(firsts[i], firsts[i] + counts[i])))
+            records = np.concatenate(mixed)
+        place = 0
+        for i in drawn:
+            records[place : place + counts[i]] += self.parts[i].start
+            place += counts[i]
+        return records
 
 
 class MixtureSamplerModule(SamplerModule):
@@ -101,12 +124,9 @@ class MixtureSamplerModule(SamplerModule):
         firsts = mix.turns.counts(start)
         counts = mix.turns.counts(stop) - firsts
         # The draws of one component in a stretch are consecutive numbers.
-        records = [np.empty(0, np.int64)]
-        for i in np.flatnonzero(counts).tolist():
-            part, first = mix.parts[i], int(firsts[i])
-            records.append(part.start + part.order.indices(first, first + int(counts[i])))
+        records = mix.records(firsts.tolist(), counts.tolist())
         places = mix.turns.places(start, stop, np.cumsum(counts) - counts - firsts)
-        taken: NDArray[np.int64] = np.concatenate(records)[places]
+        taken: NDArray[np.int64] = records[places]
         return taken
 
     def counts(self, position: int) -> dict[str, int]:

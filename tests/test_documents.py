@@ -21,7 +21,8 @@ from feedrace.pipeline.options import read_options
 ROOT = Path(__file__).parents[1]
 FILES = ["README.md", "core/README.md", "plugins/samplers/README.md", "plugins/batchers/README.md",
          "plugins/tfds/README.md", "plugins/testing/README.md", "docs/start.md", "docs/sources.md",
-         "plugins/text/README.md", "plugins/files/README.md"]  # fmt: skip
+         "plugins/text/README.md", "plugins/files/README.md",
+         "plugins/arrow/README.md"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", FILES)

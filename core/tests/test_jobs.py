@@ -252,6 +252,7 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     assert (tmp_path / "a").read_bytes() == b"old"
 
 
+@pytest.mark.slow
 def test_a_job_that_is_interrupted_ends_its_processes_and_goes_on_later(parts, tmp_path):
     program = f"""
 import os, signal, sys, threading, time

@@ -92,8 +92,10 @@ def test_many_windows_of_ranges_follow_one_another(server, storage, monkeypatch)
 
 def test_the_first_requests_are_made_before_the_first_range_is_asked_for(server, storage):
     file = opened(storage, server)
+    both = threading.Barrier(3, timeout=10)
+    server.fail(both.wait, both.wait)
     reading = file.read_many(np.array([0, 2]) * BLOCK, np.array([5, 5]))
-    assert set(file._coming) == {0, 2}
+    both.wait()
     assert next(reading) == CONTENT[:5]
 
 

@@ -4,17 +4,9 @@ Each conversion writes all shards, reads them back, and is thrown away. Besides,
 costs beyond the stages: the same records through the stages alone.
 """
 
-import argparse
-import os
 import shutil
 import statistics
 import tempfile
-from pathlib import Path
-
-if __name__ == "__main__":
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")
-
 import time
 
 import numpy as np
@@ -54,11 +46,12 @@ def count(number, records):
     return {"records": sum(1 for _ in records)}
 
 
-def rows(folder: Path, *, quick: bool = False) -> None:
-    """Print the rows; `folder` keeps the photographs."""
+def converted(given):
+    """Photographs, decoded and cropped, written as ArrayRecord and Parquet."""
     from feedrace.plugin import all_records
     from feedrace_files.convert import convert
 
+    folder = given.data
     path = folder / "photographs.jpegs"
     if not path.exists():
         from image_sets import write_encoded
@@ -69,11 +62,11 @@ def rows(folder: Path, *, quick: bool = False) -> None:
         {"use": "decode-image", "field": "image"},
         {"use": "random-resized-crop", "field": "image", "size": [SIZE, SIZE]},
     ]
-    every = all_records(Photographs(path, 1 if quick else 4), stages, seed=1)
+    every = all_records(Photographs(path, 1 if given.quick else 4), stages, seed=1)
     shards = 16
     bounds = [len(every) * i // shards for i in range(shards + 1)]
 
-    def converted(to, workers):
+    def writing(to, workers):
         def run():
             with tempfile.TemporaryDirectory(dir=folder) as place:
                 began = time.perf_counter()
@@ -94,13 +87,13 @@ def rows(folder: Path, *, quick: bool = False) -> None:
 
     found = take_turns(
         {
-            "array-record 1": converted("array-record", 1),
-            "array-record 2": converted("array-record", 2),
-            "parquet 1": converted("parquet", 1),
-            "parquet 2": converted("parquet", 2),
+            "array-record 1": writing("array-record", 1),
+            "array-record 2": writing("array-record", 2),
+            "parquet 1": writing("parquet", 1),
+            "parquet 2": writing("parquet", 2),
             "stages 1": staged,
         },
-        2 if quick else 5,
+        given.rounds,
     )
     rate = {name: statistics.median(rates) for name, rates in found.items()}
     for to in ("array-record", "parquet"):
@@ -119,13 +112,4 @@ def rows(folder: Path, *, quick: bool = False) -> None:
         )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=Path(tempfile.gettempdir()) / "feedrace-bench")
-    parser.add_argument("--quick", action="store_true", help="fewer records and rounds")
-    given = parser.parse_args()
-    rows(given.data, quick=given.quick)
-
-
-if __name__ == "__main__":
-    main()
+ROWS = {"converted": converted}

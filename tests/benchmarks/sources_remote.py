@@ -5,7 +5,6 @@ answer. The tables of where records begin are kept from before; the cache of blo
 start of each epoch that is measured.
 """
 
-import argparse
 import contextlib
 import os
 import shutil
@@ -14,9 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-if __name__ == "__main__":
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")
-
+import numpy as np
 from measure import alternate, cpu_seconds, report, take_turns
 
 LATENCY = 0.02  # seconds
@@ -161,12 +158,8 @@ def late_start(make, what, rounds=5, **pipeline):
     report(f"{what}, resume at 90%", seconds["late"] / seconds["start"], "at most 1.5", detail)
 
 
-def main():
-    import numpy as np
-
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer records and rounds")
-    quick = parser.parse_args().quick
+def remote(given):
+    """Lines of text at addresses, each request of which takes 20 ms."""
     rng = np.random.default_rng(0)
     tokens = {
         "stages": [{"use": "byte-tokens", "field": "text", "into": "tokens", "keep": False,
@@ -176,13 +169,12 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         for number in range(8):
             with open(f"{folder}/{number}.txt", "wb") as file:
-                for _ in range(1000 if quick else 10_000):
+                for _ in range(1000 if given.quick else 10_000):
                     line = rng.integers(97, 123, int(rng.integers(50, 2000)), np.uint8)
                     file.write(line.tobytes() + b"\n")
         source, what = {"use": "text-lines"}, "lines to tokens"
-        share(source, Path(folder), what, 1 if quick else 3, **tokens)
-        resume(source, Path(folder), what, 1 if quick else 5, **tokens)
+        share(source, Path(folder), what, given.rounds, **tokens)
+        resume(source, Path(folder), what, given.rounds, **tokens)
 
 
-if __name__ == "__main__":
-    main()
+ROWS = {"remote": remote}

@@ -193,6 +193,7 @@ def start(tmp_path, config, workers):
     return subprocess.Popen([sys.executable, tmp_path / "program.py", *arguments])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_conversion_that_was_killed_goes_on_where_it_stopped(parts, tmp_path, workers):
     config, partial = tmp_path / "c.toml", tmp_path / "out.partial"
@@ -271,7 +272,7 @@ def test_two_conversions_into_one_folder_do_not_mix(parts, tmp_path, config):
 )
 def test_the_source_of_the_format_gives_the_same_records(parts, tmp_path, config, to):
     if to == "parquet":
-        pytest.importorskip("feedrace_arrow")
+        pytest.importorskip("feedrace_arrow.sources")
     report = convert(config, to, tmp_path / "out", workers=0, shards=3)
     (tmp_path / "read.toml").write_text(report.config)
     every = load_records(tmp_path / "read.toml")
@@ -349,6 +350,7 @@ def test_an_earlier_conversion_stays_until_the_new_one_is_there(parts, tmp_path,
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c.toml", "out"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("to", ["array-record", "parquet"])
 def test_a_full_disk_is_an_error_and_the_next_run_finishes(parts, tmp_path, config, to):
     if to == "parquet":

@@ -82,53 +82,11 @@ def test_a_reader_counts_nothing_and_notes_what_each_fetch_met(folder):
         made.note(pickle.loads(pickle.dumps(reader.fetch([70]) and reader.noted())))
 
 
-def test_each_thread_is_given_what_its_own_fetch_met(folder):
-    reader = source(folder, on_error="skip").reader()
-    both = threading.Barrier(2)
-    noted, invalid = {}, {}
-
-    def work(number):
-        reader.fetch(np.array([number, 5]))
-        both.wait()
-        noted[number] = [bad.number for bad in reader.noted()]
-        invalid[number] = reader.invalid_rows(np.array([number, 5])).tolist()
-
-    threads = [threading.Thread(target=work, args=(number,)) for number in (70, 180)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert noted == {70: [70], 180: [180]}
-    assert invalid == {70: [True, False], 180: [True, False]}
-    assert reader.noted() == []
-
-
-def test_a_kept_record_is_noted_as_if_it_were_read_again(folder):
-    reader = source(folder, on_error="substitute", cacheable=True).reader()
-    for numbers in ([70, 71], [70], [5, 70]):
-        reader.fetch(numbers)
-        assert [bad.number for bad in reader.noted()] == [70]
-
-
 def test_a_fetch_that_raised_leaves_nothing_noted(folder):
     reader = source(folder).reader()
     with pytest.raises(DataError, match="record 70 "):
         reader.fetch([70])
     assert reader.noted() == []
-
-
-def test_the_search_for_a_good_record_ends_with_the_budget(folder, monkeypatch):
-    made = source(folder, on_error="substitute", error_budget=2)
-    read = []
-
-    def bad(records, arrays):
-        read.extend(records)
-        return [(slot, ValueError("bad")) for slot, _ in read[-1:]]
-
-    monkeypatch.setattr(type(made._content.decoder), "decode", lambda self, *given: bad(*given))
-    with pytest.raises(DataError, match="3 records cannot be read, and error_budget allows 2"):
-        made.reader().fetch([0])
-    assert len(read) == 3
 
 
 def test_a_fetch_decodes_in_its_own_thread_and_starts_none(data_dir, monkeypatch):

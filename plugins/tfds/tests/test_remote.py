@@ -156,7 +156,8 @@ assert "tensorflow" not in sys.modules
 
 def test_a_server_of_http_is_enough_and_tensorflow_is_not_needed(digits):
     pytest.importorskip("aiohttp")
-    servers = pytest.importorskip("feedrace_testing.servers")
+    from feedrace_testing import servers
+
     folder = Path(digits["tfrecord"], "feedrace_digits", "1.0.0")
     with servers.RangeServer(folder) as server:
         done = subprocess.run([sys.executable, "-c", PROGRAM, server.url],

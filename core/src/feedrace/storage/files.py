@@ -174,9 +174,10 @@ class LocalFile:
             while len(data) < size:  # the system gives at most 2 GiB at once
                 more = os.pread(self._descriptor, size - len(data), start + len(data))
                 if not more:
+                    end = os.fstat(self._descriptor).st_size
                     raise DataError(
-                        f"{self.file.path} ends at byte {start + len(data)}, before byte "
-                        f"{start + size}; it is cut short"
+                        f"{self.file.path} ends at byte {end}, before byte {start + size}; it is "
+                        f"cut short"
                     )
                 data += more
         except OSError as error:
@@ -186,8 +187,13 @@ class LocalFile:
 
     def read_many(self, starts: "NDArray[np.int64]", sizes: "NDArray[np.int64]") -> Iterator[bytes]:
         """Yield several ranges, in their order."""
+        descriptor, pread = self._descriptor, os.pread
         for start, size in zip(starts.tolist(), sizes.tolist(), strict=True):
-            yield self.read(start, size)
+            try:
+                data = pread(descriptor, size, start)
+            except OSError:  # `read` reports it
+                data = b""
+            yield data if len(data) == size else self.read(start, size)
 
     def binary(self) -> BinaryIO:
         """Return a seekable file object, for libraries; each is for one thread."""

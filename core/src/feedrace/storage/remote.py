@@ -114,8 +114,10 @@ class Remote:
         return retries.call(shown(url), partial(stores.http_file, system, url))
 
     def _find_listed(self, system: Any, url: str, suffixes: tuple[str, ...]) -> list[File]:
+        from fsspec.core import strip_protocol
+
         url = url.rstrip("/")
-        inner = system._strip_protocol(url)
+        inner = strip_protocol(url)
         if has_magic(inner) and not self._ask(url, lambda: system.exists(inner)):
             found = self._ask(url, lambda: system.glob(inner, detail=True))
             wanted = [info for info in found.values() if info["type"] == "file"]

@@ -138,7 +138,7 @@ class _Samples:
         self._members = np.full((len(counts), len(extensions)), -1)
         wanted = column >= 0
         self._members[sample[wanted], column[wanted]] = np.flatnonzero(wanted)
-        self._whole = (self._members >= 0).all(axis=1)
+        self._whole: NDArray[np.bool_] = np.all(self._members >= 0, axis=1)
 
     @functools.cached_property
     def keys(self) -> list[str]:

@@ -39,6 +39,7 @@ def environment(wheels, tmp_path_factory):
         "FEEDRACE": str(ROOT),
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "PIP_QUIET": "1",
+        "PIP_COMPILE": "0",  # most of the time otherwise, for modules that are never imported
         "VIRTUAL_ENV": str(folder),
         "JAX_PLATFORMS": "cpu",
     }

@@ -1,5 +1,6 @@
-"""Every sentence of SECURITY.md, held by a test of its own."""
+"""Every sentence of SECURITY.md, held by a test of its own; test_security_data.py has more."""
 
+import ast
 import importlib
 import json
 import os
@@ -19,20 +20,26 @@ from feedrace.cli import main
 from feedrace.errors import ConfigError, StateError
 from feedrace.pipeline.options import parse_options, read_options
 from feedrace.plan import state
-from feedrace.plugin import LeafSpec
+from feedrace.plugin import LeafSpec, Storage
+from feedrace_testing.servers import RangeServer
 
 PAGE = Path(__file__).parents[1] / "SECURITY.md"
-HELD = []
 
 
 def says(sentence):
     """Mark a test as the one that holds a sentence of the page."""
+    return lambda test: test
 
-    def marked(test):
-        HELD.append(sentence)
-        return test
 
-    return marked
+def held():
+    """Return the sentences that tests are marked with, in this file and those beside it."""
+    return [
+        decorator.args[0].value
+        for file in Path(__file__).parent.glob("test_security*.py")
+        for node in ast.parse(file.read_text(encoding="utf-8")).body
+        for decorator in getattr(node, "decorator_list", [])
+        if isinstance(decorator, ast.Call) and getattr(decorator.func, "id", "") == "says"
+    ]
 
 
 def sentences():
@@ -42,7 +49,7 @@ def sentences():
 
 
 def test_every_sentence_has_its_test_and_every_test_its_sentence():
-    assert sorted(sentences()) == sorted(HELD)
+    assert sorted(sentences()) == sorted(held())
     text = PAGE.read_text(encoding="utf-8").partition("\n## ")[2]
     rest = re.sub(r"^- .*?\.$", "", text, flags=re.M | re.S)
     assert not re.findall(r"^(?!A config|## )\S.*", rest, re.M)  # nothing but headings is left
@@ -175,6 +182,22 @@ def test_paths_are_not_confined():
         for path in ("/etc/passwd", "../../.."):
             mapping = {"source": {"use": "folder", "folder": path}, "batch_size": 1}
             assert parse_options(mapping).source.config.folder == path
+
+
+@says(
+    "The path of a source may be an address: the program connects to it, and sends only requests "
+    "for the files that it names."
+)
+def test_addresses_are_only_asked_for_their_files(tmp_path):
+    pytest.importorskip("aiohttp")
+    with RangeServer({"a.txt": b"content"}) as server:
+        storage = Storage(cache_dir=str(tmp_path))
+        (file,) = storage.find(f"{server.url}/a.txt")
+        assert server.requests  # it connects already when the source is made
+        assert storage.open(file).read(0, 7) == b"content"
+        assert {request.path for request in server.requests} == {"a.txt"}
+        sent = {name.lower() for headers in server.headers for name in headers}
+        assert sent <= {"host", "accept", "accept-encoding", "range", "user-agent"}
 
 
 @says(
@@ -320,6 +343,24 @@ def test_importing_feedrace_imports_no_plugin(plugin, tmp_path):
     assert not mark.exists()
 
 
+@says("Looking up a name that nobody offers proposes no package to install.")
+@pytest.mark.parametrize("name", ["nosuch", "nosuch/thing", "requests"])
+def test_no_package_is_proposed_for_an_unknown_name(name):
+    with pytest.raises(feedrace.errors.FeedraceError) as caught:
+        registry.resolve("sampler", name)
+    assert "install" not in str(caught.value).replace("installed", "")
+    shown = CliRunner().invoke(main, ["plugins", "why", name]).output
+    assert "pip install" not in shown
+
+
+@says("What a plugin prints when it is imported does not stand among the JSON of `--json`.")
+def test_prints_of_plugins_stay_out_of_json(plugin):
+    plugin("strange", "print('[printed]')")
+    shown = CliRunner().invoke(main, ["plugins", "list", "--json"])
+    assert json.loads(shown.stdout)
+    assert "[printed]" in shown.stderr
+
+
 @says(
     "A plugin that `FEEDRACE_PLUGINS` leaves out, or `FEEDRACE_PLUGINS_DISABLE` names, is not "
     "imported."
@@ -368,7 +409,15 @@ def test_odd_namespaces_are_refused(plugin, namespace):
     assert not mark.exists()
 
 
-@says("A plugin cannot replace a command of `feedrace`.")
+@says("A name that two plugins offer is refused unless it is qualified with a namespace.")
+def test_a_name_of_two_plugins_is_refused(plugin):
+    plugin("strange", declaring("epoch-aware", "sampler"))
+    with pytest.raises(feedrace.errors.FeedraceError, match="strange/epoch-aware"):
+        registry.resolve("sampler", "epoch-aware")
+    assert registry.resolve("sampler", "samplers/epoch-aware").dist == "feedrace-samplers"
+
+
+@says("A plugin can add commands to `feedrace`, but cannot replace one.")
 def test_commands_of_the_core_stay(plugin):
     code = (
         "import click\nfrom feedrace.plugin import hookimpl\n"

@@ -59,15 +59,15 @@ def assert_equal(one, other):
         assert np.array_equal(np.asarray(a), np.asarray(b))
 
 
-@pytest.mark.parametrize("prefetch", [0, 2])
 @pytest.mark.parametrize(
-    "options",
+    ("options", "prefetch"),
     [
-        {},
-        {"drop_remainder": True},
-        {"sampler": {"use": "sequential", "num_epochs": 2}},
-        {"stages": ()},
-        {"batch_size": 200},
+        ({}, 0),
+        ({}, 2),
+        ({"drop_remainder": True}, 0),
+        ({"sampler": {"use": "sequential", "num_epochs": 2}}, 2),
+        ({"stages": ()}, 2),
+        ({"batch_size": 200}, 0),
     ],
 )
 def test_the_device_path_gives_what_the_host_path_gives_bit_for_bit(options, prefetch):
@@ -428,6 +428,12 @@ def test_settings_of_the_loops_thread_count(on_device):
             for prefetch in (0, 2)
         }
     assert dtypes[0] == dtypes[2] == (np.int32 if on_device else np.int64)
+
+
+def test_one_hot_vectors_are_float32_in_x64_mode():
+    with jax.enable_x64(True):
+        stage = create("stage", "one-hot", field="y", num_classes=3)
+        assert stage({"y": jax.numpy.arange(3)})["y"].dtype == np.float32
 
 
 @pytest.mark.parametrize("on_host", [False, True])

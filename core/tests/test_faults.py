@@ -7,8 +7,10 @@ import sys
 import textwrap
 
 import pytest
+from click.testing import CliRunner
 
 from feedrace import registry
+from feedrace.cli import main
 from feedrace.errors import (
     BrokenPluginError,
     ComponentError,
@@ -320,7 +322,8 @@ def test_an_error_whose_text_ends_programs_does_not_end_this_one(site):
         assert registry.resolve("sampler", "fine/thing")
 
 
-def test_what_an_import_prints_is_no_part_of_json(site, tmp_path):
+@pytest.mark.parametrize("command", [["validate"], ["run"], ["plugins", "list"]])
+def test_what_an_import_prints_is_no_part_of_json(site, tmp_path, command):
     text = plugin(field="pass\nprint('printed by the module')")
     site("noisy", f"print('printed by the import')\n{text}")
     config = tmp_path / "c.json"
@@ -333,9 +336,7 @@ def test_what_an_import_prints_is_no_part_of_json(site, tmp_path):
             }
         )
     )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
-    for arguments in (["validate", config], ["run", config], ["plugins", "list"]):
-        command = [sys.executable, "-m", "feedrace.cli", *map(str, arguments), "--json"]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment)
-        json.loads(done.stdout)
-        assert "printed by the import" in done.stderr
+    arguments = [] if command[0] == "plugins" else [str(config)]
+    done = CliRunner().invoke(main, [*command, *arguments, "--json"])
+    assert json.loads(done.stdout)
+    assert "printed by the import" in done.stderr

@@ -276,9 +276,10 @@ def test_a_record_that_lies_beyond_a_file_that_shrank_is_bad(good):
     made.fetch([0])
     made.fetch([39])
     os.truncate(good / "a.txt", 12)
-    assert labels(made.fetch([0, 5, 39])) == [0, 0, 39]
-    (bad,) = made.bad_records
-    assert "cut short" in bad.reason
+    assert labels(made.fetch([0, 5, 1, 6, 39])) == [0, 0, 1, 0, 39]
+    (bad, other) = made.bad_records
+    assert (bad.number, other.number) == (5, 6)
+    assert "a.txt ends at byte 12, before byte 24; it is cut short" in bad.reason
 
 
 def test_tables_are_made_once_for_all_sources(good, monkeypatch):
@@ -312,7 +313,7 @@ def test_tables_that_cannot_be_kept_go_with_a_pickled_reader(good, writable):
         def __init__(self):
             self.writable = writable
 
-    tables = Tables(Cache(), "test", (), len, loaded=lines(good)._content.records._tables[:])
+    tables = Tables(Cache(), "test", (), len, loaded=lines(good)._content.records.tables[:])
     arguments = tables.__reduce__()[1]
     assert (arguments[-1] is None) == writable
 

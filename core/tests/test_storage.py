@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import stat
 
 import numpy as np
 import pytest
@@ -219,6 +220,64 @@ def test_unfinished_tables_of_killed_processes_are_removed(storage, folder):
     os.utime(old, (1, 1))
     cache.tables("lengths", files, lengths, version=2)
     assert sorted(kept.parent.iterdir()) == [kept, new]
+
+
+def kept_file(folder):
+    [kept] = (path for path in (folder.parent / "cache").rglob("*") if path.is_file())
+    return kept
+
+
+def test_others_can_read_kept_tables(storage, folder):
+    before = os.umask(0o022)
+    try:
+        TableCache(storage).tables("lengths", storage.find(f"{folder}/a.txt"), lengths)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(kept_file(folder).stat().st_mode) == 0o644
+
+
+def test_tables_in_use_may_be_cut_by_others(storage, folder):
+    files, cache = storage.find(f"{folder}/a.txt"), TableCache(storage)
+    cache.tables("lengths", files, lengths)
+    [table] = cache.tables("lengths", files, lengths)
+    os.truncate(kept_file(folder), 0)
+    assert table.arrays["size"].tolist() == [16]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+def test_a_pipe_in_place_of_kept_tables_is_replaced(storage, folder, scanned):
+    files, cache = storage.find(f"{folder}/a.txt"), TableCache(storage)
+    cache.tables("lengths", files, lengths)
+    kept = kept_file(folder)
+    kept.unlink()
+    os.mkfifo(kept)
+    cache.tables("lengths", files, lengths)
+    assert kept.is_file()
+    assert scanned == ["a.txt"] * 2
+
+
+def test_a_write_that_fails_leaves_nothing(storage, folder, monkeypatch):
+    def fail(*arguments):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(DataError, match="disk full"):
+        TableCache(storage).tables("lengths", storage.find(f"{folder}/a.txt"), lengths)
+    assert not [path for path in (folder.parent / "cache").rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize(
+    ("environment", "place"),
+    [({"FEEDRACE_CACHE_DIR": "~/x"}, "me/x"), ({"XDG_CACHE_HOME": "~/y"}, "me/y/feedrace"),
+     ({}, "me/.cache/feedrace")],
+)  # fmt: skip
+def test_the_user_s_cache_folder_is_the_default(folder, monkeypatch, environment, place):
+    for name in ("FEEDRACE_CACHE_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"HOME": str(folder.parent / "me"), **environment}.items():
+        monkeypatch.setenv(name, value)
+    TableCache(Storage()).tables("lengths", Storage().find(f"{folder}/a.txt"), lengths)
+    assert (folder.parent / place / "tables").is_dir()
 
 
 def test_a_digest_shows_whether_a_files_content_changed(storage, folder):

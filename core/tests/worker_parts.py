@@ -241,3 +241,53 @@ def _with_multiprocessing():
 
     assert multiprocessing
     return Reader()
+
+
+class Pairs:
+    """Tuples of 4 numbers and the element's number, as a map-style data set of torch gives them."""
+
+    def __init__(self, length, hook=None):
+        self.length, self.hook = length, hook
+
+    def __len__(self):
+        return self.length
+
+    def __getitem__(self, number):
+        if not 0 <= number < self.length:
+            raise IndexError(number)
+        if self.hook is not None:
+            self.hook(number)
+        return np.full(4, number, np.float32), number
+
+
+class Collect:
+    """The work of a job: the records' numbers, and a digest of their values; counts its calls."""
+
+    def __init__(self, folder, deadly=-1):
+        self.folder, self.deadly = str(folder), deadly
+
+    def __call__(self, number, records):
+        name = os.path.join(self.folder, f"called-{number}")
+        first = not os.path.exists(name)
+        with open(name, "a") as out:
+            out.write("x")
+        found = [(i, {key: np.asarray(v).tolist() for key, v in one.items()}) for i, one in records]
+        if number == self.deadly and first:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if number == self.deadly - 1000:
+            raise ValueError("the work fails")
+        return {"numbers": [i for i, _ in found], "records": [one for _, one in found]}
+
+
+class Nested(Readable):
+    def element_spec(self):
+        return {"in": {"x": leaf((4,), np.float32)}, "i": leaf((), np.int32)}
+
+    def reader(self):
+        return NestedReader()
+
+
+class NestedReader(Reader):
+    def fetch(self, indices):
+        found = super().fetch(indices)
+        return {"in": {"x": found["x"]}, "i": found["i"]}

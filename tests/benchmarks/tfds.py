@@ -192,13 +192,19 @@ def resume(folder, threads):
 
 
 def offsets(folder, threads):
-    from feedrace_tfds.offsets import OffsetCache, scan
+    from feedrace.plugin import Storage, TableCache, scan_tfrecord
 
-    (path,) = map(str, (folder / "tfrecord" / "small_png" / "1.0.0").glob("*.tfrecord-*"))
+    pattern = str(folder / "tfrecord" / "small_png" / "1.0.0" / "*.tfrecord-*")
     with tempfile.TemporaryDirectory() as cache:
-        kept = OffsetCache(cache)
-        kept.table(path)
-        seconds = alternate({"made": lambda: scan(path), "read": lambda: kept.table(path)}, 9)
+        storage = Storage(cache_dir=cache)
+        files, kept = storage.find(pattern), TableCache(storage)
+
+        def read():
+            return kept.tables("tfrecord", files, scan_tfrecord)
+
+        read()
+        made = functools.partial(scan_tfrecord, storage.open(files[0]))
+        seconds = alternate({"made": made, "read": read}, 9)
     rate = SETS["small_png"][0] / seconds["made"]
     report("offset table, against 500,000 records/s", rate / 5e5, "1", f"{rate:,.0f} records/s")
     print(f"offset table of 50,000 records read again: {seconds['read'] * 1e3:.2f} ms")

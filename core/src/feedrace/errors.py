@@ -129,6 +129,10 @@ class WorkerWarning(RuntimeWarning):
     """A worker process died; another one makes its step again, and nothing is lost."""
 
 
+class DataWarning(UserWarning):
+    """Some records of a source never come, and nothing says that this is meant."""
+
+
 class PluginWarning(UserWarning):
     """A plugin is left out; everything else works."""
 

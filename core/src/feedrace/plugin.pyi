@@ -33,7 +33,11 @@ from feedrace.config.stored import FileConfig as FileConfig, StoredConfig as Sto
 from feedrace.builtin.memory import ArraySource as ArraySource
 from feedrace.modules.batcher import BatcherModule as BatcherModule
 from feedrace.modules.cache import IdentityDict as IdentityDict
-from feedrace.modules.file_source import FileSource as FileSource, storage_of as storage_of
+from feedrace.modules.file_source import (
+    FileSource as FileSource,
+    StoredSource as StoredSource,
+    storage_of as storage_of,
+)
 from feedrace.modules.module import Module as Module, StructuralModule as StructuralModule
 from feedrace.modules.sampler import (
     OrderedSamplerModule as OrderedSamplerModule,
@@ -95,25 +99,44 @@ from feedrace.host.stages import LeafSpec as LeafSpec
 from feedrace.host.machine import usable_cpus as usable_cpus, usable_memory as usable_memory
 
 # Where files lie, and the records in them
+from feedrace.storage.ahead import ahead as ahead
+from feedrace.storage.array_record import (
+    ArrayRecords as ArrayRecords,
+    scan_array_record as scan_array_record,
+)
 from feedrace.storage.bad_records import BadRecord as BadRecord
-from feedrace.storage.files import File as File, OpenFile as OpenFile, Storage as Storage
+from feedrace.storage.compressed import compression_of as compression_of
+from feedrace.storage.example_proto import example_class as example_class
+from feedrace.storage.files import (
+    File as File,
+    OpenFile as OpenFile,
+    Storage as Storage,
+)
 from feedrace.storage.layout import (
     Arrays as Arrays,
     Layout as Layout,
     Leaf as Leaf,
     chosen as chosen,
+    set_at as set_at,
 )
+from feedrace.storage.lines import scan_lines as scan_lines
 from feedrace.storage.paths import is_remote as is_remote
 from feedrace.storage.ranges import (
+    Numbered as Numbered,
     Ranges as Ranges,
     Raw as Raw,
     Tables as Tables,
     Unreadable as Unreadable,
+    too_few as too_few,
 )
 from feedrace.storage.tables import (
     Table as Table,
     TableCache as TableCache,
     progress as progress,
+)
+from feedrace.storage.tfrecord import (
+    check_tfrecord as check_tfrecord,
+    scan_tfrecord as scan_tfrecord,
 )
 from feedrace.storage.tolerant import (
     Content as Content,
@@ -121,6 +144,14 @@ from feedrace.storage.tolerant import (
     Failure as Failure,
     RawContent as RawContent,
     TolerantReader as TolerantReader,
+)
+
+# Jobs over all records
+from feedrace.host.jobs import Made as Made, Records as Records, write_whole as write_whole
+from feedrace.pipeline.jobs import (
+    AllRecords as AllRecords,
+    all_records as all_records,
+    load_records as load_records,
 )
 
 # What arrives on a device

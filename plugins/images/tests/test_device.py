@@ -264,6 +264,38 @@ def test_mixup_refuses_integer_images():
         Mixup()(batch_of(dtype=np.uint8), keys(SIZE))
 
 
+@pytest.mark.parametrize(
+    "stage",
+    [
+        RandomCrop(RandomCropConfig(size=[4, 4], padding=2)),
+        ColorJitter(ColorJitterConfig(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)),
+        Mixup(MixupConfig(alpha=1)),
+        Cutmix(),
+    ],
+    ids=lambda stage: type(stage).__name__,
+)
+def test_x64_mode_changes_no_bit(stage):
+    with jax.enable_x64(False):
+        batch = batch_of()
+        batch["image"] = batch["image"].at[:, :4].divide(SIZE)
+        narrow = jax.jit(stage)(batch, keys(SIZE))
+    with jax.enable_x64(True):
+        wide = jax.jit(stage)(batch, keys(SIZE))
+    for name, values in narrow.items():
+        assert wide[name].dtype == values.dtype
+        assert np.array_equal(wide[name], values), name
+
+
+def test_x64_mode_normalizes_in_float32():
+    images = np.random.default_rng(0).random((4, 5, 5, 3), np.float32)
+    stage = Normalize(NormalizeConfig(mean=[0.3, 0.4, 0.5], std=[0.1, 0.2, 0.3]))
+    narrow = stage({"image": jnp.asarray(images)})["image"]
+    with jax.enable_x64(True):
+        wide = stage({"image": jnp.asarray(images)})["image"]
+    assert wide.dtype == np.float32
+    assert np.array_equal(wide, narrow)
+
+
 STAGES = [Normalize(), RandomCrop(RandomCropConfig(size=[2, 2])), ColorJitter(), Mixup(), Cutmix()]
 
 

@@ -1,4 +1,3 @@
-import itertools
 import json
 from pathlib import Path
 
@@ -86,19 +85,23 @@ def test_evaluation_steps_say_where_they_begin_and_end():
 
 @pytest.mark.slow
 def test_state_at_every_step_continues_exactly_in_evaluations_too():
-    unbroken = build(config())
-    passes = [summary(unbroken.steps()) for _ in range(2)]
-    for p, expected in enumerate(passes):
-        for taken in range(len(expected) + 1):
-            first = build(config())
-            for _ in range(p):
-                list(first)
-            steps = first.steps()
-            list(itertools.islice(steps, taken))
-            second = build(config())
-            second.set_state(json.loads(json.dumps(first.get_state())))
-            steps.close()
-            assert summary(second.steps()) == expected[taken:], (p, taken)
+    for expected, states in passes_and_states(build(config()), 2):
+        resumed = build(config())
+        for taken, state in enumerate(states):
+            resumed.set_state(json.loads(json.dumps(state)))
+            assert summary(resumed.steps()) == expected[taken:], taken
+
+
+def passes_and_states(pipeline, count):
+    """Return of each pass the steps, and the states before the first and after each of them."""
+    found = []
+    for _ in range(count):
+        states, taken = [pipeline.get_state()], []
+        for step in pipeline.steps():
+            taken += summary([step])
+            states.append(pipeline.get_state())
+        found.append((taken, states))
+    return found
 
 
 @pytest.mark.parametrize(
@@ -325,14 +328,10 @@ def test_a_callback_may_also_run_at_the_start_and_at_the_end():
     second = [s.stream for s in pipeline.steps()]
     assert second[0] == "train"  # the start is that of the run, not of each pass
     assert second[-1] == "probe"
-    whole = summary(build(given).steps())
-    for taken in range(len(whole) + 1):
-        first, other = build(given), build(given)
-        made = first.steps()
-        list(itertools.islice(made, taken))
-        other.set_state(first.get_state())
-        made.close()
-        assert summary(other.steps()) == whole[taken:], taken
+    [(whole, states)] = passes_and_states(build(given), 1)
+    for taken, state in enumerate(states):
+        pipeline.set_state(state)
+        assert summary(pipeline.steps()) == whole[taken:], taken
 
 
 @given(
@@ -351,14 +350,41 @@ def test_the_number_of_steps_is_known_without_making_them(
     lengths = (records, 3)
     scheduler, plans = schedule([callback], {"max_updates": updates}, lengths, size, False)
     steps = list(scheduler.steps({"pass": 0}, plans))
-    [evaluation] = scheduler._evaluations(plans)
-    due = evaluation.due_updates(plans["train"], 0, updates)
     runs = [s.update for s in steps if s.stream == "c0" and s.first]
-    assert runs == due.tolist()
-    assert sum(s.stream == "train" for s in steps) == updates
+    assert scheduler.steps_per_pass(plans) == len(steps) == updates + 2 * len(runs)
     line = scheduler.timeline(plans)[1]
     assert f"{len(runs):,} x 2 = {2 * len(runs):,} batches" in line
-    assert (line.split("|")[1].count("*") > 0) == bool(runs)
+    columns = {min(update * 60 // updates, 59) for update in runs}
+    assert line.split("|")[1] == "".join("* "[c not in columns] for c in range(60))
+    shown = [*map(str, runs)] if len(runs) < 5 else [*map(str, runs[:3]), "...", str(runs[-1])]
+    assert line.endswith(f"after update {', '.join(shown) or 'none'}")
+
+
+@pytest.mark.parametrize(
+    ("callback", "runs", "shown"),
+    [
+        ({"every_n_epochs": 1}, 2**40 // 3, "after update 3, 6, 9, ..., 1,099,511,627,775"),
+        ({"every_n_updates": 1}, 2**40, "after update 1, 2, 3, ..., 1,099,511,627,776"),
+        ({"every_n_updates": 2**39, "at_start": True}, 3, "after update 0, 549,755,813,888, 1,09"),
+        # An epoch is batches of 4, 4 and 2; the last of one epoch in three passes no multiple of 3.
+        ({"every_n_samples": 1}, 2**40, "after update 1, 2, 3, ..., 1,099,511,627,776"),
+        ({"every_n_samples": 3}, 2**40 - 122167958642, "after update 1, 2, 3, ..., 1,099,511"),
+        ({"every_n_samples": 10}, 2**40 // 3, "after update 3, 6, 9, ..., 1,099,511,627,775"),
+    ],
+)
+def test_a_pass_of_any_length_is_counted_and_drawn_at_once(callback, runs, shown):
+    scheduler, plans = schedule(
+        [{**callback, "batch_size": 3}], {"max_updates": 2**40}, (10, 3), 4, False
+    )
+    assert scheduler.steps_per_pass(plans) == 2**40 + runs
+    line = scheduler.timeline(plans)[1]
+    assert f"{runs:,} x 1 = {runs:,} batches" in line
+    assert shown in line
+    steps = scheduler.steps({"pass": 0, "update": 2**39 + 1}, plans)
+    made = [next(steps) for _ in range(8)]
+    assert next(s.update for s in made if s.stream == "train") in (2**39 + 1, 2**39 + 2)
+    *_, last = scheduler.steps({"pass": 0, "update": 2**40 - 1}, plans)
+    assert last.update == 2**40
 
 
 @pytest.mark.parametrize("hosts", [2, 4])

@@ -6,6 +6,7 @@ import types
 from typing import ClassVar
 
 import attrs
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -39,6 +40,7 @@ from feedrace_testing import (
     temporary_plugin,
 )
 from feedrace_testing.spawned import in_spawned_process
+from feedrace_testing.trees import same_values
 
 __all__ = ["broken_plugin", "isolated_registry", "temporary_plugin"]  # fixtures
 
@@ -256,6 +258,26 @@ class Drops:
         return {"x": batch["x"][:1], "valid_mask": batch["valid_mask"]}
 
 
+class DrawsInAnyDtype:
+    stochastic = True
+
+    def __call__(self, batch, keys):
+        drawn = jax.vmap(jax.random.uniform)(keys)
+        return {**batch, "x": batch["x"] + drawn[:, None, None].astype(jnp.float32)}
+
+
+def test_draws_whose_dtype_the_x64_mode_chooses_are_found():
+    class Suite(StageSuite):
+        component = "mine"
+        capabilities = frozenset({"stochastic"})
+
+    with feedrace.temporary():
+        feedrace.register("stage", "mine", DrawsInAnyDtype, summary="Mine.")
+        Suite().test_keys_alone_choose_what_a_stochastic_stage_does()
+        with pytest.raises(AssertionError, match="give each draw a dtype"):
+            Suite().test_x64_mode_changes_no_draw()
+
+
 @pytest.mark.parametrize(
     ("target", "name"),
     [
@@ -435,3 +457,18 @@ def test_the_suite_of_stages_on_records_finds_each_fault(target, name):
     with feedrace.temporary():
         feedrace.register("stage", "mine", OnRecords, summary="Mine.")
         getattr(Suite(), name)()
+
+
+def test_arrays_of_objects_are_compared_record_by_record():
+    def ragged(*rows):
+        made = np.empty(len(rows), object)
+        for i, row in enumerate(rows):
+            made[i] = row
+        return {"x": made}
+
+    one = ragged(np.arange(3), np.arange(0), "a\0", b"b")
+    assert same_values(one, ragged(np.arange(3), np.arange(0), "a\0", b"b"))
+    assert not same_values(one, ragged(np.arange(3), np.arange(1), "a\0", b"b"))
+    assert not same_values(one, ragged(np.arange(3), np.arange(0), "a", b"b"))
+    assert not same_values(one, ragged(np.arange(3), np.arange(0), "a\0", "b"))
+    assert not same_values(one, ragged(np.arange(3), np.arange(0), "a\0"))

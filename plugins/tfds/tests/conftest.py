@@ -71,3 +71,15 @@ def everything(prepared):
             Everything(data_dir=folder, file_format=file_format).download_and_prepare()
         folders[file_format] = str(folder)
     return folders
+
+
+@pytest.fixture(scope="session")
+def starts():
+    """A function: where the data of each record of a TFRecord file begins, behind its header."""
+    from feedrace.plugin import Storage, scan_tfrecord
+
+    def of(path):
+        storage = Storage()
+        return scan_tfrecord(storage.open(*storage.find(str(path)))).arrays["starts"].tolist()
+
+    return of

@@ -109,8 +109,18 @@ def test_eager_holds_padded_features_on_the_device_and_strings_on_the_host(every
     assert isinstance(one["tokens"], jax.Array)
     assert isinstance(one["objects"]["bbox"], jax.Array)
     assert isinstance(one["id"], np.ndarray)
-    with pytest.raises(DataError, match=r"any_size \(None, None, 3\).*pad_to.*tfds-streaming"):
-        create("source", "tfds-eager", **fields, exclude_keys=["ragged"])
+
+
+def test_eager_holds_features_of_varying_shape_on_the_host(everything):
+    fields = {"name": "everything", "split": "train", "data_dir": everything["tfrecord"]}
+    source = create("source", "tfds-eager", **fields, exclude_keys=["ragged"])
+    streamed = streaming(everything["tfrecord"], exclude_keys=["ragged"])
+    assert not source.on_device
+    one, other = source.fetch(np.arange(RECORDS)), streamed.fetch(np.arange(RECORDS))
+    for mine, theirs in zip(one["any_size"], other["any_size"], strict=True):
+        assert (mine == theirs).all()
+    with pytest.raises(DataError, match="'any_size' holds strings or arrays of varying shape"):
+        source.collect_to_array("any_size")
 
 
 def test_supervised_keys_that_are_no_image_and_label_keep_their_names(everything):

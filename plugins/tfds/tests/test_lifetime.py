@@ -106,7 +106,7 @@ def test_a_source_that_is_gone_leaves_no_thread_and_no_open_file(digits, file_fo
     for _ in range(10):
         use()
     for thread in threading.enumerate():
-        if thread.name.startswith("feedrace-tfds"):
+        if thread.name.startswith("feedrace-ahead"):
             thread.join(timeout=5)
     assert (resources() <= before).all()
 
@@ -114,7 +114,7 @@ def test_a_source_that_is_gone_leaves_no_thread_and_no_open_file(digits, file_fo
 def test_after_loading_an_eager_source_reads_and_runs_nothing_of_tensorflow(digits, monkeypatch):
     made = create("source", "tfds-eager", **fields(digits["tfrecord"], shuffle=True))
     assert len(made.data["index"]) == 360
-    monkeypatch.setattr(type(made._split), "fill", lambda *a: pytest.fail("read again"))
+    monkeypatch.setattr(type(made._tolerant), "fill", lambda *a: pytest.fail("read again"))
     for batch in feedrace.Pipeline(source=made, batch_size=64):
         assert batch["image"].shape == (64, 8, 8, 1)
 

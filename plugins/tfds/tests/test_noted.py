@@ -10,22 +10,21 @@ import pytest
 import feedrace
 from feedrace import create
 from feedrace.errors import DataError
-from feedrace_tfds.offsets import scan
 
 COUNT = 360
 BAD = (70, 180, 290)
 
 
 @pytest.fixture
-def folder(digits, tmp_path):
+def folder(digits, tmp_path, starts):
     """A folder whose test split has three damaged records."""
     copy = tmp_path / "copy"
     shutil.copytree(digits["tfrecord"], copy)
     shard = next(copy.glob("feedrace_digits/*/*test.*record-*"))
     damaged = bytearray(shard.read_bytes())
-    ends = scan(str(shard)).ends
+    places = starts(shard)
     for number in BAD:
-        damaged[int(ends[number]) + 40] ^= 4
+        damaged[places[number] + 28] ^= 4
     shard.write_bytes(damaged)
     return str(copy)
 
@@ -83,34 +82,6 @@ def test_a_reader_counts_nothing_and_notes_what_each_fetch_met(folder):
         made.note(pickle.loads(pickle.dumps(reader.fetch([70]) and reader.noted())))
 
 
-def test_each_thread_is_given_what_its_own_fetch_met(folder):
-    reader = source(folder, on_error="skip").reader()
-    both = threading.Barrier(2)
-    noted, invalid = {}, {}
-
-    def work(number):
-        reader.fetch(np.array([number, 5]))
-        both.wait()
-        noted[number] = [bad.number for bad in reader.noted()]
-        invalid[number] = reader.invalid_rows(np.array([number, 5])).tolist()
-
-    threads = [threading.Thread(target=work, args=(number,)) for number in (70, 180)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert noted == {70: [70], 180: [180]}
-    assert invalid == {70: [True, False], 180: [True, False]}
-    assert reader.noted() == []
-
-
-def test_a_kept_record_is_noted_as_if_it_were_read_again(folder):
-    reader = source(folder, on_error="substitute", cacheable=True).reader()
-    for numbers in ([70, 71], [70], [5, 70]):
-        reader.fetch(numbers)
-        assert [bad.number for bad in reader.noted()] == [70]
-
-
 def test_a_fetch_that_raised_leaves_nothing_noted(folder):
     reader = source(folder).reader()
     with pytest.raises(DataError, match="record 70 "):
@@ -118,23 +89,9 @@ def test_a_fetch_that_raised_leaves_nothing_noted(folder):
     assert reader.noted() == []
 
 
-def test_the_search_for_a_good_record_ends_with_the_budget(folder, monkeypatch):
-    made = source(folder, on_error="substitute", error_budget=2)
-    read = []
-
-    def bad(records, arrays):
-        read.extend(records)
-        return [(slot, ValueError("bad")) for slot, _ in read[-1:]]
-
-    monkeypatch.setattr(type(made._split.decoder), "decode", lambda self, *given: bad(*given))
-    with pytest.raises(DataError, match="3 records cannot be read, and error_budget allows 2"):
-        made.reader().fetch([0])
-    assert len(read) == 3
-
-
 def test_a_fetch_decodes_in_its_own_thread_and_starts_none(data_dir, monkeypatch):
     made = source(data_dir, num_threads=8)
-    decoder, threads = type(made._split.decoder), set()
+    decoder, threads = type(made._content.decoder), set()
     decode = decoder.decode
     monkeypatch.setattr(
         decoder, "decode", lambda *a: (threads.add(threading.get_ident()), decode(*a))[1]
@@ -151,7 +108,7 @@ def test_num_threads_load_and_read_ahead(data_dir, kind, monkeypatch):
     made = create("source", kind, name="feedrace_digits", split="train", data_dir=data_dir,
                   num_threads=2, **fields)  # fmt: skip
     both = threading.Barrier(2)
-    decoder, threads = type(made._split.decoder), []
+    decoder, threads = type(made._content.decoder), []
     decode = decoder.decode
 
     def noting(*given):
@@ -165,15 +122,3 @@ def test_num_threads_load_and_read_ahead(data_dir, kind, monkeypatch):
     assert len(set(ids)) == 1437
     assert len(set(threads)) == 2
     assert threading.get_ident() not in threads
-
-
-def test_threads_that_decode_together_count_once(data_dir, monkeypatch):
-    from feedrace_tfds import timing
-
-    now = iter([0.0, 1.0, 3.0, 7.0])
-    monkeypatch.setattr(timing.time, "perf_counter", lambda: next(now))
-    clock = timing.DecodeClock()
-    first, second = clock.begin(), clock.begin()
-    clock.end(first, 1.0)
-    clock.end(second, 2.0)  # 3 and 6 seconds of work within 7, of which 3 were reading
-    assert clock.seconds == pytest.approx(7 * (1 - 3 / 9))

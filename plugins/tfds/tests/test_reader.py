@@ -15,7 +15,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 from feedrace import create
 from feedrace.errors import DataError
-from feedrace_tfds.example_proto import Example
+from feedrace.plugin import example_class
 
 NUMBERS = np.array([5, 0, 3, 3, 11])
 PADDED = {"tokens": 8, "objects": 4, "ragged": [5, 5]}
@@ -141,7 +141,7 @@ def example_of(**lists):
 
 
 def test_records_are_parsed_as_tfds_stores_them():
-    features = Example.FromString(example_of(a=[1, -(2**63)], b=[0.5], c=[b"x", b""]))
+    features = example_class().FromString(example_of(a=[1, -(2**63)], b=[0.5], c=[b"x", b""]))
     features = features.features.feature
     assert list(features["a"].int64_list.value) == [1, -(2**63)]
     assert list(features["b"].float_list.value) == [0.5]
@@ -161,7 +161,7 @@ def test_records_are_parsed_as_tfds_stores_them():
 )
 def test_a_record_that_is_none_of_the_dataset_s_says_so(data_dir, stored, reason):
     decoder = create("source", "tfds-streaming", name="feedrace_digits", split="test",
-                     data_dir=data_dir)._split.decoder  # fmt: skip
+                     data_dir=data_dir)._content.decoder  # fmt: skip
     good = example_of(image=[blank_png()], label=[1], index=[2])
     arrays = decoder.layout.allocate(3)
     ((slot, error),) = decoder.decode([(2, good), (0, stored), (1, good)], arrays)

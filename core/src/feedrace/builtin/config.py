@@ -20,7 +20,7 @@ from feedrace.config.fields import (
     string_keys,
     text,
 )
-from feedrace.protocols.containers import columns_of
+from feedrace.protocols.containers import columns_of, random_access
 
 _DTYPES = ("bool", "int8", "int16", "int32", "uint8", "uint16", "uint32",
            "float16", "bfloat16", "float32")  # fmt: skip
@@ -28,6 +28,15 @@ _NAMES = Rule(
     lambda value: isinstance(value, tuple) and {str} == set(map(type, value)),
     "a list of field names",
     {"minItems": 1},
+)
+_FIELDS = Rule(
+    lambda value: (
+        isinstance(value, tuple)
+        and all(isinstance(name, str) and name for name in value)
+        and len(set(value)) == len(value)
+    ),
+    "a list of different field names",
+    {"uniqueItems": True},
 )
 _COLUMNS = Rule(string_keys.holds, string_keys.rule, {"type": ["object", "array"]})
 
@@ -63,6 +72,39 @@ class MemorySourceConfig(StructuralConfig):
         eq=False,
         repr=_shapes,
         metadata={IDENTITY: False},
+    )
+    shuffle: bool = attrs.field(default=False, validator=boolean)
+    seed: int = attrs.field(default=42, validator=integer(0, MAX_SEED))
+
+
+def _of_how_many(data: Any) -> str:
+    """Return a data set in a few words, without its contents."""
+    return f"{type(data).__name__} of {len(data)}"
+
+
+@attrs.frozen(kw_only=True)
+class RecordsSourceConfig(StructuralConfig):
+    """Config of the records source.
+
+    data: any object with `__len__` and `__getitem__` or `__getitems__`, such as a data set of
+        torch, grain or Hugging Face, a list of dicts, or a sequence of tuples.
+    names: of the fields, if its elements are tuples; one name if they are arrays, numbers or text.
+    thread_safe: whether several threads may call it at a time. If not, one thread of each process
+        does.
+    spec_records: records that the spec is taken from, the first; all others have to fit.
+    shuffle, seed: the source's own order, which holds if there is no sampler.
+    """
+
+    data: Any = attrs.field(
+        converter=random_access,
+        eq=False,
+        repr=_of_how_many,
+        metadata={IDENTITY: False},
+    )
+    names: tuple[str, ...] = attrs.field(default=(), converter=as_tuple, validator=_FIELDS)
+    thread_safe: bool = attrs.field(default=False, validator=boolean, metadata={IDENTITY: False})
+    spec_records: int = attrs.field(
+        default=16, validator=integer(1, MAX_SIZE), metadata={IDENTITY: False}
     )
     shuffle: bool = attrs.field(default=False, validator=boolean)
     seed: int = attrs.field(default=42, validator=integer(0, MAX_SEED))

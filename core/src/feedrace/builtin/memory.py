@@ -13,9 +13,10 @@ from flax import nnx
 from feedrace.builtin.config import MemorySourceConfig
 from feedrace.config.fields import StructuralConfig
 from feedrace.device import specs
-from feedrace.errors import DataError, clipped
+from feedrace.errors import DataError
 from feedrace.host.arrays import ArrayReader
 from feedrace.host.records import check_numbers, count_records, is_host_dtype, is_ragged
+from feedrace.host.values import as_array, as_text, bad_entry, is_rounded
 from feedrace.modules.source import SourceModule
 
 
@@ -166,17 +167,9 @@ def _as_field(name: str, value: Any) -> Any:
     if isinstance(value, dict):
         made = {key: _as_field(f"{name}.{key}", part) for key, part in value.items()}
         return jax.tree.map(np.asarray, made) if _is_host(made) else made
-    if isinstance(value, np.ma.MaskedArray):
-        raise DataError(f"field {name!r} is a masked array; fill it, and give the mask as a field")
-    own = isinstance(value, np.ndarray | jax.Array)
-    try:
-        array = value if own else np.asarray(value)
-    except (TypeError, RuntimeError) as error:  # a tensor of a dtype or device that numpy lacks
-        raise DataError(f"field {name!r} is no array that numpy can read: {error}") from error
-    except ValueError:  # lists of different lengths
+    array: Any = value if isinstance(value, jax.Array) else as_array(name, value)
+    if array is None:
         return _as_ragged(name, value)
-    if not own and array.dtype.kind in "SU":  # which cuts NULs, and makes strings of numbers
-        array = np.array(value, object)
     if array.ndim == 0:
         raise DataError(f"field {name!r} is a single value; it needs one entry for each record")
     if not is_host_dtype(array.dtype):
@@ -184,43 +177,43 @@ def _as_field(name: str, value: Any) -> Any:
     entries = array.reshape(-1).tolist()
     if array.ndim == 1 and isinstance((entries or [""])[0], np.ndarray | jax.Array | list | tuple):
         return _as_ragged(name, entries)
-    kind = bytes if isinstance((entries or [""])[0], bytes) else str
-    for number, entry in enumerate(entries):
-        if not isinstance(entry, kind):
-            if isinstance(entry, str | bytes):
-                raise _bad(name, entry, number, f"among entries that are {kind.__name__}")
-            raise _bad(name, entry, number, "which is neither a number that fits nor a string")
-    return array.astype(object)  # a copy: the caller may write into its own
+    return as_text(name, array)  # a copy: the caller may write into its own
 
 
 def _as_ragged(name: str, entries: Any) -> Any:
-    """Return a 1-D array of objects, one numpy array a record, all of one rank and dtype."""
+    """Return a 1-D array of objects, one array a record, all of one rank, and one dtype or text."""
     arrays: list[Any] = []
     for number, entry in enumerate(entries):
-        try:
-            array = np.asarray(entry)
-        except ValueError as error:
-            raise _bad(name, entry, number, f"which is not an array: {error}") from error
+        array = as_array(f"{name}[{number}]", entry)
+        if array is None:
+            raise bad_entry(name, entry, number, "which is not an array: its parts differ in shape")
+        if is_host_dtype(array.dtype):
+            array = as_text(f"{name}[{number}]", array)
         arrays.append(specs.canonical(f"{name}[{number}]", array))
-        numeric = array.dtype.kind == "b" or jnp.issubdtype(array.dtype, np.number)
-        if not numeric or array.ndim != arrays[0].ndim or array.ndim == 0:
-            rule = f"a numeric array of the first one's rank ({arrays[0].ndim}), 1 or more"
+        if array.ndim != arrays[0].ndim or array.ndim == 0:
+            rule = f"an array of the first one's rank ({arrays[0].ndim}), 1 or more"
             found = f"of {arrays[-1].dtype} and rank {array.ndim}"
-            raise _bad(name, entry, number, f"{found}; each record needs {rule}")
+            raise bad_entry(name, entry, number, f"{found}; each record needs {rule}")
     # An empty list says nothing of its dtype.
-    dtypes = {array.dtype for array in arrays if array.size} or {arrays[0].dtype}
-    dtype = specs.arriving_dtype(np.result_type(*dtypes))
-    for number, array in enumerate(arrays):
-        if array.dtype.kind in "iu" and dtype.kind == "f" and (array.astype(dtype) != array).any():
-            raise _bad(name, entries[number], number, f"which {dtype} rounds; give all one dtype")
+    filled = [(number, array) for number, array in enumerate(arrays) if array.size]
+    first = filled[0][1] if filled else arrays[0]
+    for number, array in filled:
+        if (array.dtype == object) != (first.dtype == object):
+            rule = f"of {array.dtype}; those before it are of {first.dtype}"
+            raise bad_entry(name, entries[number], number, rule)
+    if first.dtype == object:
+        dtype = first.dtype
+    else:
+        dtypes = {array.dtype for _, array in filled} or {first.dtype}
+        dtype = specs.arriving_dtype(np.result_type(*dtypes))
+    for number, array in filled:
+        if is_rounded(array, dtype):
+            rule = f"which {dtype} rounds; give all one dtype"
+            raise bad_entry(name, entries[number], number, rule)
     made = [array.astype(dtype) for array in arrays]  # copies: the caller may write into its own
     for array in made:
         array.flags.writeable = False
     return np.fromiter(made, object, len(made))
-
-
-def _bad(name: str, entry: Any, number: int, problem: str) -> DataError:
-    return DataError(f"field {name!r} holds {clipped(entry)} (entry {number}), {problem}")
 
 
 def _is_host(field: Any) -> bool:

@@ -6,26 +6,32 @@ from feedrace.registry.component import Component, hookimpl
 
 FEEDRACE_API = 1
 
-# Name, class, summary and capabilities of each stage in feedrace.builtin.stages.
-_STAGES = (
-    ("rescale", "Rescale", "A field times a scale plus an offset, as float32.", ()),
-    ("cast", "Cast", "A field in another dtype.", ()),
-    ("one-hot", "OneHot", "An integer field as one-hot vectors.", ()),
-    ("select", "Select", "Only the named fields.", ()),
-    ("flip", "Flip", "A field mirrored along one axis, for random records.", ("stochastic",)),
-)
+# Kind, name, class below feedrace.builtin, summary and capabilities; a config is named after it.
+_CONFIGURED = (
+    ("source", "memory", "memory:MemorySource", "Arrays held in memory, on the device.",
+     ("on-device",)),
+    ("source", "records", "records:RecordsSource",
+     "Any object that gives records by number: a data set of torch or grain, a list.", ()),
+    ("stage", "rescale", "stages:Rescale", "A field times a scale plus an offset, as float32.", ()),
+    ("stage", "cast", "stages:Cast", "A field in another dtype.", ()),
+    ("stage", "one-hot", "stages:OneHot", "An integer field as one-hot vectors.", ()),
+    ("stage", "select", "stages:Select", "Only the named fields.", ()),
+    ("stage", "flip", "stages:Flip", "A field mirrored along one axis, for random records.",
+     ("stochastic",)),
+)  # fmt: skip
 
 
 @hookimpl
 def feedrace_components() -> Iterator[Component]:
-    yield Component(
-        kind="source",
-        name="memory",
-        target="feedrace.builtin.memory:MemorySource",
-        config="feedrace.builtin.config:MemorySourceConfig",
-        summary="Arrays held in memory, on the device.",
-        capabilities=["on-device"],
-    )
+    for kind, name, target, summary, capabilities in _CONFIGURED:
+        yield Component(
+            kind=kind,
+            name=name,
+            target=f"feedrace.builtin.{target}",
+            config=f"feedrace.builtin.config:{target.partition(':')[2]}Config",
+            summary=summary,
+            capabilities=capabilities,
+        )
     yield Component(
         kind="sampler",
         name="sequential",
@@ -40,12 +46,3 @@ def feedrace_components() -> Iterator[Component]:
         target="feedrace.plan.single:SingleScheduler",
         summary="The train stream alone.",
     )
-    for name, cls, summary, capabilities in _STAGES:
-        yield Component(
-            kind="stage",
-            name=name,
-            target=f"feedrace.builtin.stages:{cls}",
-            config=f"feedrace.builtin.config:{cls}Config",
-            summary=summary,
-            capabilities=capabilities,
-        )

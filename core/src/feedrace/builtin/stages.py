@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from feedrace.config.mapping import shown_fields
 from feedrace.errors import DataError
@@ -39,7 +40,7 @@ class OneHot(_Configured):
     """The integer field as float32 vectors of `num_classes`; zeros where it is out of range."""
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        hot = jax.nn.one_hot(_field(self, batch), self.config.num_classes)
+        hot = jax.nn.one_hot(_field(self, batch), self.config.num_classes, dtype=jnp.float32)
         return {**batch, self.config.field: hot}
 
 
@@ -66,7 +67,8 @@ class Flip(_Configured):
                 f"stage flip: field {self.config.field!r} has records of shape {value.shape[1:]}, "
                 f"which have no axis {self.config.axis}"
             )
-        chosen = jax.vmap(lambda key: jax.random.bernoulli(key, self.config.probability))(keys)
+        share = np.float32(self.config.probability)  # so that x64 mode draws the same
+        chosen = jax.vmap(lambda key: jax.random.bernoulli(key, share))(keys)
         chosen = chosen.reshape(-1, *[1] * (value.ndim - 1))
         mirrored = jnp.flip(value, axis=self.config.axis + 1)
         return {**batch, self.config.field: jnp.where(chosen, mirrored, value)}

@@ -217,6 +217,8 @@ def _unexpanded(value: Any) -> Any:
 
 
 def _converted(value: Any, path: str, annotation: Any) -> Any:
+    if annotation is Any and isinstance(value, list | tuple):
+        return value  # data of the user's: its tuples stay tuples, and nothing is copied
     import msgspec  # only configs need it; listing and looking up names do not
 
     try:

@@ -13,7 +13,7 @@ from flax import nnx
 
 from feedrace.device.placement import with_auto_axes
 from feedrace.errors import ConfigError, DataError, Problem, class_name, clipped
-from feedrace.host.records import is_host_dtype
+from feedrace.host.records import VALID_MASK, is_host_dtype
 from feedrace.host.stages import HostStages, check_batch, named
 from feedrace.protocols import is_stochastic, place_of
 
@@ -148,13 +148,13 @@ class Stages:
             raise DataError("no field is left for the stages on the device")
         rows = len(arrays[0])
         batch = {**batch, **{name: HostField(name) for name in host_names}}
-        following = iter(modules)
+        following, masked = iter(modules), VALID_MASK in batch
         drawn = sum(map(is_stochastic, self.host.stages))
         first = len(self.stages) - len(self._on_device)
         for number, stage in enumerate(self._on_device, first):
             function = next(following) if isinstance(stage, nnx.Module) else stage
             before = _variables(function)
-            with named(number, stage):
+            with named(number, stage, batch):
                 if is_stochastic(stage):
                     batch, drawn = function(batch, _keys(key, drawn, at, rows)), drawn + 1
                 else:
@@ -162,7 +162,7 @@ class Stages:
             on_device = batch
             if isinstance(batch, dict):
                 on_device = {k: v for k, v in batch.items() if not isinstance(v, HostField)}
-            check_batch(stage, on_device, rows)
+            check_batch(stage, on_device, rows, masked=masked)
             _check_unchanged(stage, before, _variables(function))
         # Which host fields come out under which name is known once the stages are traced.
         kept = {new: v.name for new, v in batch.items() if isinstance(v, HostField)}
@@ -183,6 +183,12 @@ def _wrong(stage: Any, before: tuple[Any, ...], key: Any) -> str:
     """Return what is wrong with a stage behind those `before` it, or an empty string."""
     if not callable(stage) or isinstance(stage, type):
         return f"{stage!r} is not a function of a batch"
+    if isinstance(stage, nnx.Dropout):
+        return (
+            "nnx.Dropout changes its rngs with each call, and a batch depends on seed and position "
+            "alone; call it in the model, or write a stage with `stochastic = True` and "
+            "`__call__(self, batch, keys)` that draws from its keys"
+        )
     if is_stochastic(stage) and key is None:
         lacking = "the pipeline has no seed; give `seed`, or rngs in Python"
         return f"{class_name(stage)} is stochastic, but {lacking}"

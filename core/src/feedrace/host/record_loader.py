@@ -7,7 +7,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from feedrace.errors import DataError
+from feedrace.errors import DataError, class_name, clipped
 from feedrace.host.record_stages import RecordStages, check_delivered
 from feedrace.host.records import (
     VALID_MASK,
@@ -74,6 +74,13 @@ class RecordLoader:
         clock.enter("source")
         numbers = self._needed(indices).reshape(-1)
         records: dict[str, Any] = self.reader.fetch(numbers)
+        if not isinstance(records, dict):
+            raise DataError(
+                f"{class_name(self.reader)}.fetch returned {clipped(records, 80)}; it returns a "
+                f"dict of arrays, one row for each number: of a list of records, "
+                f"{{name: np.stack([record[name] for record in records]) for name in records[0]}}; "
+                f"an object with __getitem__ needs no fetch (the source `records`)"
+            )
         count = count_records(records)
         if count != len(numbers):
             raise DataError(f"the source gave {count} records; {len(numbers)} were asked for")

@@ -11,7 +11,7 @@ import numpy as np
 
 from feedrace.errors import ConfigError, DataError, Problem, class_name, clipped, in_words
 from feedrace.host.records import arriving_dtype, is_host_dtype, leaves, map_leaves
-from feedrace.host.stages import LeafSpec, spec_text
+from feedrace.host.stages import LeafSpec, note_function_of_array, spec_text
 from feedrace.protocols import Fusing, Specified, is_stochastic, provides
 
 Spec = Mapping[str, Any]
@@ -151,6 +151,7 @@ class RecordStages:
                     values = _checked(name, number, record, promise)
                 except Exception as error:
                     error.add_note(f"in record stage {name}, record {number}")
+                    note_function_of_array(error, stage, record, "record")
                     raise
             return values
 

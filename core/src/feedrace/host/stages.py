@@ -1,14 +1,14 @@
 """Stages that run on the host: functions of a batch of numpy arrays, strings among them."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import attrs
 import numpy as np
 
 from feedrace.errors import DataError, class_name
-from feedrace.host.records import count_records, leaves, map_leaves
+from feedrace.host.records import VALID_MASK, count_records, leaves, map_leaves
 from feedrace.protocols import Specified, is_stochastic, provides
 
 Keys = Callable[[int, int], Any]  # (number of the stochastic stage, rows) -> uint32 (rows, 2)
@@ -39,15 +39,15 @@ class HostStages:
         if not self.stages:
             return batch
         batch = map_leaves(np.asarray, batch)
-        drawn = 0
+        drawn, masked = 0, VALID_MASK in batch
         for number, stage in enumerate(self.stages, self.first):
             rows, before = count_records(batch), _spec(batch)
-            with named(number, stage):
+            with named(number, stage, batch):
                 if is_stochastic(stage):
                     batch, drawn = stage(batch, keys(drawn, rows)), drawn + 1
                 else:
                     batch = stage(batch)
-            check_batch(stage, batch, rows)
+            check_batch(stage, batch, rows, masked=masked)
             self._check_promise(stage, before, _spec(batch))
         return batch
 
@@ -72,17 +72,41 @@ class HostStages:
 
 
 @contextmanager
-def named(number: int, stage: Any) -> Iterator[None]:
-    """Note on an error in which stage of the pipeline it was raised."""
+def named(number: int, stage: Any, batch: dict[str, Any]) -> Iterator[None]:
+    """Note on an error in which stage of the pipeline it was raised, for which batch."""
     try:
         yield
     except Exception as error:
         error.add_note(f"in stages[{number}], {class_name(stage)}")
+        note_function_of_array(error, stage, batch, "batch")
         raise
 
 
-def check_batch(stage: Any, batch: Any, rows: int) -> None:
-    """Raise `DataError` unless `batch` is a dict of arrays with leading axis `rows`."""
+def note_function_of_array(error: Exception, stage: Any, given: Any, what: str) -> None:
+    """Note on an error of a stage what to write, if the stage takes an array alone.
+
+    given: the batch or the record that it was called with; what: its name in the note.
+    """
+    usual = isinstance(error, TypeError | AttributeError | ValueError)
+    if not usual or isinstance(error, DataError) or is_stochastic(stage):
+        return
+    for name, value in given.items():
+        if name == VALID_MASK or not hasattr(value, "shape"):
+            continue
+        with suppress(Exception):  # then it is no such function, or not of this field
+            if hasattr(stage(value), "shape"):
+                error.add_note(
+                    f"it is a function of one array; a stage takes a {what}: write "
+                    f"lambda {what}: {{**{what}, {name!r}: function({what}[{name!r}])}}"
+                )
+                return
+
+
+def check_batch(stage: Any, batch: Any, rows: int, *, masked: bool) -> None:
+    """Raise `DataError` unless `batch` is a dict of arrays with leading axis `rows`.
+
+    masked: whether the batch that the stage was given has a mask, which it then has to keep.
+    """
     if not isinstance(batch, dict):
         returned = type(batch).__name__
         raise DataError(f"stage {class_name(stage)} returned {returned}; a stage returns a dict")
@@ -93,6 +117,11 @@ def check_batch(stage: Any, batch: Any, rows: int) -> None:
                 f"stage {class_name(stage)} returned {field!r} of shape {shape}; every field needs "
                 f"the leading axis {rows} of the batch"
             )
+    if masked and VALID_MASK not in batch:
+        raise DataError(
+            f"stage {class_name(stage)} dropped {VALID_MASK!r}, which shows the padding; return "
+            f"{{**batch, ...}}, or pass it on: {VALID_MASK!r}: batch[{VALID_MASK!r}]"
+        )
 
 
 def _spec(batch: dict[str, Any]) -> Any:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import IO, Any
 
-from feedrace.errors import DataError, FeedraceError, class_name, in_words
+from feedrace.errors import DataError, FeedraceError, class_name, clipped, in_words
 from feedrace.host.loader import HostLoader
 from feedrace.host.memory import Block, Ring
 from feedrace.host.messages import Setup, receive, send
@@ -202,33 +202,56 @@ class WorkerProcess:
         self._end()
 
 
-def obstacles_for_processes(host: HostLoader) -> Iterator[str]:
-    """Yield what keeps worker processes from a stream's work, in sentences."""
+def obstacles_for_processes(
+    host: HostLoader, instead: str = "use threads (workers = 2)"
+) -> Iterator[str]:
+    """Yield what keeps worker processes from a stream's work, and what to do, in sentences."""
     loader, source = host.record_loader(), class_name(host.source)
     if host.reader() is None:
         yield (
-            f"source {source} has no reader() that processes could hold; use threads "
-            f"(workers = 2), or give it one (feedrace.plugin.protocols.Readable)"
+            f"source {source} has no reader() that processes could hold; {instead}, or give it "
+            f"one (feedrace.plugin.protocols.Readable)"
         )
     else:
-        yield from _pickled(loader.reader, f"the reader of source {source}")
+        yield from _pickled(loader.reader, f"the reader of source {source}", instead)
     for name, stage in zip(loader.stages.names, loader.stages.stages, strict=True):
-        if name.startswith("__main__:") and not any(_program()):
-            yield (
-                f"record stage {name} is defined in an interactive session, which processes "
-                f"cannot run; put it in a module, or use threads (workers = 2)"
-            )
-        yield from _pickled(stage, f"record stage {name}")
+        yield from _pickled(stage, f"record stage {name}", instead)
 
 
-def _pickled(value: Any, what: str) -> Iterator[str]:
+def _pickled(value: Any, what: str, instead: str) -> Iterator[str]:
     try:
-        pickle.dumps(value, protocol=5, buffer_callback=lambda _: None)
+        pickled = _dumps(value)
     except Exception as error:  # noqa: BLE001 (whatever an object's own methods raise)
+        name, part = _culprit(value)
+        which = f": its {name} is {clipped(part)}" if name else ""
         yield (
-            f"{what} cannot be pickled, as processes need ({in_words(error)}); define it at the "
-            f"top of a module, or use threads (workers = 2)"
+            f"{what} cannot be pickled, as processes need ({in_words(error)}){which}; define it at "
+            f"the top of a module, or {instead}"
         )
+        return
+    if b"__main__" in pickled and not any(_program()):
+        yield (
+            f"{what} is defined in an interactive session, which processes cannot run; put it in a "
+            f"module, or {instead}"
+        )
+
+
+def _dumps(value: Any) -> bytes:
+    return pickle.dumps(value, protocol=5, buffer_callback=lambda _: None)
+
+
+def _culprit(value: Any, name: str = "") -> tuple[str, Any]:
+    """Return the dotted name and the value of the innermost attribute that cannot be pickled."""
+    slots = getattr(type(value), "__slots__", ())
+    names = [slot for slot in slots if not slot.startswith("__")] if type(slots) is tuple else []
+    held = {slot: getattr(value, slot, None) for slot in names}
+    for key, part in {**held, **getattr(value, "__dict__", {})}.items():
+        try:
+            _dumps(part)
+        except Exception:  # noqa: BLE001 (whatever an object's own methods raise)
+            inner = f"{name}.{key}" if name else key
+            return (inner, part) if inner.count(".") > 4 else _culprit(part, inner)
+    return name, value
 
 
 def _program() -> tuple[str, str]:

@@ -37,14 +37,19 @@ def storage_of(config: StoredConfig) -> Storage:
     return Storage(config.storage_options or {}, config.cache_dir, config.cache_bytes)
 
 
-class FileSource(SourceModule):
-    """A source of stored records, read and decoded by number; nothing is kept in memory.
+@attrs.frozen(eq=False)
+class _Found:
+    """The files of a source: NNX would look at each one of a tuple."""
 
-    content: the records. files: those that they are read from, for `identity`. A subclass makes
-    both from its config, and hands them on.
+    files: tuple[File, ...]
 
-    Every record has a number, so that any order is as resumable as the stored one. Raises
-    `DataError` if there is no record.
+
+class StoredSource(SourceModule):
+    """A source of stored records, and what is known of them; subclasses define `fetch`.
+
+    content: the records. files: those that they are read from, for `identity`.
+
+    A subclass makes both from its config, and hands them on. Raises `DataError` if there is no record.
     """
 
     def __init__(
@@ -63,10 +68,15 @@ class FileSource(SourceModule):
         budget = budget_count(config.error_budget, self.length)
         self._tolerant = nnx.static(TolerantReader(content, config.on_error, budget))
         self._bad = nnx.static(BadRecords(budget))
-        self._files: tuple[File, ...] = nnx.static(tuple(files))
+        self._found = nnx.static(_Found(tuple(files)))
         self._kept: IdentityDict = nnx.static(IdentityDict())
         # How many threads read ahead in an iteration, and blocks.
         self._threads, self._blocks_ahead = min(_MOST_THREADS, usable_cpus()), 2
+
+    @property
+    def _files(self) -> tuple[File, ...]:
+        files: tuple[File, ...] = self._found.files
+        return files
 
     @property
     def _content(self) -> Content:
@@ -86,16 +96,51 @@ class FileSource(SourceModule):
         fields = self._layout.fields(wide=is_wide())
         return map_leaves(lambda field: jax.ShapeDtypeStruct(field.shape, field.dtype), fields)
 
+    def _reader(self) -> TolerantReader:
+        kept = self._kept if self.config.cacheable else None
+        return attrs.evolve(self._tolerant, wide=is_wide(), kept=kept)
+
+    @property
+    def bad_records(self) -> tuple[BadRecord, ...]:
+        """The records met so far that could not be read or decoded, by number."""
+        met: tuple[BadRecord, ...] = self._bad.met()
+        return met
+
+    def note(self, noted: Iterable[BadRecord]) -> None:
+        """Take note of bad records that a reader met, as `noted` gives them.
+
+        Raises `DataError` if they are more than `error_budget` allows.
+        """
+        self._bad.add(noted)
+
+    def details(self) -> list[str]:
+        """Return sentences on how records are found and decoded."""
+        return self._content.describe()
+
+    def identity(self) -> str:
+        """Return a digest of the names and contents of the files; part of saved states.
+
+        Of a large local file some parts stand for the rest; see `TableCache.digests`.
+        """
+        digest = hashlib.blake2b(digest_size=8)
+        contents = TableCache(storage_of(self.config)).digests(self._files)
+        for file, content in zip(self._files, contents, strict=True):
+            digest.update(f"{os.path.basename(file.path)} {file.size} {content}\n".encode())
+        return f"{self.length} records {digest.hexdigest()}"
+
+
+class FileSource(StoredSource):
+    """A source of stored records, read and decoded by number; nothing is kept in memory.
+
+    Every record has a number, so that any order is as resumable as the stored one.
+    """
+
     def reader(self) -> TolerantReader | None:
         """Return the part that reads: it needs no JAX, and can be pickled.
 
         64-bit numbers are converted as JAX's x64 mode is now.
         """
         return self._reader()
-
-    def _reader(self) -> TolerantReader:
-        kept = self._kept if self.config.cacheable else None
-        return attrs.evolve(self._tolerant, wide=is_wide(), kept=kept)
 
     def fetch(self, indices: ArrayLike) -> dict[str, Any]:
         """Return the records of these numbers, as a dict of numpy arrays.
@@ -112,19 +157,6 @@ class FileSource(SourceModule):
         """Return which of these fetched records were skipped."""
         rows: NDArray[np.bool_] = self._tolerant.invalid_rows(indices)
         return rows
-
-    @property
-    def bad_records(self) -> tuple[BadRecord, ...]:
-        """The records met so far that could not be read or decoded, by number."""
-        met: tuple[BadRecord, ...] = self._bad.met()
-        return met
-
-    def note(self, noted: Iterable[BadRecord]) -> None:
-        """Take note of bad records that a reader met, as `noted` gives them.
-
-        Raises `DataError` if they are more than `error_budget` allows.
-        """
-        self._bad.add(noted)
 
     def get_batch(self, batch_size: int, key: Any = None) -> dict[str, Any]:
         """Return up to `batch_size` records: those that are left of the epoch, if they are fewer.
@@ -148,21 +180,6 @@ class FileSource(SourceModule):
         """Forget the records that `cacheable` keeps."""
         super().reset_cache()
         self._kept = nnx.static(IdentityDict())
-
-    def details(self) -> list[str]:
-        """Return sentences on how records are found and decoded."""
-        return self._content.describe()
-
-    def identity(self) -> str:
-        """Return a digest of the names and contents of the files; part of saved states.
-
-        Of a large local file some parts stand for the rest; see `TableCache.digests`.
-        """
-        digest = hashlib.blake2b(digest_size=8)
-        contents = TableCache(storage_of(self.config)).digests(self._files)
-        for file, content in zip(self._files, contents, strict=True):
-            digest.update(f"{os.path.basename(file.path)} {file.size} {content}\n".encode())
-        return f"{self.length} records {digest.hexdigest()}"
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yield the records that are left of this epoch, one dict each, then start the next."""

@@ -21,7 +21,7 @@ from feedrace.pipeline.executors import INSIDE, execute, made_ahead, split_count
 from feedrace.pipeline.iteration import PipelineIterator, Progress
 from feedrace.pipeline.on_device import check_scan, next_train_steps, traced_batch
 from feedrace.pipeline.options import PipelineOptions, options_of, parse_options
-from feedrace.pipeline.streams import Parts, Problems, build_parts, start_workers
+from feedrace.pipeline.streams import Parts, Problems, build_parts, key_of_seed, start_workers
 from feedrace.plan import state
 from feedrace.plan.steps import TRAIN, Step, StreamPlan
 from feedrace.protocols import Counted, EpochListener, Timed, provides
@@ -48,9 +48,7 @@ class Pipeline(nnx.Module):
                 raise _problem("seed", "given with rngs; give one of the two")
             options = options_of(fields if key is None else {**fields, "seed": _folded(key)})
         if key is None and options.seed is not None:
-            # What jax.random.key(seed) makes of a small seed, without dropping bits of a large one.
-            words = jax.numpy.array([options.seed >> 32, options.seed & 0xFFFFFFFF], "uint32")
-            key = jax.random.wrap_key_data(words, impl="threefry2x32")
+            key = key_of_seed(options.seed)
             rngs = nnx.Rngs(key)
         parts = build_parts(options, key=key, rngs=rngs)
         train = parts.streams[TRAIN]

@@ -15,7 +15,16 @@ from feedrace.device.loader import DeviceLoader, holds_records
 from feedrace.device.placement import Placement, placement_of
 from feedrace.device.specs import batch_spec, window_spec
 from feedrace.device.stages import Stages
-from feedrace.errors import ConfigError, DataError, FeedraceError, Problem, WorkerWarning, clipped
+from feedrace.errors import (
+    ConfigError,
+    DataError,
+    DataWarning,
+    FeedraceError,
+    Problem,
+    WorkerWarning,
+    class_name,
+    clipped,
+)
 from feedrace.host.loader import HostLoader
 from feedrace.host.machine import usable_cpus
 from feedrace.host.memory import bytes_of
@@ -120,6 +129,29 @@ class Problems(list[Problem]):
             raise ConfigError(self) from self.cause
 
 
+def make_part(
+    kind: str, value: Any, seed: int | None, rngs: nnx.Rngs | None, num_records: int | None = None
+) -> Any:
+    """Return a part of a pipeline: `value`, or the component that it names.
+
+    seed: of a component that has none. Raises `ConfigError` for a value that cannot serve.
+    """
+    if (value is None and kind != "stage") or not protocols.check(kind, value):
+        return value
+    spec = registry.parse(kind, value, defaults={"seed": seed})
+    made = registry.instantiate(spec, num_records=num_records, rngs=rngs)
+    if wrong := protocols.check(kind, made):
+        raise ConfigError([Problem("", f"{clipped(made)} is not a {kind}: it {wrong}")])
+    return made
+
+
+def key_of_seed(seed: int) -> jax.Array:
+    """Return what `jax.random.key(seed)` makes of a small seed, without dropping bits of others."""
+    words = jax.numpy.array([seed >> 32, seed & 0xFFFFFFFF], "uint32")
+    key: jax.Array = jax.random.wrap_key_data(words, impl="threefry2x32")
+    return key
+
+
 def build_parts(options: PipelineOptions, *, key: jax.Array | None, rngs: nnx.Rngs | None) -> Parts:
     """Return the scheduler and the streams: train first, then those of the scheduler's callbacks.
 
@@ -129,14 +161,8 @@ def build_parts(options: PipelineOptions, *, key: jax.Array | None, rngs: nnx.Rn
     placement = Placement() if options.sharding is None else placement_of(options.sharding)
 
     def make(kind: str, value: Any, path: str, num_records: int | None = None) -> Any:
-        if (value is None and kind != "stage") or not protocols.check(kind, value):
-            return value
-        with problems.of(path):  # a mapping, a spec, or nothing that can serve
-            spec = registry.parse(kind, value, defaults={"seed": options.seed})
-            value = registry.instantiate(spec, num_records=num_records, rngs=rngs)
-            if wrong := protocols.check(kind, value):
-                raise ConfigError([Problem("", f"{clipped(value)} is not a {kind}: it {wrong}")])
-        return None if protocols.check(kind, value) else value
+        with problems.of(path):
+            return make_part(kind, value, options.seed, rngs, num_records)
 
     def stages_of(values: Sequence[Any], path: str) -> list[Any]:
         return [make("stage", value, f"{path}stages[{i}]") for i, value in enumerate(values)]
@@ -150,6 +176,13 @@ def build_parts(options: PipelineOptions, *, key: jax.Array | None, rngs: nnx.Rn
         if source is None:
             if not problems:
                 problems.append(Problem(f"{path}source", "missing; every stream needs one"))
+            return
+        if len(source) < 1:
+            message = (
+                f"{class_name(source)} has 0 records, and a stream needs at least 1; look at what "
+                f"it reads: its path, its split, its filter"
+            )
+            problems.append(Problem(f"{path}source", message))
             return
         with problems.of(f"{path}source"):
             check_no_mask(source.element_spec())
@@ -262,6 +295,14 @@ def _plan(
     if number is not None and number > len(source):
         message = f"{number} is more than the {len(source)} records of its source"
         problems.append(Problem(f"{path}sampler.num_records", message))
+    elif number is not None and number < len(source) and getattr(config, "stop", None) is None:
+        warnings.warn(
+            f"{path}sampler.num_records: {number} of the {len(source)} records of the source come, "
+            f"the others never; leave num_records out for all of them, or ask for a part by the "
+            f"sampler `range` (stop = {number})",
+            DataWarning,
+            stacklevel=7,
+        )
     windowed = provides(batcher, Grouping)
     if drop and windowed:
         message = (

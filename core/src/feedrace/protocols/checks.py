@@ -3,18 +3,18 @@
 import functools
 from typing import Any
 
-from feedrace.protocols.containers import source_line
 from feedrace.protocols.kinds import KINDS
 from feedrace.protocols.optional import Grouping, Placed, RowWise, Stochastic
+
+# Of the methods that Python itself calls, those that a protocol may ask for.
+_SPECIAL = ("__len__", "__call__", "__getitem__", "__getitems__")
 
 
 @functools.cache
 def members(protocol: type) -> tuple[str, ...]:
     """Return the names of what a protocol asks for."""
     own = {**protocol.__annotations__, **vars(protocol)}
-    return tuple(
-        name for name in own if not name.startswith("_") or name in ("__len__", "__call__")
-    )
+    return tuple(name for name in own if not name.startswith("_") or name in _SPECIAL)
 
 
 def has(value: Any, protocol: type, name: str) -> bool:
@@ -56,6 +56,4 @@ def check(kind: str, value: Any) -> str:
     missing = [name for name in members(KINDS[kind]) if not has(value, KINDS[kind], name)]
     if kind == "batcher" and has(value, Grouping, "collate_window"):
         missing += [] if has(value, Grouping, "window_size") else ["window_size"]
-    line = source_line(value) if kind == "source" and missing else ""
-    hint = f"; if it is data, write {line}" if line else ""
-    return f"lacks {', '.join(missing)}{hint}" if missing else ""
+    return f"lacks {', '.join(missing)}" if missing else ""

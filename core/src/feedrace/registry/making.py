@@ -15,7 +15,7 @@ from feedrace import errors, protocols
 from feedrace.config.fields import COMPONENT, OWN
 from feedrace.config.mapping import structure
 from feedrace.errors import BrokenPluginError, ComponentError, ConfigError, Problem, clipped
-from feedrace.protocols.containers import source_line
+from feedrace.protocols.containers import as_source, source_line
 from feedrace.registry.catalog import resolve
 from feedrace.registry.component import Component
 
@@ -34,17 +34,23 @@ made_by: dict[int, Component] = {}  # by the id of each living object that `inst
 def parse(kind: str, value: Any, path: str = "", defaults: Mapping[str, Any] | None = None) -> Any:
     """Return a `ComponentSpec` for `{"use": name, ...}`, and a live object as it is.
 
+    Data in the place of a source stands for the source that reads it.
+
     `defaults` that are not None fill fields of those names that the mapping leaves out. Raises
     `ConfigError` with every problem and its path; a failed look-up is its `__cause__`.
     """
+    if kind == "source":
+        try:
+            value = as_source(value)
+        except ConfigError as error:
+            raise ConfigError(error.at(path)) from None
     if isinstance(value, str):
         raise ConfigError(
             [Problem(path, f'{clipped(value)} is not a table; write use = "{str(value)[:80]}"')]
         )
     if value is None or isinstance(value, Number | Sequence | Set | date | time):
-        line = source_line(value) if kind == "source" else ""
-        fix = line or 'a table with use = "name"'
-        raise ConfigError([Problem(path, f"{clipped(value)} is not a {kind}; write {fix}")])
+        message = f'{clipped(value)} is not a {kind}; write a table with use = "name"'
+        raise ConfigError([Problem(path, message)])
     if not isinstance(value, Mapping):
         return value
     if "use" not in value:

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 import attrs
 
 from feedrace.errors import DataError, clipped
-from feedrace.storage.paths import local_files, missing_file
+from feedrace.storage.paths import is_remote, local_files, local_path, missing_file
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from feedrace.storage.remote import Remote
 
 _BUFFER = 1 << 20  # bytes that `binary` reads at a time
 
@@ -70,13 +72,18 @@ class Storage:
     def find(self, path: str | Sequence[str], suffixes: Sequence[str] = ()) -> tuple[File, ...]:
         """Return the files that a path names, as they are now.
 
-        path: a file, a folder, a pattern, or a list of these, which keeps its order.
+        path: a file, a folder, a pattern, an address, or a list of these, which keeps its order.
         suffixes: those of the files that a folder stands for, in small letters; none for any.
 
         Raises `DataError` for a path that names no file, and for a file that is named twice.
         """
-        paths = [path] if isinstance(path, str) else list(path)
-        found = [_found(name) for one in paths for name in local_files(one, suffixes)]
+        paths = [local_path(one) for one in ([path] if isinstance(path, str) else path)]
+        addresses = [one for one in paths if is_remote(one)]
+        named = iter(self._remote().find(addresses, suffixes) if addresses else ())
+        found = list[File]()
+        for one in paths:
+            local = not is_remote(one)
+            found += [_found(n) for n in local_files(one, suffixes)] if local else next(named)
         seen = set[str]()
         for file in found:
             if file.path in seen:
@@ -87,9 +94,10 @@ class Storage:
     def open(self, file: File) -> OpenFile:
         """Return the file, open for reading; it is shared by all who ask for it.
 
-        Raises `DataError` if it is missing, or has changed since it was found.
+        Raises `DataError` if it is missing, or has changed since it was found; for a remote file
+        that is seen when bytes of it are fetched.
         """
-        return self._open.get(file)
+        return self._open.get(file, self)
 
     def cache_folder(self) -> str:
         """Return the folder for what is kept, whether or not it exists."""
@@ -97,11 +105,15 @@ class Storage:
         folder = self.cache_dir or os.environ.get("FEEDRACE_CACHE_DIR") or f"{home}/feedrace"
         return os.path.expanduser(folder)
 
+    def _remote(self) -> "Remote":
+        return self._open.remote(self)
+
 
 class _Pool:
-    """Open files, the latest used last; pickled, it is empty."""
+    """Open files, the latest used last, and the way to remote ones; pickled, it is empty."""
 
     def __init__(self) -> None:
+        self._remote: Remote | None = None
         self._files: OrderedDict[File, OpenFile] = OrderedDict()
         self._lock = threading.Lock()
         self._most = most_open_files()
@@ -109,12 +121,23 @@ class _Pool:
     def __reduce__(self) -> Any:
         return _Pool, ()
 
-    def get(self, file: File) -> OpenFile:
+    def remote(self, storage: Storage) -> "Remote":
+        from feedrace.storage.remote import Remote  # most pipelines read local files alone
+
+        with self._lock:
+            if self._remote is None:
+                folder = storage.cache_folder()
+                self._remote = Remote(storage.options, folder, storage.cache_bytes)
+            return self._remote
+
+    def get(self, file: File, storage: Storage) -> OpenFile:
         with self._lock:
             if file in self._files:
                 self._files.move_to_end(file)
                 return self._files[file]
-        opened = LocalFile(file)
+        opened: OpenFile = (
+            self.remote(storage).open(file) if is_remote(file.path) else LocalFile(file)
+        )
         with self._lock:
             # Another thread may have opened it meanwhile; a file closes with its last user.
             self._files[file] = opened
@@ -138,9 +161,11 @@ class LocalFile:
         if _described(file.path, os.fstat(self._descriptor)) != file:
             raise DataError(f"{file.path} changed since it was found; make the source again")
 
+    _close = staticmethod(os.close)  # which a module may have lost when the program ends
+
     def __del__(self) -> None:
         if hasattr(self, "_descriptor"):
-            os.close(self._descriptor)
+            self._close(self._descriptor)
 
     def read(self, start: int, size: int) -> bytes:
         """Return these bytes; raise `DataError` if they cannot be read, all of them."""
@@ -149,9 +174,10 @@ class LocalFile:
             while len(data) < size:  # the system gives at most 2 GiB at once
                 more = os.pread(self._descriptor, size - len(data), start + len(data))
                 if not more:
+                    end = os.fstat(self._descriptor).st_size
                     raise DataError(
-                        f"{self.file.path} ends at byte {start + len(data)}, before byte "
-                        f"{start + size}; it is cut short"
+                        f"{self.file.path} ends at byte {end}, before byte {start + size}; it is "
+                        f"cut short"
                     )
                 data += more
         except OSError as error:
@@ -161,8 +187,13 @@ class LocalFile:
 
     def read_many(self, starts: "NDArray[np.int64]", sizes: "NDArray[np.int64]") -> Iterator[bytes]:
         """Yield several ranges, in their order."""
+        descriptor, pread = self._descriptor, os.pread
         for start, size in zip(starts.tolist(), sizes.tolist(), strict=True):
-            yield self.read(start, size)
+            try:
+                data = pread(descriptor, size, start)
+            except OSError:  # `read` reports it
+                data = b""
+            yield data if len(data) == size else self.read(start, size)
 
     def binary(self) -> BinaryIO:
         """Return a seekable file object, for libraries; each is for one thread."""

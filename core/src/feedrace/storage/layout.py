@@ -1,6 +1,6 @@
 """How the decoded fields of records lie in a batch: fixed, padded or ragged."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -11,6 +11,11 @@ from feedrace.errors import ConfigError, Problem, clipped, did_you_mean
 from feedrace.host.records import aligned, arriving_dtype, canonical
 
 Shape = tuple[int | None, ...]  # None for an axis that varies
+
+
+def _as_dtype(dtype: Any) -> "np.dtype[Any]":
+    made: np.dtype[Any] = np.dtype(dtype)
+    return made
 
 
 @attrs.frozen(eq=False)
@@ -25,7 +30,7 @@ class Leaf:
 
     name: tuple[str, ...]
     shape: Shape
-    dtype: "np.dtype[Any]" = attrs.field(converter=np.dtype)
+    dtype: "np.dtype[Any]" = attrs.field(converter=_as_dtype)
     target: tuple[int, ...] | None = None
     source: tuple[str, ...] = attrs.Factory(lambda self: self.name, takes_self=True)
 
@@ -134,11 +139,15 @@ class Field:
     dtype: "np.dtype[Any]"
 
 
+def _as_leaves(leaves: Iterable[Leaf]) -> tuple[Leaf, ...]:
+    return tuple(leaves)
+
+
 @attrs.frozen(eq=False)
 class Layout:
     """The leaves of a batch; the memory for a batch, and the batch when that is filled."""
 
-    leaves: tuple[Leaf, ...] = attrs.field(converter=tuple)
+    leaves: tuple[Leaf, ...] = attrs.field(converter=_as_leaves)
 
     def fields(self, *, wide: bool) -> dict[str, Any]:
         """Return a `Field` for each field of a record, nested as their names are.

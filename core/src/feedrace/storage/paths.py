@@ -15,6 +15,11 @@ def is_remote(path: str) -> bool:
     return _ADDRESS.match(path) is not None
 
 
+def local_path(path: str) -> str:
+    """Return the path that an address file:///folder/file stands for; any other as it is."""
+    return path[len("file://") :] if path[:8].lower() == "file:///" else path
+
+
 def local_files(path: str, suffixes: Sequence[str] = ()) -> list[str]:
     """Return the local files that a path names, sorted: a file, a folder or a pattern.
 

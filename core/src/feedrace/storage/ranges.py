@@ -1,19 +1,22 @@
 """Raw records of files by number, through tables of where each of them begins."""
 
+import functools
+import itertools
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from operator import length_hint
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from feedrace.errors import DataError
-from feedrace.storage.ahead import ahead
 from feedrace.storage.files import File, OpenFile, Storage
 from feedrace.storage.paths import is_remote
 from feedrace.storage.tables import Table, TableCache
 
-_REQUESTS = 32  # remote files that are read from at a time
+_FILES = 32  # remote ones from which records are on their way at a time
 
 
 class Unreadable(NamedTuple):
@@ -67,6 +70,41 @@ def _unpickled(arguments: Any, version: int, loaded: Sequence[Table] | None) -> 
     return Tables(*arguments, version=version, loaded=loaded)
 
 
+class Numbered:
+    """Records of several files, numbered through all of them.
+
+    counts: how many records each file has.
+    """
+
+    def __init__(self, paths: Sequence[str], counts: Sequence[int]) -> None:
+        self._paths = paths
+        self._ends = np.cumsum(counts, dtype=np.int64)
+        self.begins = self._ends - np.asarray(counts, np.int64)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def locate(self, number: int) -> tuple[str, int]:
+        """Return the path of a record's file, and its number in it."""
+        which = int(np.searchsorted(self._ends, number, side="right"))
+        return self._paths[which], number - int(self.begins[which])
+
+    def files_of(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the place, among the files, of the file of each record."""
+        return np.searchsorted(self._ends, numbers, side="right")
+
+    def by_file(
+        self, numbers: NDArray[np.int64]
+    ) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
+        """Yield, for each file that is needed: its place, places among `numbers`, numbers in it."""
+        files = self.files_of(numbers)
+        order = np.argsort(files, kind="stable")
+        for places in np.split(order, np.flatnonzero(np.diff(files[order])) + 1):
+            if len(places):
+                file = int(files[places[0]])
+                yield file, places, numbers[places] - self.begins[file]
+
+
 class Ranges:
     """Raw records of some files by number; several threads may read at a time.
 
@@ -86,28 +124,24 @@ class Ranges:
         counts: Sequence[int] | None = None,
     ) -> None:
         self._arguments = storage, files, tables, check, counts
-        self._storage, self._files, self._tables, self._check, self._counts = self._arguments
-        self._known_ends: NDArray[np.int64] | None = None
+        self._storage, self.files, self.tables, self._check, self._counts = self._arguments
 
     def __reduce__(self) -> Any:
         return Ranges, self._arguments
 
-    @property
-    def _ends(self) -> NDArray[np.int64]:
-        if self._known_ends is None:
-            counts = self._counts
-            if counts is None:
-                counts = [held(table) + bool(table.damage) for table in self._tables]
-            self._known_ends = np.cumsum(counts, dtype=np.int64)
-        return self._known_ends
+    @functools.cached_property
+    def _numbered(self) -> Numbered:
+        counts = self._counts
+        if counts is None:
+            counts = [self.held(table) + bool(table.damage) for table in self.tables]
+        return Numbered([file.path for file in self.files], counts)
 
     def __len__(self) -> int:
-        return int(self._ends[-1]) if len(self._ends) else 0
+        return len(self._numbered)
 
     def locate(self, number: int) -> tuple[str, int]:
         """Return the path of a record's file, and its number in it."""
-        which = int(np.searchsorted(self._ends, number, side="right"))
-        return self._files[which].path, number - int(self._ends[which - 1] if which else 0)
+        return self._numbered.locate(number)
 
     def read(self, numbers: NDArray[np.int64]) -> Iterator[tuple[int, Raw]]:
         """Yield (place among `numbers`, raw record), file by file.
@@ -115,61 +149,60 @@ class Ranges:
         A local record that cannot be read is `Unreadable`. Raises `DataError` for a file that is
         missing or has changed, and for an address that does not answer: others would not, either.
         """
-        ends = self._ends
-        which = np.searchsorted(ends, numbers, side="right")
-        order = np.argsort(which, kind="stable")
-        groups = np.split(order, np.flatnonzero(np.diff(which[order])) + 1)
+        most = _FILES if is_remote(self.files[0].path) else 1
+        begun: deque[Iterator[tuple[int, Raw]]] = deque()
+        for group in self._numbered.by_file(numbers):
+            begun.append(self._begun(*group))
+            if len(begun) == most:
+                yield from begun.popleft()
+        for part in begun:
+            yield from part
 
-        def records(places: NDArray[np.int64]) -> Iterator[tuple[int, Raw]]:
-            number = int(which[places[0]])
-            within = numbers[places] - (ends[number - 1] if number else 0)
-            opened = self._storage.open(self._files[number])
-            return zip(places.tolist(), self._of_file(opened, number, within), strict=True)
+    def held(self, table: Table) -> int:
+        """Return how many records of its file a table has."""
+        return len(table.arrays["starts"])
 
-        if not len(numbers):
-            return
-        if len(groups) > 1 and is_remote(self._files[0].path):
-            threads = min(_REQUESTS, len(groups))
-            for made in ahead(
-                lambda places: list(records(places)), groups, threads=threads, most=2 * threads
-            ):
-                yield from made
-            return
-        for places in groups:
-            yield from records(places)
-
-    def _of_file(self, opened: OpenFile, number: int, within: NDArray[np.int64]) -> Iterator[Raw]:
-        """Yield these records of a file, the table of which may lack some."""
-        table = self._tables[number]
-        starts, sizes = table.arrays["starts"], table.arrays["sizes"]
-        found = within < len(starts)
+    def _begun(
+        self, number: int, places: NDArray[np.int64], within: NDArray[np.int64]
+    ) -> Iterator[tuple[int, Raw]]:
+        """Return these records of a file, the table of which may lack some."""
+        opened, table = self._storage.open(self.files[number]), self.tables[number]
+        found = within < self.held(table)
         if found.all():
-            yield from self._raw(opened, starts[within], sizes[within])
-            return
-        lost = Unreadable(table.damage or too_few(len(starts)))
-        records = self._raw(opened, starts[within[found]], sizes[within[found]])
-        for is_found in found.tolist():
-            yield next(records) if is_found else lost
+            return self._found(opened, table, places, within)
+        lost = Unreadable(table.damage or too_few(self.held(table)))
+        missing = [(place, lost) for place in places[~found].tolist()]
+        if not found.any():
+            return iter(missing)
+        return itertools.chain(missing, self._found(opened, table, places[found], within[found]))
 
-    def _raw(
-        self, opened: OpenFile, starts: NDArray[np.int64], sizes: NDArray[np.int64]
-    ) -> Iterator[Raw]:
-        at, check = 0, self._check
-        while at < len(starts):
-            try:
-                for data in opened.read_many(starts[at:], sizes[at:]):
-                    at += 1
-                    yield data if check is None else check(data)
+    def _found(
+        self, opened: OpenFile, table: Table, places: NDArray[np.int64], within: NDArray[np.int64]
+    ) -> Iterator[tuple[int, Raw]]:
+        """Return these records, all of which the table has; remote ones are on their way."""
+        starts, sizes = table.arrays["starts"][within], table.arrays["sizes"][within]
+        return self._checked(opened, places, starts, sizes, opened.read_many(starts, sizes))
+
+    def _checked(
+        self,
+        opened: OpenFile,
+        places: NDArray[np.int64],
+        starts: NDArray[np.int64],
+        sizes: NDArray[np.int64],
+        reading: Iterator[bytes],
+    ) -> Iterator[tuple[int, Raw]]:
+        left = iter(places.tolist())
+        while True:
+            try:  # for speed, without a step of Python for each record
+                records = reading if self._check is None else map(self._check, reading)
+                yield from zip(left, records, strict=True)
+                return
             except DataError as error:
                 if is_remote(opened.file.path):
                     raise
-                at += 1
-                yield Unreadable(str(error))
-
-
-def held(table: Table) -> int:
-    """Return how many records a table has."""
-    return len(table.arrays["starts"])
+                at = len(places) - length_hint(left)  # what follows the one that failed
+                yield int(places[at - 1]), Unreadable(str(error))
+                reading = opened.read_many(starts[at:], sizes[at:])
 
 
 def too_few(records: int) -> str:

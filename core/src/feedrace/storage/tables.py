@@ -35,8 +35,8 @@ _SAMPLES, _SAMPLE = 16, 64 << 10  # parts of a file, and bytes of each, that sta
 class Table:
     """What a scan of one file found.
 
-    arrays: by name, each of any length. damage: why the rest of the file cannot be addressed, or
-    "". A damaged table is not kept.
+    arrays: by name, each of any length.
+    damage: why the rest of the file cannot be addressed, or "". A damaged table is not kept.
     """
 
     arrays: Mapping[str, NDArray[Any]]
@@ -62,9 +62,10 @@ class TableCache:
     ) -> list[Table]:
         """Return the table of each file: a kept one if the file is as it was, else from `scan`.
 
-        kind, version: name what `scan` makes; another version makes all tables anew. Several
-        threads scan at a time. Raises what `scan` raises, and `DataError` if the storage names a
-        `cache_dir` that cannot be written; for the user's cache folder it warns.
+        kind, version: name what `scan` makes; another version makes all tables anew.
+
+        Several threads scan at a time. Raises what `scan` raises, and `DataError` if the storage
+        names a `cache_dir` that cannot be written; for the user's cache folder it warns.
         """
         place = self._place(kind, files)
         kept = _load(place, version)
@@ -91,9 +92,12 @@ class TableCache:
     def _place(self, kind: str, files: Sequence[File]) -> Path:
         """Return the kept file: one for each kind and folder of files."""
         folders = {os.path.dirname(file.path) for file in files}
-        common = os.path.commonpath(folders) if len(folders) > 1 else min(folders)
-        if not is_remote(files[0].path):
-            common = os.path.realpath(common)
+        remote = sorted(folder for folder in folders if is_remote(folder))
+        if len(remote) not in (0, len(folders)):  # some are remote
+            common = "\n".join(sorted(folders))
+        else:
+            common = os.path.commonpath(folders) if len(folders) > 1 else min(folders)
+            common = common if remote else os.path.realpath(common)
         digest = hashlib.blake2b(common.encode(), digest_size=16).hexdigest()
         return Path(self.storage.cache_folder()) / "tables" / f"{digest}.{kind}"
 

@@ -1,4 +1,7 @@
-"""Stages of a batch of images on the device."""
+"""Stages of a batch of images on the device.
+
+Every number is drawn and computed in 32 bits, so that JAX's x64 mode changes none.
+"""
 
 from typing import Any
 
@@ -34,7 +37,8 @@ class Normalize:
                     f"normalize: {name} has {given} numbers; field {self.config.field!r} has "
                     f"{channels} channels"
                 )
-        mean, std = jnp.asarray(self.config.mean), jnp.asarray(self.config.std)
+        mean = np.array(self.config.mean, np.float32)
+        std = np.array(self.config.std, np.float32)
         values = (_unit(images) - mean) / std
         return {**batch, self.config.field: values.astype(self.config.dtype)}
 
@@ -62,11 +66,12 @@ class RandomCrop:
                 f"{border} are smaller than size {height} x {width}; raise padding or lower size"
             )
         images = jnp.pad(images, ((0, 0), (border, border), (border, border), (0, 0)))
-        room = jnp.array([tall - height + 1, wide - width + 1])
+        room = np.array([tall - height + 1, wide - width + 1], np.int32)
 
         def part(key: Any, image: Any) -> Any:
-            top, left = jax.random.randint(key, (2,), 0, room)
-            return jax.lax.dynamic_slice(image, (top, left, 0), (height, width, image.shape[-1]))
+            top, left = jax.random.randint(key, (2,), 0, room, np.int32)
+            place, shape = (top, left, np.int32(0)), (height, width, image.shape[-1])
+            return jax.lax.dynamic_slice(image, place, shape)
 
         return {**batch, self.config.field: jax.vmap(part)(keys, images)}
 
@@ -98,7 +103,7 @@ class ColorJitter:
 
     def _jitter(self, key: Any, image: Any) -> Any:
         config = self.config
-        drawn = jax.random.uniform(key, (4,), minval=-1)
+        drawn = jax.random.uniform(key, (4,), np.float32, minval=-1)
         image = jnp.clip(image * (1 + config.brightness * drawn[0]), 0, 1)
         image = _away_from(_grey(image).mean(), image, 1 + config.contrast * drawn[1])
         image = _away_from(_grey(image)[..., None], image, 1 + config.saturation * drawn[2])
@@ -220,7 +225,7 @@ def _turned(image: Any, sixths: Any) -> Any:
     # Never `high == red`: compiled, the two may be rounded differently (dm-pix 0.4.5 has that).
     hue = jnp.where(green >= blue, 2 + (blue - red) / by, 4 + (red - green) / by)
     hue = jnp.where((red >= green) & (red >= blue), (green - blue) / by, hue)
-    places = (hue[..., None] + sixths + jnp.array([5.0, 3.0, 1.0])) % 6
+    places = (hue[..., None] + sixths + np.array([5, 3, 1], np.float32)) % 6
     return high[..., None] - spread[..., None] * jnp.clip(jnp.minimum(places, 4 - places), 0, 1)
 
 
@@ -231,14 +236,14 @@ def _split(keys: Any, count: int) -> Any:
 def _partners(keys: Any, valid: Any) -> Any:
     """Return for each row the number of a valid row, each as likely as the others."""
     order = jnp.argsort(~valid, stable=True)  # valid rows first
-    count = jnp.maximum(valid.sum(), 1)
-    drawn = jax.vmap(lambda key: jax.random.randint(key, (), 0, count))(keys)
+    count = jnp.maximum(valid.sum(dtype=np.int32), 1)
+    drawn = jax.vmap(lambda key: jax.random.randint(key, (), 0, count, np.int32))(keys)
     return order[drawn]
 
 
 def _shares(keys: Any, alpha: float, valid: Any) -> Any:
     """Return for each row what it keeps of itself: all of it if it is padding."""
-    shares = jax.vmap(lambda key: jax.random.beta(key, alpha, alpha))(keys)
+    shares = jax.vmap(lambda key: jax.random.beta(key, alpha, alpha, (), np.float32))(keys)
     return jnp.where(valid, shares, 1.0)
 
 
@@ -250,7 +255,7 @@ def _blend(own: Any, other: Any, shares: Any) -> Any:
 
 def _box(key: Any, share: Any, size: Any) -> Any:
     """Return (height, width): which pixels lie in a random box of 1 - `share` of the area."""
-    center = jax.random.uniform(key, (2,))
+    center = jax.random.uniform(key, (2,), np.float32)
     half = jnp.sqrt(1 - share) / 2
     inside = []
     for place, pixels in zip(center, size, strict=True):

@@ -3,8 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 import attrs
-import numpy as np
-from numpy.typing import NDArray
 
 from feedrace.plugin import ConfigError, Problem, StateError, Step, StreamPlan, clipped
 from feedrace_interleave.config import INTERVALS, CallbackConfig, SamplerIntervalConfig
@@ -46,31 +44,39 @@ class Evaluation:
         passed, reach = self.intervals(train, update), 1
         while self.intervals(train, update + reach) <= passed:
             reach *= 2
-        low, high = update, update + reach  # beyond what `bisect` can count
-        while high - low > 1:
+        return self._reaching(train, passed + 1, update, update + reach)
+
+    def _reaching(self, train: StreamPlan, intervals: int, low: int, high: int) -> int:
+        """Return the first update in (low, high] after which so many intervals have passed."""
+        while high - low > 1:  # beyond what `bisect` can count
             middle = (low + high) // 2
-            low, high = (middle, high) if self.intervals(train, middle) <= passed else (low, middle)
+            low, high = (
+                (middle, high) if self.intervals(train, middle) < intervals else (low, middle)
+            )
         return high
 
-    def due_updates(self, train: StreamPlan, start: int, end: int) -> NDArray[np.int64]:
-        """Return the updates in (start, end] after which it runs.
+    def last_due(self, train: StreamPlan, end: int) -> int | None:
+        """Return the last update up to `end`, the end of the pass, after which it runs, if any."""
+        if self.at_end:
+            return end
+        passed = self.intervals(train, end)
+        if not passed:
+            return 0 if self.at_start else None
+        return self._reaching(train, passed, 0, end)
 
-        It includes 0 for `at_start`, if the pass starts there.
-        """
-        if self.unit == "epochs":
-            step = min(self.every * train.batches_per_epoch, end + 1)  # which an int64 holds
-            due = np.arange(start // step + 1, end // step + 1, dtype=np.int64) * step
-        elif self.unit == "updates":
-            due = np.arange(start // self.every + 1, end // self.every + 1, dtype=np.int64)
-            due *= self.every
-        else:
-            updates = np.arange(start, end + 1, dtype=np.int64)
-            epochs, within = np.divmod(updates, train.batches_per_epoch)
-            samples = epochs * train.samples_per_epoch + within * train.batch_size
-            due = updates[1:][np.diff(samples // self.every) > 0]
-        ends = [end] if self.at_end and (not due.size or due[-1] != end) else []
-        starts = [0] if self.at_start and start == 0 else []
-        return np.concatenate([np.array(starts, np.int64), due, np.array(ends, np.int64)])
+    def runs(self, train: StreamPlan, end: int) -> int:
+        """Return how often it runs in a pass of `end` updates, without going through them."""
+        passed = self.intervals(train, end)
+        size, length = train.batch_size, train.samples_per_epoch
+        short = length - (train.batches_per_epoch - 1) * size  # the last batch of an epoch
+        if self.unit == "samples" and self.every < size:  # each batch of this size passes some
+            epochs = end // train.batches_per_epoch if short < self.every else 0
+            crossing = _floor_sum(epochs, self.every, length, length) - _floor_sum(
+                epochs, self.every, length, length - short
+            )
+            passed = end - epochs + crossing
+        last = self.at_end and not self.intervals(train, end) > self.intervals(train, end - 1)
+        return passed + self.at_start + last
 
     def batches(self) -> int:
         """Return the number of batches of one run."""
@@ -223,16 +229,46 @@ def timeline(
     records = train.samples(end)
     lines = [f"{train.name:<{name_width}} |{bar}| {end:,} batches, {records:,} records"]
     for evaluation in evaluations:
-        due = evaluation.due_updates(train, 0, end)
         marks = [" "] * width
-        for column in set((due * width // max(end, 1)).clip(max=width - 1).tolist()):
-            marks[column] = "*"
-        each = evaluation.batches()
-        shown = [f"{u:,}" for u in due[:3]] + (["..."] if len(due) > 4 else [])
-        shown += [f"{u:,}" for u in due[3:][-1:]]
+        for update in _one_a_column(train, evaluation, end, width):
+            marks[min(update * width // end, width - 1)] = "*"
+        runs, each = evaluation.runs(train, end), evaluation.batches()
         lines.append(
-            f"{evaluation.plan.name:<{name_width}} |{''.join(marks)}| {len(due):,} x {each:,} = "
-            f"{len(due) * each:,} batches, one run every {evaluation.every:,} {evaluation.unit}: "
-            f"after update {', '.join(shown) or 'none'}"
+            f"{evaluation.plan.name:<{name_width}} |{''.join(marks)}| {runs:,} x {each:,} = "
+            f"{runs * each:,} batches, one run every {evaluation.every:,} {evaluation.unit}: "
+            f"after update {_shown(train, evaluation, end) or 'none'}"
         )
     return lines
+
+
+def _one_a_column(train: StreamPlan, evaluation: Evaluation, end: int, width: int) -> Iterator[int]:
+    """Yield updates after which it runs, one at least for each column that has any."""
+    update = 0 if evaluation.at_start else evaluation.next_due(train, 0)
+    while update < end:
+        yield update
+        column_end = -(-(update * width // end + 1) * end // width)
+        update = evaluation.next_due(train, max(update, column_end - 1))
+    if evaluation.last_due(train, end) == end:
+        yield end
+
+
+def _shown(train: StreamPlan, evaluation: Evaluation, end: int) -> str:
+    """Return the first updates after which it runs, and the last."""
+    runs, last = evaluation.runs(train, end), evaluation.last_due(train, end)
+    first = [0] if evaluation.at_start and runs > 1 else []
+    while len(first) < min(runs - 1, 3):
+        first.append(evaluation.next_due(train, first[-1] if first else 0))
+    shown = [f"{update:,}" for update in first] + (["..."] if runs > 4 else [])
+    return ", ".join(shown + [f"{last:,}" for _ in range(min(runs, 1))])
+
+
+def _floor_sum(n: int, m: int, a: int, b: int) -> int:
+    """Return the sum of (a * i + b) // m for i in [0, n), in as many rounds as Euclid's gcd."""
+    total = 0
+    while True:
+        total += a // m * (n * (n - 1) // 2) + b // m * n
+        a, b = a % m, b % m
+        if a * n + b < m:
+            return total
+        # What is left counts the points of a lattice below a line: count them along its other axis.
+        (n, b), m, a = divmod(a * n + b, m), a, m

@@ -47,8 +47,7 @@ class InterleavedScheduler:
         """Return the number of steps in the first pass, evaluations included."""
         train = plans[TRAIN]
         end = self._updates_per_pass(train)
-        runs = [(e.due_updates(train, 0, end), e.batches()) for e in self._evaluations(plans)]
-        return end + sum(len(due) * batches for due, batches in runs)
+        return end + sum(e.runs(train, end) * e.batches() for e in self._evaluations(plans))
 
     def timeline(self, plans: Mapping[str, StreamPlan]) -> list[str]:
         """Return lines that draw when each stream runs in a pass; no record is read."""

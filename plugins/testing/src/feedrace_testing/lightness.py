@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import attrs
 
-LIMIT = 0.05  # seconds that importing a plugin's declarations and configs may take
+LIMIT = 0.05  # seconds of processor time for importing a plugin's declarations and configs
 HEAVY = ("jax", "flax", "numpy", "tensorflow", "tensorflow_datasets", "torch", "pandas", "scipy")
 
 # What listing names and reading configs imports anyway does not count.
@@ -19,16 +19,16 @@ feedrace.available()
 feedrace.plugin.SamplerConfig, feedrace.plugin.hookimpl
 seconds = []
 for name in {names!r}:
-    began = time.perf_counter()
+    began = time.process_time()
     importlib.import_module(name)
-    seconds.append(time.perf_counter() - began)
+    seconds.append(time.process_time() - began)
 print(json.dumps([sum(seconds), [m for m in {heavy!r} if m in sys.modules]]))
 """
 
 
 @attrs.frozen
 class Weight:
-    """Seconds that some imports took, and which heavy libraries they loaded.
+    """Seconds of processor time that some imports took, and which heavy libraries they loaded.
 
     error: the last line that a failed import printed, or that it never ended; else empty.
     """
@@ -41,8 +41,8 @@ class Weight:
 def weigh(names: Sequence[str], *, limit: float = 30.0) -> Weight:
     """Import modules in a new process and return what that costs beyond feedrace itself.
 
-    The fastest of up to three runs counts, since the machine may be busy. An import that takes
-    longer than `limit` seconds is an error.
+    The fastest of up to three runs counts, in processor time, since the machine may be busy. An
+    import that takes longer than `limit` seconds is an error.
     """
     program = _PROGRAM.format(names=list(names), heavy=HEAVY)
     path = os.pathsep.join(p for p in sys.path if p)

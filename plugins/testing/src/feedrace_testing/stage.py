@@ -86,6 +86,15 @@ class StageSuite(ComponentSuite):
         others = [apply(made, batch, _keys(_SIZE, seed)) for seed in range(1, 20)]
         assert not all(same_values(other, first) for other in others)
 
+    def test_x64_mode_changes_no_draw(self) -> None:
+        self.require("stochastic")
+        made, batch, keys = self.make(), self.material(), _keys(_SIZE)
+        with jax.enable_x64(False):
+            narrow = apply(made, batch, keys)
+        with jax.enable_x64(True):
+            wide = apply(made, batch, keys)
+        assert close_values(narrow, wide), "it draws otherwise; give each draw a dtype of 32 bits"
+
     def test_a_batch_without_its_fields_is_refused(self) -> None:
         without = {VALID_MASK: np.ones(2, bool), "another": np.zeros(2, np.float32)}
         with pytest.raises(FeedraceError, match="no field"):

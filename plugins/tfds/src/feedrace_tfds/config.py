@@ -7,12 +7,11 @@ import attrs
 
 from feedrace.plugin import (
     IDENTITY,
-    MAX_SEED,
     REQUIRED,
     ConfigError,
     Problem,
     Rule,
-    StructuralConfig,
+    StoredConfig,
     boolean,
     clipped,
     integer,
@@ -56,14 +55,6 @@ _SPLIT = Rule(
     f"a split of at most {_TERMS} terms, such as 'train' or 'train[:80%]+test'",
     optional=True,
 )
-_BUDGET = Rule(
-    lambda value: _is_count(value, 0) or (isinstance(value, float) and 0 <= value <= 1),
-    lambda value: (
-        f"{clipped(value)} is neither a count (an int from 0 to {_MOST}) nor a share of the "
-        f"records (a float from 0.0 to 1.0)"
-    ),
-    {"minimum": 0, "maximum": _MOST},
-)
 _LENGTHS = Rule(
     lambda value: (
         _is_count(value, 1)
@@ -93,8 +84,8 @@ def _pad_to(instance: Any, attribute: "attrs.Attribute[Any]", value: Any) -> Non
 
 
 @attrs.frozen(kw_only=True, slots=False)
-class TFDSConfig(StructuralConfig):
-    """What both TFDS sources need to know.
+class TFDSConfig(StoredConfig):
+    """What both TFDS sources need to know, besides what `StoredConfig` has.
 
     name: the dataset's TFDS name, "name", "name/config" or "name/config:1.0.0". Required, except
         with `directory`.
@@ -105,7 +96,6 @@ class TFDSConfig(StructuralConfig):
         place of `name` and `data_dir`.
     include_keys, exclude_keys: the features to keep or to leave out; give at most one of the two.
     try_gcs: let TFDS look for a prepared copy in its public bucket.
-    shuffle: shuffle the source's own order by `seed`, differently in each epoch.
     shuffle_mode: "global", a permutation of the whole split, or "buffer", one of each window of
         `shuffle_buffer_size` consecutive records, for storage where distant reads are slow.
     as_supervised: keep only the two features that the dataset names as input and target; an image
@@ -120,10 +110,6 @@ class TFDSConfig(StructuralConfig):
     num_threads: threads that load `tfds-eager`, and that read ahead if `tfds-streaming` itself is
         iterated; a pipeline has `workers`. With TensorFlow, also how many records it decodes at a
         time. None for the number of CPUs, at most 16.
-    on_error: what to do with a record that cannot be read or decoded: "raise" an error; "skip" it;
-        "substitute" the next good record of the split.
-    error_budget: how many different bad records to tolerate: a count, or a share of the split.
-    cache_dir: folder for tables of record offsets; None for the user's cache folder.
     download_and_prepare_kwargs: passed to TFDS if it prepares the dataset, such as
         `{"file_format": "array_record"}`.
     beam_num_workers: number of local workers for datasets that TFDS prepares with Beam.
@@ -146,10 +132,8 @@ class TFDSConfig(StructuralConfig):
         default=None, converter=_as_frozenset, validator=_KEYS
     )
     try_gcs: bool = attrs.field(default=False, validator=boolean, metadata={IDENTITY: False})
-    shuffle: bool = attrs.field(default=False, validator=boolean)
     shuffle_mode: str = attrs.field(default="global", validator=one_of("global", "buffer"))
     shuffle_buffer_size: int = attrs.field(default=1000, validator=integer(1, _MOST))
-    seed: int = attrs.field(default=42, validator=integer(0, MAX_SEED))
     as_supervised: bool = attrs.field(default=False, validator=boolean)
     pad_to: dict[str, int | list[int]] | None = attrs.field(
         default=None, converter=_as_lists, validator=_pad_to, hash=False
@@ -163,11 +147,6 @@ class TFDSConfig(StructuralConfig):
     num_threads: int | None = attrs.field(
         default=None, validator=integer(1, 1024, optional=True), metadata={IDENTITY: False}
     )
-    on_error: str = attrs.field(default="raise", validator=one_of("raise", "skip", "substitute"))
-    error_budget: int | float = attrs.field(
-        default=0.01, validator=_BUDGET, metadata={IDENTITY: False}
-    )
-    cache_dir: str | None = path_field(default=None)
     download_and_prepare_kwargs: dict[str, Any] | None = attrs.field(
         default=None, hash=False, metadata={IDENTITY: False}
     )

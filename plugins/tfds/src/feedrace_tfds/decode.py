@@ -2,11 +2,11 @@
 
 import functools
 import importlib.util
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from feedrace.plugin import DataError, install_line
+from feedrace.plugin import DataError, Layout, Leaf, install_line
 from feedrace_tfds.config import TFDSConfig
 from feedrace_tfds.features import (
     Kept,
@@ -18,7 +18,6 @@ from feedrace_tfds.features import (
     need_tensorflow,
 )
 from feedrace_tfds.images import decode_image
-from feedrace_tfds.layout import Layout, Leaf
 from feedrace_tfds.numpy_decoder import (
     Images,
     NestedLists,
@@ -28,10 +27,12 @@ from feedrace_tfds.numpy_decoder import (
     Scalar,
     Tensor,
 )
-from feedrace_tfds.split import Decoder
+
+if TYPE_CHECKING:
+    from feedrace_tfds.tensorflow_decoder import TensorFlowDecoder
 
 
-def make_decoder(info: Any, config: TFDSConfig, threads: int) -> Decoder:
+def make_decoder(info: Any, config: TFDSConfig, threads: int) -> "NumpyDecoder | TensorFlowDecoder":
     """Return the decoder that the config names, for the features that it keeps.
 
     Raises `ConfigError` for keys that the dataset lacks; `DataError` for features that no decoder,

@@ -7,19 +7,18 @@ import numpy as np
 from flax import nnx
 
 from feedrace.plugin import (
+    Arrays,
     ArraySource,
+    BadRecord,
     DataError,
+    ahead,
     clipped,
     did_you_mean,
     is_host_dtype,
-    is_wide,
     leaves,
     map_leaves,
 )
-from feedrace_tfds.ahead import ahead
-from feedrace_tfds.bad_records import BadRecord
 from feedrace_tfds.config import TFDSEagerConfig
-from feedrace_tfds.layout import Arrays
 from feedrace_tfds.memory import device_memory, in_words
 from feedrace_tfds.split_source import SplitSource
 
@@ -29,23 +28,19 @@ _BLOCK = 256  # records that a thread loads at a time
 class TFDSEagerSource(SplitSource, ArraySource):
     """A TFDS split held whole on the device; strings stay on the host.
 
+    So do features whose shape varies and that `pad_to` gives no length, for a stage on records or a
+    batcher that gives them one.
+
     Its records are loaded when they are first needed, after which no file is read again. With
     `on_error = "skip"` they are loaded at once, since leaving records out changes their number.
 
-    Raises `DataError` also for features whose shape varies and that `pad_to` gives no length, and
-    for a split that does not fit the device's memory.
+    Raises `DataError` also for a split that does not fit the device's memory.
     """
 
     def __init__(
         self, config: TFDSEagerConfig, *, rngs: nnx.Rngs | None = None, name: str | None = None
     ) -> None:
         super().__init__(config, rngs=rngs, name=name)
-        if ragged := self._layout.ragged():
-            raise DataError(
-                f"dataset {self._info.full_name} has features whose shape varies from record to "
-                f"record: {', '.join(ragged)}; give their lengths in pad_to, leave them out with "
-                f"exclude_keys, or use tfds-streaming"
-            )
         size, memory = self._layout.decoded_bytes(self.length), device_memory()
         if size > memory:
             raise DataError(
@@ -59,28 +54,29 @@ class TFDSEagerSource(SplitSource, ArraySource):
 
     @property
     def on_device(self) -> bool:
-        """Whether all fields are on the device, which they are unless one holds strings."""
-        return not any(is_host_dtype(leaf.dtype) for leaf in self._layout.leaves)
+        """Whether all fields are on the device: none holds strings, or arrays of varying shape."""
+        leaves = self._layout.leaves
+        return not any(leaf.is_ragged or is_host_dtype(leaf.dtype) for leaf in leaves)
 
     def load(self) -> dict[str, Any]:
         """Return all good records, read and decoded."""
-        split, count = self._split, len(self._split)
-        arrays = self._layout.allocate(count)
+        reader = self._reader()
+        count, arrays = len(reader), self._layout.allocate(len(reader))
 
         def load(start: int) -> tuple[int, Arrays, list[BadRecord]]:
             part = arrays.part(start, min(start + _BLOCK, count))
-            split.fill(np.arange(start, min(start + _BLOCK, count)), part)
-            return start, part, split.noted()
+            reader.fill(np.arange(start, min(start + _BLOCK, count)), part)
+            return start, part, reader.noted()
 
         blocks = range(0, count, _BLOCK)
         for start, part, bad in ahead(load, blocks, threads=self._threads, most=2 * self._threads):
             arrays.put(start, part)
             self.note(bad)
-        loaded = split.packed(np.arange(count), arrays, wide=is_wide())
-        good = ~split.invalid_rows(np.arange(count))
+        loaded = reader.pack(np.arange(count), arrays)
+        good = ~reader.invalid_rows(np.arange(count))
         if not good.all():
             if not good.any():
-                raise DataError(f"{split.name} has no good record")
+                raise DataError(f"{self.dataset_name}:{self.split_name} has no good record")
             loaded = map_leaves(lambda leaf: leaf[good], loaded)
         moved: dict[str, Any] = map_leaves(_moved, loaded)
         return moved
@@ -91,7 +87,7 @@ class TFDSEagerSource(SplitSource, ArraySource):
         key: the field; the name of a nested one is dotted. device: None for where the records are.
 
         The order is the stored one. Raises `DataError` for a field that there is not, and for one
-        that holds strings.
+        that stays on the host.
         """
         fields = dict(leaves(self.data))
         if key not in fields:
@@ -101,7 +97,8 @@ class TFDSEagerSource(SplitSource, ArraySource):
                 f"{', '.join(known)}"
             )
         if is_host_dtype(fields[key].dtype):
-            raise DataError(f"field {key!r} holds strings, which stay on the host; use `data`")
+            what = "strings or arrays of varying shape"
+            raise DataError(f"field {key!r} holds {what}, which stay on the host; use `data`")
         array: jax.Array = jax.device_put(fields[key], device)
         return array
 

@@ -50,11 +50,11 @@ def from_tfds(
 def _choose(config: TFDSStreamingConfig, fields: dict[str, Any]) -> tuple[bool, str]:
     if "prefetch_buffer" in fields:
         return False, "prefetch_buffer was given, which only streaming has"
-    split = open_split(config).split
-    layout = split.decoder.layout
+    content = open_split(config).content
+    layout = content.layout
     if layout.ragged():
         return False, f"the shape of {', '.join(layout.ragged())} varies and pad_to gives no length"
-    size, memory = layout.decoded_bytes(len(split)), device_memory()
+    size, memory = layout.decoded_bytes(len(content)), device_memory()
     fits = size <= _SHARE * memory
     return fits, (
         f"{in_words(size)} decoded are {'at most' if fits else 'more than'} {_SHARE:.0%} of the "

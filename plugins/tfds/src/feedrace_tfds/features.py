@@ -8,9 +8,8 @@ import attrs
 import numpy as np
 import tensorflow_datasets as tfds
 
-from feedrace.plugin import ConfigError, DataError, Problem, clipped, did_you_mean
+from feedrace.plugin import ConfigError, DataError, Layout, Leaf, Problem, clipped, did_you_mean
 from feedrace_tfds.config import TFDSConfig
-from feedrace_tfds.layout import Layout, Leaf
 
 PLAIN_DECODERS = (tfds.features.Tensor.decode_example_np, tfds.features.Text.decode_example_np)
 
@@ -95,7 +94,7 @@ def _leaves(kept: Kept) -> list[Leaf]:
     leaves = []
     for key, name in kept.names.items():
         for path, info in _tensors(kept.features[key].get_tensor_info()):
-            leaf = Leaf((key, *path), (name, *path), tuple(info.shape), _dtype(info))
+            leaf = Leaf((name, *path), tuple(info.shape), _dtype(info), source=(key, *path))
             if info.dataset_lvl:
                 raise DataError(
                     f"feature {leaf.dotted!r} is a dataset in each record; leave it out with "

@@ -1,19 +1,15 @@
 """Reading in the stored order through a buffer, for files without an index."""
 
-import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
-from feedrace.plugin import DataError, pip_line
-from feedrace_tfds.offsets import FOOTER, HEADER, masked
-from feedrace_tfds.shards import Raw, Unreadable, missing_file, more_than_told
+from feedrace.plugin import DataError, File, Raw, Storage, Unreadable, pip_line
 
-ReadFile = Callable[[str, int], Iterator[Raw]]
+ReadFile = Callable[[File, int], Iterator[Raw]]
 
 
 class InOrder:
@@ -27,7 +23,7 @@ class InOrder:
     concurrent = False
 
     def __init__(
-        self, parts: Sequence[tuple[str, int, int, int]], read: ReadFile, window: int, why: str
+        self, parts: Sequence[tuple[File, int, int, int]], read: ReadFile, window: int, why: str
     ) -> None:
         self._arguments = parts, read, window, why
         self._parts = parts
@@ -65,16 +61,16 @@ class InOrder:
             self._next, self._open = number - number % self._window, None
         while True:
             part = int(np.searchsorted(self._ends, self._next, side="right"))
-            path, skip, take, held = self._parts[part]
+            file, skip, take, held = self._parts[part]
             if self._open is None:
                 within = self._next - (int(self._ends[part]) - take)
-                self._open = self._read_file(path, skip + within)
+                self._open = self._read_file(file, skip + within)
             raw = next(self._open, Unreadable("the file is damaged or cut short"))
             if self._next + 1 == self._ends[part]:
                 rest, self._open = self._open, None
                 beyond = skip + take == held and sum(isinstance(one, bytes) for one in rest)
                 if beyond:
-                    raise more_than_told(path, held + beyond, held)
+                    raise more_than_told(file.path, held + beyond, held)
             self._kept.pop(self._next, None)
             self._kept[self._next] = raw
             if len(self._kept) > 2 * self._window:
@@ -84,63 +80,17 @@ class InOrder:
                 return raw
 
 
-def remote_tfrecord(path: str, skip: int) -> Iterator[Raw]:
-    """Yield the records of a TFRecord file at any address, from number `skip` on."""
-    from etils import epath
+def parquet_records(storage: Storage, file: File, skip: int) -> Iterator[Raw]:
+    """Yield the records of a Parquet file, from number `skip` on.
 
-    try:
-        file = epath.Path(path).open("rb")
-    except FileNotFoundError as error:
-        raise missing_file(path) from error
-    with file:
-        while head := file.read(HEADER):
-            length = int.from_bytes(head[:8], "little")
-            if len(head) < HEADER or masked(google_crc32c.value(head[:8])) != _word(head[8:]):
-                yield Unreadable("the file is damaged or cut short")
-                return
-            if skip:
-                file.seek(length + FOOTER, 1)
-                skip -= 1
-                continue
-            stored = file.read(length + FOOTER)
-            record = stored[:-FOOTER]
-            good = len(stored) == length + FOOTER and (
-                masked(google_crc32c.value(record)) == _word(stored[-FOOTER:])
-            )
-            yield record if good else Unreadable("its checksum does not match")
-
-
-def _word(data: bytes) -> int:
-    return int(struct.unpack("<I", data)[0])
-
-
-def format_reader(file_format: str) -> ReadFile:
-    """Return a function that yields the records of a file of another format of TFDS.
-
-    Raises `DataError` if TFDS cannot read such a file.
+    Raises `DataError` for a file that is missing, and without pyarrow.
     """
-    if file_format == "parquet":
-        return _parquet
-    raise DataError(
-        f"{file_format} files cannot be read here; copy ArrayRecord files to a local folder, and "
-        f"prepare other formats as tfrecord (download_and_prepare_kwargs = {{file_format = ...}})"
-    )
-
-
-def _parquet(path: str, skip: int) -> Iterator[Raw]:
-    from etils import epath
-
     try:
         import pyarrow.parquet
     except ImportError as error:
-        raise DataError(
-            f"reading {path} needs pyarrow: {pip_line('install', 'pyarrow')}"
-        ) from error
-    try:
-        file = epath.Path(path).open("rb")
-    except FileNotFoundError as error:
-        raise missing_file(path) from error
-    with file, pyarrow.parquet.ParquetFile(file) as table:
+        install = pip_line("install", "pyarrow")
+        raise DataError(f"reading {file.path} needs pyarrow: {install}") from error
+    with storage.open(file).binary() as opened, pyarrow.parquet.ParquetFile(opened) as table:
         first, groups = 0, list[int]()
         for group in range(table.num_row_groups):
             rows = table.metadata.row_group(group).num_rows
@@ -153,3 +103,11 @@ def _parquet(path: str, skip: int) -> Iterator[Raw]:
                 if first >= skip:
                     yield row.as_py()
                 first += 1
+
+
+def more_than_told(path: str, held: int, told: int) -> DataError:
+    """Return the error for a file with records that the metadata do not count."""
+    return DataError(
+        f"{path} holds {held} records, and the shardLengths of dataset_info.json say {told}; the "
+        f"others would never be read; prepare the dataset again"
+    )

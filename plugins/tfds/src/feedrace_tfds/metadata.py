@@ -6,11 +6,8 @@ from importlib.metadata import entry_points
 from typing import Any
 
 import tensorflow_datasets as tfds
-from etils import epath
 
-from feedrace.plugin import DataError, clipped
-from feedrace_tfds.paths import is_remote
-from feedrace_tfds.shards import check_regular
+from feedrace.plugin import DataError, Storage, clipped
 
 _INFO, _FEATURES = "dataset_info.json", "features.json"
 _CLASS_KEYS = ("pythonClassName", "python_class_name", "type")  # the last is that of old versions
@@ -45,10 +42,13 @@ def described_builder(folder: str, trusted: Collection[str]) -> Any:
 
 def _document(path: str) -> dict[str, Any]:
     """Return the object in a JSON file."""
-    if not is_remote(path):
-        check_regular(path)
+    storage = Storage()
     try:
-        document = json.loads(epath.Path(path).read_text())
+        (file,) = storage.find([path])  # no pipe, which would be waited for
+    except DataError as error:
+        raise DataError(f"{error}; prepare the dataset again") from error
+    try:
+        document = json.loads(storage.open(file).read(0, file.size))
     except (OSError, ValueError, RecursionError) as error:
         raise _damaged(path, error) from error
     if not isinstance(document, dict):

@@ -13,11 +13,8 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from feedrace.plugin import DataError
-from feedrace_tfds.example_proto import Example
+from feedrace.plugin import Arrays, DataError, Failure, Layout, Raw, example_class
 from feedrace_tfds.images import image_decoder
-from feedrace_tfds.layout import Arrays, Layout, Shape
-from feedrace_tfds.shards import Raw
 
 _LISTS = {"f": "float_list", "i": "int64_list", "u": "int64_list", "b": "int64_list",
           "O": "bytes_list"}  # fmt: skip
@@ -26,7 +23,7 @@ UNDECODABLE = (DecodeError, AttributeError, EOFError, LookupError, MemoryError, 
                OverflowError, RuntimeError, SyntaxError, TypeError, ValueError, struct.error,
                zlib.error, DataError)  # fmt: skip
 
-Failure = tuple[int, Exception]  # the slot of a record, and why it could not be decoded
+Shape = tuple[int | None, ...]  # None for an axis that varies
 Features = Any  # of one stored record, by key
 Read = Callable[[Features], Any]
 Unpack = Callable[[bytes], Any]
@@ -50,7 +47,7 @@ class NumpyDecoder:
 
     def decode(self, records: Iterable[tuple[int, Raw]], arrays: Arrays) -> list[Failure]:
         """Put raw records into their slots; return which slots failed, and why."""
-        parse = Example.FromString
+        parse = example_class().FromString
         images = [(key, self._image(arrays, leaf, unpack)) for leaf, key, unpack in self.images]
         puts = [(read, self._put(arrays, leaf)) for leaf, read in self.reads]
         failures: list[Failure] = []

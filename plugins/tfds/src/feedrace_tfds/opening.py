@@ -6,16 +6,11 @@ from typing import Any
 
 import attrs
 
-from feedrace.plugin import DataError, clipped, usable_cpus
-from feedrace_tfds.bad_records import budget_count
+from feedrace.plugin import DataError, RawContent, TableCache, clipped, storage_of, usable_cpus
 from feedrace_tfds.config import TFDSConfig
 from feedrace_tfds.decode import make_decoder
-from feedrace_tfds.offsets import OffsetCache
-from feedrace_tfds.paths import file_size
 from feedrace_tfds.prepare import prepared_builder
 from feedrace_tfds.records import Records, open_records
-from feedrace_tfds.shards import missing_file
-from feedrace_tfds.split import Split
 
 _MOST_THREADS = 16
 
@@ -27,13 +22,16 @@ class OpenSplit:
     info: TFDS's `DatasetInfo`.
     name: the split, in TFDS's notation.
     identity: the dataset's name and version, and a digest of its files' names and sizes.
+    content: its records, read and decoded; nothing is read until `load`.
+    concurrent: whether several threads load faster than one.
     threads: how many load at a time, besides a pipeline's workers.
     """
 
     info: Any
     name: str
     identity: str
-    split: Split
+    content: RawContent
+    concurrent: bool
     threads: int
 
 
@@ -43,26 +41,28 @@ def open_split(config: TFDSConfig) -> OpenSplit:
     Raises `DataError` for a dataset, split or file that is not there; `ConfigError` for unknown
     keys.
     """
-    builder = prepared_builder(config)
+    builder, folder = prepared_builder(config)
     threads = config.num_threads or min(_MOST_THREADS, usable_cpus())
-    cache = OffsetCache(config.cache_dir, writable=not config.local_files_only)
     name = _split_name(builder, config.split)
     records = open_records(
         builder,
         name,
-        cache=cache,
+        TableCache(storage_of(config), writable=not config.local_files_only),
+        folder=folder,
         window=config.shuffle_buffer_size,
         whole=config.on_error == "raise",
     )
-    full_name = builder.info.full_name
-    split = Split(
-        f"split {clipped(name)} of {full_name}",
-        records,
-        make_decoder(builder.info, config, threads),
-        config.on_error,
-        budget_count(config.error_budget, len(records)),
+    decoder = make_decoder(builder.info, config, threads)
+    sentences = [f"records are found {records.reader.way}", f"decoded {decoder.way}"]
+    full_name, concurrent = builder.info.full_name, records.reader.concurrent
+    return OpenSplit(
+        info=builder.info,
+        name=name,
+        identity=f"{full_name} {_digest(records)}",
+        content=RawContent(records, decoder, sentences),
+        concurrent=concurrent,
+        threads=threads if concurrent else 1,
     )
-    return OpenSplit(builder.info, name, f"{full_name} {_digest(records)}", split, threads)
 
 
 def _split_name(builder: Any, split: Any) -> str:
@@ -87,10 +87,7 @@ def _split_name(builder: Any, split: Any) -> str:
 def _digest(records: Records) -> str:
     """Return a digest of the names and sizes of the files that records are taken from."""
     digest = hashlib.blake2b(digest_size=8)
-    for path, skip, take, _ in records.parts:
-        try:
-            size = file_size(path)
-        except FileNotFoundError as error:
-            raise missing_file(path) from error
-        digest.update(f"{os.path.basename(path)} {size} {skip} {take}".encode())
+    for file, skip, take, _ in records.parts:
+        name = os.path.basename(file.path)
+        digest.update(f"{name} {file.size} {skip} {take}".encode())
     return digest.hexdigest()

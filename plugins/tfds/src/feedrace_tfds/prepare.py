@@ -4,18 +4,27 @@ import contextlib
 import importlib.util
 import json
 import os
+import re
 import sys
+import tempfile
 from typing import Any
 
+import attrs
 import tensorflow_datasets as tfds
-from etils import epath
 from tensorflow_datasets.core import read_only_builder
 from tensorflow_datasets.core.utils import error_utils
 
-from feedrace.plugin import DataError, did_you_mean, install_line, pip_line
+from feedrace.plugin import (
+    DataError,
+    did_you_mean,
+    install_line,
+    is_remote,
+    pip_line,
+    storage_of,
+)
 from feedrace_tfds.config import TFDSConfig
 from feedrace_tfds.metadata import described_builder
-from feedrace_tfds.paths import is_remote
+from feedrace_tfds.remote import DOCUMENTS, copy_metadata
 from feedrace_tfds.tensorflow_runtime import import_tensorflow
 
 _DIGITS = "feedrace_digits"
@@ -23,24 +32,23 @@ _DIGITS = "feedrace_digits"
 _TFDS_ERRORS = (tfds.core.DatasetNotFoundError, AssertionError, OSError, TypeError, ValueError)
 
 
-def prepared_builder(config: TFDSConfig) -> Any:
-    """Return a TFDS builder of the dataset, preparing it first if needed.
+def prepared_builder(config: TFDSConfig) -> tuple[Any, str]:
+    """Return a TFDS builder of the dataset, prepared first if needed, and the folder of its files.
 
     Finding a prepared dataset does not need TensorFlow; preparing one does. Raises `DataError` for
     an unknown dataset, and for one that is not prepared and cannot or must not be.
     """
-    places = (config.data_dir, config.directory, os.environ.get("TFDS_DATA_DIR"))
-    if any(place and is_remote(place) for place in places) and _has_tensorflow():
-        import_tensorflow(config.num_threads)  # or TFDS would, for its file systems
     if config.directory is not None:
-        return _builder_in(config)
+        return _described(config.directory.rstrip("/"), config)
     name = str(config.name)
-    folder = _folder_of(name, config)
-    if folder is not None:
-        return described_builder(folder, config.trusted_features)
+    data_dir = config.data_dir or os.environ.get("TFDS_DATA_DIR") or ""
+    at_address = is_remote(data_dir)
+    found = _found_at(data_dir.rstrip("/"), config) if at_address else _found(name, config)
+    if found is not None:
+        return found
     _check_known(name)
     if config.local_files_only:
-        folders = tfds.core.utils.file_utils.list_data_dirs(config.data_dir)
+        folders = [data_dir] if at_address else _data_dirs(config)
         raise DataError(
             f"dataset {name!r} is not prepared in {', '.join(map(str, folders))}, and "
             f"local_files_only forbids preparing it"
@@ -53,12 +61,53 @@ def prepared_builder(config: TFDSConfig) -> Any:
             print(f"feedrace: preparing {builder.info.full_name} in {builder.data_dir}", flush=True)
             builder.download_and_prepare(**_prepare_arguments(config))
     except _TFDS_ERRORS as error:
-        folder = _folder_of(name, config)
-        if folder is None:  # or another process prepared it meanwhile
+        found = None if at_address else _found(name, config)
+        if found is None:  # or another process prepared it meanwhile
             raise DataError(f"TFDS cannot prepare dataset {name!r}: {error}") from error
-    else:
-        folder = str(builder.data_dir)
-    return described_builder(folder, config.trusted_features)
+        return found
+    return _described(str(builder.data_dir), config)
+
+
+def _described(folder: str, config: TFDSConfig) -> tuple[Any, str]:
+    """Return the builder of the dataset in a folder, which may be at an address, and the folder."""
+    if not is_remote(folder):
+        missing = [name for name in DOCUMENTS if not os.path.exists(f"{folder}/{name}")]
+        if missing:
+            raise DataError(
+                f"{folder!r} is not a prepared dataset: it holds no {' and no '.join(missing)}; "
+                f"give the folder of one version"
+            )
+        return described_builder(folder, config.trusted_features), folder
+    with tempfile.TemporaryDirectory(prefix="feedrace-") as copy:
+        copy_metadata(storage_of(config), folder, copy)
+        try:
+            return _described(copy, config)[0], folder
+        except DataError as error:
+            raise DataError(str(error).replace(copy, folder)) from error
+
+
+def _found(name: str, config: TFDSConfig) -> tuple[Any, str] | None:
+    """Return the builder of a prepared dataset and its folder, or None if there is none."""
+    folder = _folder_of(name, config)
+    return None if folder is None else _described(folder, config)
+
+
+def _found_at(data_dir: str, config: TFDSConfig) -> tuple[Any, str] | None:
+    """Return the builder of a dataset that is prepared below an address, and the address of it."""
+    base = re.split("[/:]", str(config.name), maxsplit=1)[0]
+    with tempfile.TemporaryDirectory(prefix="feedrace-") as copy:
+        try:
+            copy_metadata(storage_of(config), f"{data_dir}/{base}", f"{copy}/{base}")
+        except DataError as error:
+            if "does not exist" not in str(error):
+                raise
+            return None
+        folder = _folder_of(str(config.name), attrs.evolve(config, data_dir=copy))
+        return None if folder is None else _described(folder.replace(copy, data_dir), config)
+
+
+def _data_dirs(config: TFDSConfig) -> list[Any]:
+    return list(tfds.core.utils.file_utils.list_data_dirs(config.data_dir))
 
 
 def _folder_of(name: str, config: TFDSConfig) -> str | None:
@@ -75,17 +124,6 @@ def _folder_of(name: str, config: TFDSConfig) -> str | None:
     except ValueError as error:
         raise DataError(f"{name!r} is not a TFDS dataset name: {error}") from error
     return None if folder is None else str(folder)
-
-
-def _builder_in(config: TFDSConfig) -> Any:
-    folder = epath.Path(str(config.directory))
-    missing = [n for n in ("dataset_info.json", "features.json") if not (folder / n).exists()]
-    if missing:
-        raise DataError(
-            f"{config.directory!r} is not a prepared dataset: it holds no "
-            f"{' and no '.join(missing)}; give the folder of one version"
-        )
-    return described_builder(str(folder), config.trusted_features)
 
 
 def _where(config: TFDSConfig) -> dict[str, Any]:

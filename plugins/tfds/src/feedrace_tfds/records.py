@@ -1,28 +1,33 @@
-"""Raw records of a split by number, wherever and however they are stored."""
+"""Raw records of a split by number, however they are stored."""
 
-import sys
-import threading
-from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+import os
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from feedrace.plugin import DataError, check_numbers, clipped
-from feedrace_tfds.in_order import InOrder, format_reader, remote_tfrecord
-from feedrace_tfds.offsets import OffsetCache
-from feedrace_tfds.paths import is_remote
-from feedrace_tfds.shards import (
-    ArrayRecordShard,
+from feedrace.plugin import (
+    ArrayRecords,
+    DataError,
     File,
+    Numbered,
+    OpenFile,
+    Ranges,
     Raw,
-    Shard,
-    TFRecordShard,
-    more_than_told,
+    Table,
+    TableCache,
+    Tables,
+    check_tfrecord,
+    clipped,
+    is_remote,
+    scan_array_record,
+    scan_tfrecord,
     too_few,
 )
+from feedrace_tfds.in_order import InOrder, more_than_told, parquet_records
 
 
 class Part(NamedTuple):
@@ -31,7 +36,7 @@ class Part(NamedTuple):
     held: how many records the dataset's metadata say that the file holds.
     """
 
-    path: str
+    file: File
     skip: int
     take: int
     held: int
@@ -60,52 +65,48 @@ class Records:
 
     parts: Sequence[Part]
     reader: Reader
-    _ends: NDArray[np.int64] = attrs.field(
-        init=False, default=attrs.Factory(lambda self: _ends(self.parts), takes_self=True)
+    _numbered: Numbered = attrs.field(
+        init=False, default=attrs.Factory(lambda self: numbered(self.parts), takes_self=True)
     )
 
     def __len__(self) -> int:
-        return int(self._ends[-1])
+        return len(self._numbered)
 
-    def check(self, numbers: NDArray[np.int64]) -> None:
-        """Raise `DataError` for a number out of range."""
-        check_numbers(numbers, len(self))
+    def read(self, numbers: NDArray[np.int64]) -> Iterator[tuple[int, Raw]]:
+        """Yield (place among `numbers`, raw record) for each of them."""
+        return self.reader.read(numbers)
 
     def locate(self, number: int) -> tuple[str, int]:
         """Return the file of a record, and its number in it."""
-        which = int(np.searchsorted(self._ends, number, side="right"))
-        part = self.parts[which]
-        return part.path, int(number - (self._ends[which] - part.take) + part.skip)
+        path, record = self._numbered.locate(number)
+        return path, record + self.parts[int(self._numbered.files_of(np.array(number)))].skip
 
 
-def _ends(parts: Sequence[Part]) -> NDArray[np.int64]:
-    return np.cumsum([part.take for part in parts], dtype=np.int64)
+def numbered(parts: Sequence[Part]) -> Numbered:
+    """Return the numbers of a split's records through its parts."""
+    return Numbered([part.file.path for part in parts], [part.take for part in parts])
 
 
 class Addressed:
-    """Reads records from anywhere in local files, several threads at a time.
+    """Reads records of a split from anywhere in its files, several threads at a time.
 
-    shards: the files of the parts, by path.
+    records: those of the files, each of which is there once and counts as many as `held` says.
     whole: whether a file that holds too few records is an error before any of them is read.
     """
 
     concurrent = True
 
-    def __init__(
-        self, parts: Sequence[Part], shards: Mapping[str, Shard], whole: bool, way: str
-    ) -> None:
-        self._parts = parts
-        self._ends = _ends(parts)
-        self._shards = shards
-        self._whole = whole
-        self._idle: OrderedDict[str, list[File]] = OrderedDict()  # the latest used last
-        self._open = 0  # how many are idle
-        self._lock = threading.Lock()
-        self._most = _most_open_files()
-        self.way = way
+    def __init__(self, parts: Sequence[Part], records: Ranges, whole: bool, way: str) -> None:
+        self._arguments = parts, records, whole, way
+        self._records, self._whole, self.way = records, whole, way
+        self._parts, self._told = numbered(parts), counts_of(parts)
+        begins = dict(zip(self._told, np.cumsum([0, *self._told.values()]).tolist(), strict=False))
+        within = np.array([begins[part.file] + part.skip for part in parts], np.int64)
+        self._shifts = within - self._parts.begins
+        self._checked = False
 
     def __reduce__(self) -> Any:
-        return Addressed, (self._parts, self._shards, self._whole, self.way)
+        return Addressed, self._arguments
 
     def read(self, numbers: NDArray[np.int64]) -> Iterator[tuple[int, Raw]]:
         """Yield (place among `numbers`, raw record), file by file.
@@ -113,59 +114,43 @@ class Addressed:
         Raises `DataError` for a file that is missing or cannot be opened, and for one that does not
         hold as many records as the dataset's metadata say.
         """
-        which = np.searchsorted(self._ends, numbers, side="right")
-        order = np.argsort(which, kind="stable")
-        for places in np.split(order, np.flatnonzero(np.diff(which[order])) + 1):
-            if not len(places):
-                continue
-            number = which[places[0]]
-            part = self._parts[number]
-            within = numbers[places] - (self._ends[number] - part.take) + part.skip
-            file = self._borrowed(part)
-            try:
-                yield from zip(places.tolist(), file.read(within), strict=True)
-            finally:
-                self._give_back(part.path, file)
+        if not self._checked:
+            self._check()
+        return self._records.read(numbers + self._shifts[self._parts.files_of(numbers)])
 
-    def _borrowed(self, part: Part) -> File:
-        """Return an open file that no other thread reads from."""
-        with self._lock:
-            idle = self._idle.get(part.path)
-            if idle:
-                self._open -= 1
-                return idle.pop()
-        file = self._shards[part.path].open()
-        if file.held > part.held:
-            raise more_than_told(part.path, file.held, part.held)
-        if self._whole and file.held < part.held:
-            reason = file.damage or too_few(file.held)
-            raise DataError(f"{part.path}: {reason}; prepare the dataset again")
-        return file
-
-    def _give_back(self, path: str, file: File) -> None:
-        with self._lock:
-            self._idle.setdefault(path, []).append(file)
-            self._idle.move_to_end(path)
-            self._open += 1
-            while self._open > self._most:
-                self._open -= len(self._idle.popitem(last=False)[1])
+    def _check(self) -> None:
+        for table, (file, told) in zip(self._records.tables, self._told.items(), strict=True):
+            held = self._records.held(table)
+            if held > told:
+                raise more_than_told(file.path, held, told)
+            if self._whole and held < told:
+                reason = table.damage or too_few(held)
+                raise DataError(f"{file.path}: {reason}; prepare the dataset again")
+        self._checked = True
 
 
-def _most_open_files() -> int:
-    """Return how many files to keep open: half of what the process is allowed."""
-    if sys.platform == "win32":
-        return 256
-    import resource
+def scan_chunks(opened: OpenFile) -> Table:
+    """Return the table of an ArrayRecord file: no record of a local one that is damaged."""
+    try:
+        return scan_array_record(opened)
+    except DataError:
+        if is_remote(opened.file.path):  # it may be the network
+            raise
+        none = {"records": np.zeros(1, np.int64)}
+        return Table(none, "the file is damaged or cut short, and its index cannot be read")
 
-    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return 4096 if allowed == resource.RLIM_INFINITY else max(16, min(4096, allowed // 2))
+
+def counts_of(parts: Sequence[Part]) -> dict[File, int]:
+    """Return how many records each file should hold."""
+    return {part.file: part.held for part in parts}
 
 
 def open_records(
-    builder: Any, split: str, *, cache: OffsetCache, window: int, whole: bool
+    builder: Any, split: str, cache: TableCache, *, folder: str, window: int, whole: bool
 ) -> Records:
     """Return the raw records of a split of a prepared dataset.
 
+    folder: that the files are in, or its address.
     whole: whether a file that holds too few records is an error before any of them is read.
     window: within how many records the source's order shuffles, if files are read in order.
 
@@ -173,39 +158,48 @@ def open_records(
     """
     splits = builder.info.splits
     try:
-        instructions = splits[split].file_instructions
+        instructions = [i for i in splits[split].file_instructions if i.take > 0]
     except (KeyError, ValueError, AssertionError, NotImplementedError) as error:
         raise DataError(
             f"dataset {builder.info.full_name} has no split {clipped(split)} ({error}); "
             f"it has {', '.join(sorted(splits))}"
         ) from error
-    parts = [
-        Part(str(i.filename), i.skip, i.take, i.examples_in_shard)
-        for i in instructions
-        if i.take > 0
-    ]
-    if not parts:
+    if not instructions:
         raise DataError(f"split {clipped(split)} of {builder.info.full_name} has no records")
-    file_format = builder.info.file_format.value
-    return Records(parts, make_reader(parts, file_format, cache, window, whole))
+    paths = [f"{folder}/{os.path.basename(i.filename)}" for i in instructions]
+    different = list(dict.fromkeys(paths))
+    try:
+        files = dict(zip(different, cache.storage.find(different), strict=True))
+    except DataError as error:
+        reason = str(error).partition(";")[0]  # without the name of another file to give
+        raise DataError(f"{reason}; prepare the dataset again") from error
+    parts = [
+        Part(files[path], i.skip, i.take, i.examples_in_shard)
+        for path, i in zip(paths, instructions, strict=True)
+    ]
+    return Records(parts, make_reader(parts, builder.info.file_format.value, cache, window, whole))
 
 
 def make_reader(
-    parts: Sequence[Part], file_format: str, cache: OffsetCache, window: int, whole: bool
+    parts: Sequence[Part], file_format: str, cache: TableCache, window: int, whole: bool
 ) -> Reader:
     """Return what reads these files; raise `DataError` for a format that cannot be read."""
-    remote = is_remote(parts[0].path)
-    if file_format == "tfrecord" and not remote:
-        tables = {part.path: TFRecordShard(part.path, cache) for part in parts}
-        way = "by number, through a table of record offsets"
-        return Addressed(parts, tables, whole, way)
-    if file_format == "array_record" and not remote:
-        indexed = {part.path: ArrayRecordShard(part.path) for part in parts}
-        return Addressed(parts, indexed, whole, "by number, through the files' own index")
-    where = (
-        f"the files are at {parts[0].path.partition('://')[0]}://"
-        if remote
-        else f"{file_format} files have no index"
+    told = counts_of(parts)
+    storage, files, counts = cache.storage, tuple(told), tuple(told.values())
+    if file_format == "tfrecord":
+        tables = Tables(cache, "tfrecord", files, scan_tfrecord)
+        records = Ranges(storage, files, tables, check_tfrecord, counts)
+        return Addressed(parts, records, whole, "by number, through a table of record offsets")
+    if file_format == "array_record":
+        remote = is_remote(files[0].path)
+        kind = "array-record-chunks" if remote else "array-record"
+        records = ArrayRecords(storage, files, Tables(cache, kind, files, scan_chunks), counts)
+        way = "a table of their chunks" if remote else "the files' own index"
+        return Addressed(parts, records, whole, f"by number, through {way}")
+    if file_format == "parquet":
+        read = functools.partial(parquet_records, storage)
+        return InOrder(parts, read, window, "parquet files have no index")
+    raise DataError(
+        f"{file_format} files cannot be read here; prepare them as tfrecord or array_record "
+        f"(download_and_prepare_kwargs = {{file_format = ...}})"
     )
-    read = remote_tfrecord if file_format == "tfrecord" else format_reader(file_format)
-    return InOrder(parts, read, window, where)

@@ -1,23 +1,19 @@
 """What both TFDS sources share: a split, and what is known of it."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import attrs
-import jax
 import numpy as np
 from flax import nnx
 from numpy.typing import NDArray
 
-from feedrace.plugin import SourceModule, is_wide, map_leaves
-from feedrace_tfds.bad_records import BadRecord, BadRecords
+from feedrace.plugin import StoredSource
 from feedrace_tfds.config import TFDSConfig
-from feedrace_tfds.layout import Layout
 from feedrace_tfds.opening import open_split
 from feedrace_tfds.windows import traced_window_indices, window_indices
 
 
-class SplitSource(SourceModule):
+class SplitSource(StoredSource):
     """A source over one TFDS split, which is found, or prepared, when the source is made.
 
     Raises `DataError` for a dataset or split that is not there, `ConfigError` for unknown keys.
@@ -30,34 +26,16 @@ class SplitSource(SourceModule):
         config = attrs.evolve(config, split=opened.name)
         dataset = config.name or opened.info.full_name
         default_name = f"{type(self).__name__}({dataset}:{config.split})"
-        super().__init__(config, rngs=rngs, name=name or default_name)
+        super().__init__(config, opened.content, rngs=rngs, name=name or default_name)
         self._info = nnx.static(opened.info)
         self._identity = opened.identity
-        self._split = nnx.static(opened.split)
-        self._bad = nnx.static(BadRecords(opened.split.budget))
-        reads = opened.split.records.reader
-        self._threads = opened.threads if reads.concurrent else 1
+        self._concurrent, self._threads = opened.concurrent, opened.threads
         self.dataset_name = dataset
         self.split_name = config.split
         self.as_supervised = config.as_supervised
         self.include_keys = nnx.static(config.include_keys)
         self.exclude_keys = nnx.static(config.exclude_keys)
-        self.length = len(opened.split)
         self.choice = ""  # why `from_tfds` chose this source
-
-    @property
-    def _layout(self) -> Layout:
-        layout: Layout = self._split.decoder.layout
-        return layout
-
-    def element_spec(self) -> Any:
-        """Return the spec of one record, with the dtypes that arrive on a device.
-
-        Strings have dtype object; features of varying shape, without `pad_to`, have None for the
-        axes that vary.
-        """
-        fields = self._layout.fields(wide=is_wide())
-        return map_leaves(lambda field: jax.ShapeDtypeStruct(field.shape, field.dtype), fields)
 
     def indices(self, start: int, stop: int) -> NDArray[np.int64]:
         """Return the record numbers at absolute positions [start, stop) of its own order.
@@ -80,25 +58,12 @@ class SplitSource(SourceModule):
 
     @property
     def _by_windows(self) -> bool:
-        in_order = not self._split.records.reader.concurrent
-        return self.is_random_order and (self.config.shuffle_mode == "buffer" or in_order)
-
-    @property
-    def bad_records(self) -> tuple[BadRecord, ...]:
-        """The records met so far that could not be read or decoded, in the order of the split."""
-        met: tuple[BadRecord, ...] = self._bad.met()
-        return met
-
-    def note(self, noted: Iterable[BadRecord]) -> None:
-        """Take note of bad records that a reader met, as `noted` gives them.
-
-        Raises `DataError` if they are more than `error_budget` allows.
-        """
-        self._bad.add(noted)
+        by_windows = self.config.shuffle_mode == "buffer" or not self._concurrent
+        return self.is_random_order and by_windows
 
     def details(self) -> list[str]:
         """Return sentences on why it was chosen, and how records are found and decoded."""
-        return [self.choice, *self._split.describe()] if self.choice else self._split.describe()
+        return [self.choice, *super().details()] if self.choice else super().details()
 
     def get_dataset_info(self) -> Any:
         """Return TFDS's `DatasetInfo`: description, features, splits, citation."""

@@ -6,11 +6,8 @@ from typing import Any
 import attrs
 import tensorflow_datasets as tfds
 
-from feedrace.plugin import DataError, install_line
+from feedrace.plugin import Arrays, DataError, Failure, Layout, Raw, install_line, set_at
 from feedrace_tfds.features import Kept, feature_at, is_image
-from feedrace_tfds.layout import Arrays, Layout, set_at
-from feedrace_tfds.numpy_decoder import Failure
-from feedrace_tfds.shards import Raw
 from feedrace_tfds.tensorflow_runtime import import_tensorflow
 
 

@@ -75,26 +75,13 @@ def _fill(
             some = np.resize(np.arange(start, stop), size)
             made: Any = xla.jitted_rows(*columns[:, some], keys[:, owner[some], None])
             permuted[start:stop] = np.asarray(made)[: stop - start]
-    outside = np.argwhere(permuted >= n[owner][:, None])
-    _walk(permuted, outside, owner, n, np.array(domains), keys)
     flat = permuted.reshape(-1)
+    a, k = np.array(domains, np.uint32).T
+    outside = np.flatnonzero(permuted >= columns[1])  # walks on along its cycle until it is inside
+    while outside.size:
+        mine = owner[outside // xla.ROW]
+        walked = shuffle.network(flat[outside], a[mine], k[mine], list(keys[:, mine]))
+        flat[outside] = walked
+        outside = outside[walked >= n[mine]]
     for (_, _, _, place), begin, length in zip(stretches, begins.tolist(), lengths, strict=True):
         whole[place : place + length] = flat[begin * xla.ROW : begin * xla.ROW + length]
-
-
-def _walk(
-    permuted: NDArray[np.uint32],
-    outside: NDArray[np.int64],
-    owner: NDArray[np.int64],
-    n: NDArray[np.int64],
-    domains: NDArray[np.int64],
-    keys: NDArray[np.uint32],
-) -> None:
-    """Send what landed outside on along its cycle until it is inside."""
-    a, k = domains.astype(np.uint32).T
-    while len(outside):
-        mine = owner[outside[:, 0]]
-        at = outside[:, 0], outside[:, 1]
-        walked = shuffle.network(permuted[at], a[mine], k[mine], list(keys[:, mine]))
-        permuted[at] = walked
-        outside = outside[walked >= n[mine]]

@@ -47,6 +47,7 @@ class ConcatConfig(StructuralConfig):
 class SubsetConfig(StructuralConfig):
     """Config of the subset source.
 
+    source: whose records they are.
     start, stop, step: which records, as in a slice of Python: numbers below 0 count from the end.
     share: then only so much of these, from the first on: above 0, and at most 1; at least a record.
     """
@@ -67,6 +68,7 @@ class SubsetConfig(StructuralConfig):
 class SplitConfig(StructuralConfig):
     """Config of the split source.
 
+    source: whose records they are.
     part: the name of the part that it gives.
     shares: the share of each part by name, above 0, together at most 1; if that is less,
         the other records are in no part. The order of the names does not matter.
@@ -118,6 +120,7 @@ class ZipConfig(StructuralConfig):
 class RepeatConfig(StructuralConfig):
     """Config of the repeat source.
 
+    source: whose records they are.
     times: how often the records come, 1 or more.
     """
 

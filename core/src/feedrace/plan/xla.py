@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from feedrace.plan import shuffle
 
-ROW = 256  # positions that `jitted_rows` permutes for a permutation at a time
+ROW = 512  # positions that `jitted_rows` permutes for a permutation at a time
 
 
 def permute(positions: jax.Array, n: int, keys: tuple[Any, ...]) -> jax.Array:

@@ -187,3 +187,12 @@ def test_lists_of_a_length_that_the_file_cannot_hold_are_an_error(tmp_path, make
                 if "by its type" in str(error):
                     return
     raise AssertionError("no length of lists was found")
+
+
+@pytest.mark.parametrize("name", ["arrow", "parquet"])
+def test_a_name_of_a_column_that_is_no_text_is_an_error(tmp_path, make, name):
+    write = write_arrow if name == "arrow" else write_parquet
+    path = write(tmp_path / "a", pa.table({"namename": [1, 2, 3]}))
+    path.write_bytes(path.read_bytes().replace(b"namename", b"name\xff\xfeme"))
+    with pytest.raises(DataError, match="is damaged|or is damaged"):
+        make(name, path)

@@ -38,7 +38,6 @@ from feedrace_arrow.lines import LinesDecoder, Parser, sampled_schema
 from feedrace_arrow.runs import runs_of
 from feedrace_arrow.schemas import all_categories, check_schemas
 
-
 _LARGE = 16 << 20  # bytes of a record, from which on its type is doubted
 _DENSEST = 1000  # how many times as large large records are as what is stored of them, at the most
 

@@ -194,5 +194,5 @@ def test_a_name_of_a_column_that_is_no_text_is_an_error(tmp_path, make, name):
     write = write_arrow if name == "arrow" else write_parquet
     path = write(tmp_path / "a", pa.table({"namename": [1, 2, 3]}))
     path.write_bytes(path.read_bytes().replace(b"namename", b"name\xff\xfeme"))
-    with pytest.raises(DataError, match="is damaged|or is damaged"):
+    with pytest.raises(DataError, match="is damaged"):
         make(name, path)

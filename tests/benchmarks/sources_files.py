@@ -169,7 +169,7 @@ def tars(given):
               f"{statistics.median(computed):,.0f} us of CPU a record", flush=True)  # fmt: skip
     if "webdataset" in rates:
         best = max(mine, key=rates.__getitem__)
-        for name in (best, "same calls, process"):
+        for name in dict.fromkeys((best, "same calls, process")):
             report(
                 f"tar shards against webdataset, {name}",
                 rates[name] / rates["webdataset"],

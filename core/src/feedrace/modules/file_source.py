@@ -49,7 +49,8 @@ class StoredSource(SourceModule):
 
     content: the records. files: those that they are read from, for `identity`.
 
-    A subclass makes both from its config, and hands them on. Raises `DataError` if there is no record.
+    A subclass makes both from its config, and hands them on. Raises `DataError` if there is no
+    record.
     """
 
     def __init__(

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from feedrace.plan import order as orders
 from feedrace.plan import xla
 from feedrace.plan.order import Order, round_keys
+from feedrace.plan.orders import indices_of
 from feedrace.plan.shuffle import permute
 
 
@@ -202,3 +203,23 @@ def test_beside_an_accelerator_the_cpu_computes_the_same_order(monkeypatch):
     monkeypatch.setattr(orders, "_cpu", lambda: used.append(device) or device)
     assert (by_xla(0, 300_000, 150_001, seed=4) == expected).all()
     assert used
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([1, 2, 3, 7, 100, 4095, 5000, 70_000, 2**31 - 1, 2**40]),
+            st.sampled_from([None, 0, 5, 2**63 - 1]),
+            st.integers(0, 2**34),
+            st.integers(0, 600),
+        ),
+        min_size=16,
+        max_size=24,
+    )
+)
+def test_many_orders_together_give_what_each_gives_alone(rows):
+    orders = [Order(n, seed, stream=i) for i, (n, seed, _, _) in enumerate(rows)]
+    starts, counts = [row[2] for row in rows], [row[3] for row in rows]
+    each = [o.indices(s, s + c) for o, s, c in zip(orders, starts, counts, strict=True)]
+    assert np.array_equal(indices_of(orders, starts, counts), np.concatenate(each))

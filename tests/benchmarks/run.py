@@ -18,7 +18,7 @@ from typing import NamedTuple
 FOLDER = Path(__file__).parent
 KEPT = FOLDER / "figures.json"
 PROGRAMS = ("samplers", "batchers", "interleave", "decoders", "pipeline", "startup", "tfds", "host",
-            "sources")  # fmt: skip
+            "sources", "compose")  # fmt: skip
 QUICK = ("host", "sources")  # that know --quick
 LIBRARIES = ("jax", "flax", "numpy", "tensorflow", "torch", "grain", "datasets", "pyarrow")
 WORSE = 1.25  # times, from which on a figure has become worse

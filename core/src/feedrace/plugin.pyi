@@ -10,6 +10,7 @@ from feedrace.config.fields import (
     IDENTITY as IDENTITY,
     MAX_SEED as MAX_SEED,
     MAX_SIZE as MAX_SIZE,
+    OWN as OWN,
     REQUIRED as REQUIRED,
     Rule as Rule,
     SamplerConfig as SamplerConfig,
@@ -67,6 +68,7 @@ from feedrace.registry.describing import code_digest as code_digest
 
 # Orders and steps
 from feedrace.plan.order import Order as Order
+from feedrace.plan.orders import indices_of as indices_of
 from feedrace.plan.steps import (
     TRAIN as TRAIN,
     Step as Step,

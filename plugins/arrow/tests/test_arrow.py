@@ -169,3 +169,30 @@ def test_a_batch_that_claims_other_rows_than_its_columns_have_is_an_error(tmp_pa
     path.write_bytes(content.replace(struct.pack("<q", 1000), struct.pack("<q", 999), 1))
     with pytest.raises(DataError, match="columns have other lengths"):
         make("arrow", path)
+
+
+def test_lists_of_a_length_that_the_file_cannot_hold_are_an_error(tmp_path, make):
+    made = pa.table({"x": pa.array([[1, 2, 3]] * 4, pa.list_(pa.int8(), 3))})
+    path = write_arrow(tmp_path / "a.arrow", made, stream=True)
+    content = path.read_bytes()
+    where = content.index(struct.pack("<i", 3), content.index(b"x\0"))
+    for at in range(8, where + 200):
+        if content[at : at + 4] == struct.pack("<i", 3):
+            damaged = bytearray(content)
+            damaged[at : at + 4] = struct.pack("<i", 1 << 30)
+            path.write_bytes(damaged)
+            try:
+                make("arrow", path)
+            except DataError as error:
+                if "by its type" in str(error):
+                    return
+    raise AssertionError("no length of lists was found")
+
+
+@pytest.mark.parametrize("name", ["arrow", "parquet"])
+def test_a_name_of_a_column_that_is_no_text_is_an_error(tmp_path, make, name):
+    write = write_arrow if name == "arrow" else write_parquet
+    path = write(tmp_path / "a", pa.table({"namename": [1, 2, 3]}))
+    path.write_bytes(path.read_bytes().replace(b"namename", b"name\xff\xfeme"))
+    with pytest.raises(DataError, match="is damaged"):
+        make(name, path)

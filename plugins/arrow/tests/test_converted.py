@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from conftest_files import everything
 
-pytestmark = pytest.mark.together
 
-
+@pytest.mark.together
 def test_converted_records_come_back_equal(tmp_path, make):
     encoding = pytest.importorskip("feedrace_files.encoding")
     writer = pytest.importorskip("feedrace_files.parquet")

@@ -34,6 +34,24 @@ class TestMixture(SamplerSuite):
     capabilities = frozenset({"reshuffles"})
 
 
+class TestScheduledMixture(SamplerSuite):
+    component = "mixture"
+    config = {
+        "sizes": {"web": 5, "code": 3, "books": 8},
+        "schedule": [
+            {"at": 0, "weights": {"web": 1}},
+            {"at": 7, "weights": {"web": 1, "code": 2}},
+            {"at": 30, "weights": {"code": 0.3, "books": 0.7}},
+        ],
+        "interpolate": "linear",
+        "changes": [{"at": 40, "weights": {"web": 0.2, "books": 0.8}}],
+        "samplers": {"code": {"use": "sequential"}},
+        "stop": 50,
+        "num_records": 16,
+    }
+    capabilities = frozenset({"reshuffles"})
+
+
 class TestBlockShuffle(SamplerSuite):
     component = "block-shuffle"
     config = {"block_size": 3, "window_blocks": 2}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from feedrace import build, create
 from feedrace.errors import ConfigError
 from feedrace_samplers import MixtureSamplerConfig, MixtureSamplerModule
-from feedrace_samplers.mixture import chairman_assignment, whole_weights
+from feedrace_samplers.spreading import chairman_assignment, whole_weights
 
 MAKERS = {
     "sequential": lambda n: create("sampler", "sequential", num_records=n, num_epochs=2),

@@ -40,6 +40,7 @@ from feedrace_testing import (
     temporary_plugin,
 )
 from feedrace_testing.spawned import in_spawned_process
+from feedrace_testing.trees import same_values
 
 __all__ = ["broken_plugin", "isolated_registry", "temporary_plugin"]  # fixtures
 
@@ -456,3 +457,18 @@ def test_the_suite_of_stages_on_records_finds_each_fault(target, name):
     with feedrace.temporary():
         feedrace.register("stage", "mine", OnRecords, summary="Mine.")
         getattr(Suite(), name)()
+
+
+def test_arrays_of_objects_are_compared_record_by_record():
+    def ragged(*rows):
+        made = np.empty(len(rows), object)
+        for i, row in enumerate(rows):
+            made[i] = row
+        return {"x": made}
+
+    one = ragged(np.arange(3), np.arange(0), "a\0", b"b")
+    assert same_values(one, ragged(np.arange(3), np.arange(0), "a\0", b"b"))
+    assert not same_values(one, ragged(np.arange(3), np.arange(1), "a\0", b"b"))
+    assert not same_values(one, ragged(np.arange(3), np.arange(0), "a", b"b"))
+    assert not same_values(one, ragged(np.arange(3), np.arange(0), "a\0", "b"))
+    assert not same_values(one, ragged(np.arange(3), np.arange(0), "a\0"))

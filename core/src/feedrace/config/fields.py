@@ -27,6 +27,8 @@ MAX_SEED = MAX_INT
 # Keys of a field's metadata, which `config.mapping` and the schema read.
 COMPONENT = "feedrace_component"  # the kind of component that the field holds
 MANY = "feedrace_many"  # it holds a list of them
+NAMED = "feedrace_named"  # it holds a table of them, by name
+OWN = "feedrace_own"  # no other config gives its default, as a pipeline gives its seed
 REQUIRED = "feedrace_required"  # a mapping must give it, although the class has a default
 IDENTITY = "feedrace_identity"  # whether another value stands for other records or another order
 QUIET = "feedrace_quiet"  # shown only if it is not at its default
@@ -172,12 +174,36 @@ def as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def component_field(kind: str, *, default: Any = attrs.NOTHING, many: bool = False) -> Any:
-    """Return an attrs field that holds a component, or with `many` a list of them.
+class ComponentTable(dict[str, Any]):
+    """Components by name, in their order; it is never changed, so that a config has a hash."""
 
-    A mapping writes it `{use = "name", ...}`; Python may also give a live object.
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(tuple(self.items()))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, dict) and list(self.items()) == list(other.items())
+
+    __ne__ = object.__ne__
+
+
+def component_field(
+    kind: str, *, default: Any = attrs.NOTHING, many: bool = False, named: bool = False
+) -> Any:
+    """Return an attrs field that holds a component.
+
+    A mapping writes it `{use = "name", ...}`; Python may also give a live object. With `many` it is
+    a list of them, with `named` a table of them by name, and with both it may be either.
+
+    `feedrace.create` and pipelines make the components of a component's own config before it, but
+    samplers, which need a number of records: `feedrace.plugin.registry.instantiate` makes those.
     """
-    return attrs.field(default=default, metadata={COMPONENT: kind, MANY: many})
+    converter = _as_table if named else None
+    metadata = {COMPONENT: kind, MANY: many, NAMED: named}
+    return attrs.field(default=default, converter=converter, metadata=metadata)
+
+
+def _as_table(value: Any) -> Any:
+    return ComponentTable(value) if isinstance(value, dict) else as_tuple(value)
 
 
 def path_field(*, default: Any = attrs.NOTHING, identity: bool = False) -> Any:

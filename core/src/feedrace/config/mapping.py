@@ -11,7 +11,16 @@ from typing import Any
 
 import attrs
 
-from feedrace.config.fields import COMPONENT, EXPAND, IDENTITY, MANY, QUIET, REQUIRED
+from feedrace.config.fields import (
+    COMPONENT,
+    EXPAND,
+    IDENTITY,
+    MANY,
+    NAMED,
+    QUIET,
+    REQUIRED,
+    ComponentTable,
+)
 from feedrace.errors import ConfigError, Problem, clipped, did_you_mean, join, text_of
 
 ParseComponent = Callable[[str, Any, str], Any]
@@ -97,7 +106,10 @@ def _field_value(
         if value is None and field.default is None:
             return None
         parse = partial(parse_component, kind)
-        many = field.metadata[MANY]
+        many, named = field.metadata[MANY], field.metadata.get(NAMED)
+        if named and not (many and isinstance(value, list | tuple)):
+            made = _each(_entries(value, path, kind), parse)
+            return dict(zip(value, made, strict=True))
         return tuple(_each(_items(value, path), parse)) if many else parse(value, path)
     if field.metadata.get(EXPAND):
         value = _expanded(value, path)
@@ -153,6 +165,19 @@ def _items(value: Any, path: str) -> list[tuple[str, Any]]:
         message = f"is one {type(value).__name__}; write a list of tables (in TOML, [[{path}]])"
         raise ConfigError([Problem(path, message)])
     return [(f"{path}[{i}]", item) for i, item in enumerate(value)]
+
+
+def _entries(value: Any, path: str, kind: str) -> list[tuple[str, Any]]:
+    """Return each component of a table of them with its path."""
+    if not isinstance(value, Mapping) or isinstance(value.get("use"), str):
+        one = f"is one {kind}" if isinstance(value, Mapping) else f"is {clipped(value)}"
+        example = f'{path} = {{ name = {{ use = "..." }} }}'
+        raise ConfigError([Problem(path, f"{one}; write a table of names: {example}")])
+    wrong = [name for name in value if not isinstance(name, str) or not name]
+    if wrong:
+        message = f"has {clipped(wrong[0])} for a name; a name is a non-empty string"
+        raise ConfigError([Problem(path, message)])
+    return [(join(path, name), item) for name, item in value.items()]
 
 
 def _each(items: Iterable[tuple[str, Any]], make: Callable[[Any, str], Any]) -> list[Any]:
@@ -255,14 +280,21 @@ def unstructure(
             continue
         kind = field.metadata.get(COMPONENT)
         if kind is not None and name_component is not None and value is not None:
-            many = isinstance(value, tuple | list)
-            named = [name_component(kind, item) for item in (value if many else [value])]
-            mapping[field.name] = named if many else named[0]
+            mapping[field.name] = mapped(partial(name_component, kind), value)
         elif field.metadata.get(EXPAND) and value is not None:
             mapping[field.name] = _unexpanded(value)
         else:
             mapping[field.name] = _plain(value, **options)
     return mapping
+
+
+def mapped(function: Callable[[Any], Any], components: Any) -> Any:
+    """Return what `function` makes of a component, or of each in a list or table of them."""
+    if isinstance(components, ComponentTable):
+        return {name: function(item) for name, item in components.items()}
+    if isinstance(components, tuple | list):
+        return [function(item) for item in components]
+    return function(components)
 
 
 def _is_equal(value: Any, default: Any) -> bool:

@@ -105,7 +105,7 @@ class StoredConfig(StructuralConfig):
 class FileConfig(StoredConfig):
     """What every source of files needs to know.
 
-    path: a file, a folder, a pattern such as "data/**/*.csv", an address such as gs://bucket/folder,
+    path: a file, a folder, a pattern such as `data/**/*.csv`, an address such as gs://bucket/folder,
         or a list of these.
     columns: the fields to keep, in this order; None for all.
     """

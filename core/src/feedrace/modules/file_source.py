@@ -47,10 +47,10 @@ class _Found:
 class StoredSource(SourceModule):
     """A source of stored records, and what is known of them; subclasses define `fetch`.
 
-    content: the records. files: those that they are read from, for `identity`. A subclass makes
-    both from its config, and hands them on.
+    content: the records. files: those that they are read from, for `identity`.
 
-    Raises `DataError` if there is no record.
+    A subclass makes both from its config, and hands them on. Raises `DataError` if there is no
+    record.
     """
 
     def __init__(

@@ -32,7 +32,7 @@ class SourceModule(StructuralModule):
     the position.
     """
 
-    _in_state = ("shuffle", "seed")
+    _in_state: tuple[str, ...] = ("shuffle", "seed")
     length: int
 
     def __init__(

@@ -11,6 +11,7 @@ from feedrace import registry
 from feedrace.config.fields import (
     MAX_SEED,
     MAX_SIZE,
+    ComponentTable,
     Rule,
     boolean,
     component_field,
@@ -200,6 +201,9 @@ def _specs(value: Any, path: str) -> Iterator[tuple[str, registry.ComponentSpec]
     if attrs.has(type(value)):
         for field in attrs.fields(type(value)):
             yield from _specs(getattr(value, field.name), join(path, field.name))
+    elif isinstance(value, ComponentTable):
+        for name, item in value.items():
+            yield from _specs(item, join(path, name))
     elif isinstance(value, tuple):
         for i, item in enumerate(value):
             yield from _specs(item, f"{path}[{i}]")

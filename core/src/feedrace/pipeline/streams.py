@@ -280,9 +280,13 @@ def _plan(
     problems: Problems,
     path: str,
 ) -> StreamPlan:
-    with problems.of(f"{path}sampler"):
-        if provides(sampler, protocols.Attached):
+    if provides(sampler, protocols.Attached):
+        try:
             sampler.attach(source)
+        except ConfigError as error:
+            raise ConfigError(error.at("sampler")) from error.__cause__
+        except (DataError, NotImplementedError) as error:
+            raise ConfigError([Problem("sampler", str(error))]) from error
     order = sampler
     if sampler is None:
         order = source if provides(source, protocols.Ordered) else StoredOrder(len(source))

@@ -112,8 +112,6 @@ def _fill_by_xla(part: NDArray[np.int64], offset: int, n: int, keys: tuple[int, 
     the few positions that land outside; in large ones, where another pass over the whole block
     would cost more, numpy does.
     """
-    import jax
-
     from feedrace.plan import xla
 
     words = np.array(keys, np.uint32)
@@ -123,8 +121,7 @@ def _fill_by_xla(part: NDArray[np.int64], offset: int, n: int, keys: tuple[int, 
         for size in [next((s for s in _BLOCKS if s >= len(part) - start), _BLOCKS[-1])]
         for place in [np.array([offset + start, n], np.uint32)]
     )
-    device = _cpu()
-    with contextlib.nullcontext() if device is None else jax.default_device(device):
+    with on_cpu():
         # In pairs, so that XLA computes a block while the one before it is copied.
         for (start, block), _ in itertools.pairwise(itertools.chain(blocks, [(0, None)])):
             values = np.asarray(block)[: len(part) - start]
@@ -132,6 +129,14 @@ def _fill_by_xla(part: NDArray[np.int64], offset: int, n: int, keys: tuple[int, 
             if len(block) > _LARGEST_WALKING:
                 outside = np.flatnonzero(values >= n)
                 part[start + outside] = shuffle.walk(values[outside], n, keys)
+
+
+def on_cpu() -> Any:
+    """Return a context in which JAX computes on the CPU."""
+    import jax
+
+    device = _cpu()
+    return contextlib.nullcontext() if device is None else jax.default_device(device)
 
 
 @functools.cache

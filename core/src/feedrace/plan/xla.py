@@ -9,6 +9,8 @@ import jax.numpy as jnp
 
 from feedrace.plan import shuffle
 
+ROW = 512  # positions that `jitted_rows` permutes for a permutation at a time
+
 
 def permute(positions: jax.Array, n: int, keys: tuple[Any, ...]) -> jax.Array:
     """Return what `shuffle.permute` returns, traceably; int32 is wide enough for n < 2**31."""
@@ -47,3 +49,18 @@ def _walk(x: Any, n: Any, a: Any, k: Any, keys: Any) -> Any:
         return jnp.where(y >= n, shuffle.network(y, a, k, keys, xp=jnp), y)
 
     return jax.lax.while_loop(lambda y: (y >= n).any(), step, x)
+
+
+@jax.jit
+def jitted_rows(
+    first: jax.Array, n: jax.Array, a: jax.Array, k: jax.Array, keys: jax.Array
+) -> jax.Array:
+    """Return `ROW` permuted positions from `first` on, a row for each permutation; some outside.
+
+    All are uint32: (rows, 1), and keys (rounds, rows, 1).
+    """
+    positions = jnp.minimum(first + jnp.arange(ROW, dtype=jnp.uint32), n - 1)
+    exchanged = (positions < 2) & (n > 1) & (keys[-1] >> 31 > 0)
+    positions = positions ^ exchanged.astype(jnp.uint32)
+    permuted: jax.Array = shuffle.network(positions, a, k, list(keys), xp=jnp)
+    return permuted

@@ -122,6 +122,18 @@ class Columnar(Protocol):
         raise NotImplementedError
 
 
+class Composed(Protocol):
+    """A source whose records are those of several sources, one after another.
+
+    parts: the name of each source, in order, to (its first record, its number of records).
+    """
+
+    parts: Mapping[str, tuple[int, int]]
+
+    def part(self, name: str) -> Any:
+        """Return the source of this name."""
+
+
 # What is not a source, but a source can read: data sets of other libraries, and sequences
 
 

@@ -42,6 +42,13 @@ FIRST_PARTY: Mapping[str, tuple[str, ...]] = {
         "source/array-record",
         "source/tfrecord",
     ),
+    "compose": (
+        "source/concat",
+        "source/subset",
+        "source/split",
+        "source/zip",
+        "source/repeat",
+    ),
     "text": ("stage/byte-tokens", "stage/tokenize"),
     "testing": (),  # commands for plugin authors
 }

@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 
 from feedrace import errors, protocols
+from feedrace.config.fields import COMPONENT, OWN
 from feedrace.config.mapping import structure
 from feedrace.errors import BrokenPluginError, ComponentError, ConfigError, Problem, clipped
 from feedrace.protocols.containers import as_source, source_line
@@ -71,7 +72,7 @@ def parse(kind: str, value: Any, path: str = "", defaults: Mapping[str, Any] | N
         if given:
             raise ConfigError([Problem(errors.join(path, key), message) for key in given])
         return ComponentSpec(component, None)
-    names = {field.name for field in attrs.fields(config_class)}
+    names = {f.name for f in attrs.fields(config_class) if not f.metadata.get(OWN)}
     filled = {k: v for k, v in (defaults or {}).items() if k in names and v is not None}
     inner = partial(parse, defaults=defaults)
     config = structure(config_class, {**filled, **given}, path=path, parse_component=inner)
@@ -107,12 +108,14 @@ def instantiate(spec: Any, *, num_records: int | None = None, rngs: Any = None) 
     """Create what a `ComponentSpec` describes; anything else is returned as it is.
 
     `num_records` fills a config's field of that name that is None; `rngs` goes to components whose
-    config is stochastic. Raises `ConfigError` if such a config gets no `rngs`,
-    `BrokenPluginError` if the result lacks what its kind needs, and what the component raises.
+    config is stochastic. Components in its config come first, but samplers.
+
+    Raises `ConfigError` if such a config gets no `rngs`, `BrokenPluginError` if the result lacks
+    what its kind needs, and what the component raises.
     """
     if not isinstance(spec, ComponentSpec):
         return spec
-    component, config = spec.component, spec.config
+    component, config = spec.component, _with_components(spec.config, rngs)
     if num_records is not None and getattr(config, "num_records", 0) is None:
         config = attrs.evolve(config, num_records=num_records)
     keywords = {}
@@ -134,6 +137,46 @@ def instantiate(spec: Any, *, num_records: int | None = None, rngs: Any = None) 
         weakref.finalize(made, made_by.pop, id(made), None)
         made_by[id(made)] = component
     return made
+
+
+def _with_components(config: Any, rngs: Any) -> Any:
+    """Return a config with its components made, but for samplers.
+
+    Raises `ConfigError` with the problems of all of them.
+    """
+    if not attrs.has(type(config)):
+        return config
+    made: dict[str, Any] = {}
+    problems: list[Problem] = []
+    causes: list[BaseException] = []
+
+    def make(value: Any, path: str) -> Any:
+        try:
+            return instantiate(value, rngs=rngs)
+        except ConfigError as error:
+            problems.extend(error.at(path))
+            causes.append(error.__cause__ or error)
+        except errors.DataError as error:
+            problems.append(Problem(path, errors.text_of(error)))
+            causes.append(error)
+        return value
+
+    for field in attrs.fields(type(config)):
+        value = getattr(config, field.name)
+        if field.metadata.get(COMPONENT, "sampler") == "sampler" or value is None:
+            continue
+        if isinstance(value, dict):
+            items = {
+                name: make(part, errors.join(field.name, name)) for name, part in value.items()
+            }
+            made[field.name] = items
+        elif isinstance(value, tuple | list):
+            made[field.name] = [make(p, f"{field.name}[{i}]") for i, p in enumerate(value)]
+        else:
+            made[field.name] = make(value, field.name)
+    if problems:
+        raise ConfigError(problems) from causes[0]
+    return attrs.evolve(config, **made) if made else config
 
 
 def create(kind: str, name: str, /, *, rngs: Any = None, **config: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from feedrace.config.fields import COMPONENT, MANY, REQUIRED, Rule
+from feedrace.config.fields import COMPONENT, MANY, NAMED, REQUIRED, Rule
 from feedrace.config.mapping import default_of, has_nested, is_union
 from feedrace.errors import BrokenPluginError, ComponentError
 from feedrace.registry import catalog
@@ -108,7 +108,12 @@ def _field_schema(field: "attrs.Attribute[Any]", definitions: dict[str, Any]) ->
     kind = field.metadata.get(COMPONENT)
     if kind is not None:
         one = _to(kind)
-        made: dict[str, Any] = {"type": "array", "items": one} if field.metadata[MANY] else one
+        many, named = field.metadata[MANY], field.metadata.get(NAMED)
+        choices: list[dict[str, Any]] = [{"type": "array", "items": one}] if many else []
+        choices += [{"type": "object", "additionalProperties": one}] if named else []
+        made = {"anyOf": choices} if len(choices) > 1 else [*choices, one][0]
+        if "anyOf" in made and field.default is None:
+            return {"anyOf": [*choices, {"type": "null"}]}
         return {"anyOf": [made, {"type": "null"}]} if field.default is None else made
     return _type_schema(field.type, definitions) | _rules(field.validator)
 

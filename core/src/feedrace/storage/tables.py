@@ -35,8 +35,8 @@ _SAMPLES, _SAMPLE = 16, 64 << 10  # parts of a file, and bytes of each, that sta
 class Table:
     """What a scan of one file found.
 
-    arrays: by name, each of any length. damage: why the rest of the file cannot be addressed, or
-    "". A damaged table is not kept.
+    arrays: by name, each of any length.
+    damage: why the rest of the file cannot be addressed, or "". A damaged table is not kept.
     """
 
     arrays: Mapping[str, NDArray[Any]]
@@ -62,9 +62,10 @@ class TableCache:
     ) -> list[Table]:
         """Return the table of each file: a kept one if the file is as it was, else from `scan`.
 
-        kind, version: name what `scan` makes; another version makes all tables anew. Several
-        threads scan at a time. Raises what `scan` raises, and `DataError` if the storage names a
-        `cache_dir` that cannot be written; for the user's cache folder it warns.
+        kind, version: name what `scan` makes; another version makes all tables anew.
+
+        Several threads scan at a time. Raises what `scan` raises, and `DataError` if the storage
+        names a `cache_dir` that cannot be written; for the user's cache folder it warns.
         """
         place = self._place(kind, files)
         kept = _load(place, version)

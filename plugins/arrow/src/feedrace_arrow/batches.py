@@ -23,7 +23,6 @@ def scan(opened: OpenFile) -> Table:
     schema = _schema(opened, found[0].start, found[0].size)
     batches = [one for one in found if one.kind == BATCH]
     arrays: dict[str, NDArray[Any]] = {
-        SCHEMA: schema_array(schema),
         "head": np.array(found[0][1:3], np.int64),
         "rows": np.array([one.rows for one in batches], np.int64),
     }
@@ -31,6 +30,7 @@ def scan(opened: OpenFile) -> Table:
         places = [one[1:3] for one in found if one.kind == kind]
         arrays[name] = np.array(places, np.int64).reshape(-1)
     try:
+        arrays[SCHEMA] = schema_array(schema)
         tables = _tables(opened, arrays, dictionaries(schema))
         return Table(arrays | dictionary_arrays(schema, tables))
     except (pa.ArrowException, OSError, ValueError) as error:

@@ -38,9 +38,9 @@ def scan(opened: OpenFile) -> Table:
     arrays: dict[str, NDArray[Any]] = {
         "rows": sizes[:, 0],
         "bytes": sizes[:, 1].sum(keepdims=True),
-        SCHEMA: schema_array(schema),
     }
     try:
+        arrays[SCHEMA] = schema_array(schema)
         paths = [field.path for field in dictionaries(schema)]
         numbers = range(len(groups) if paths else 0)
         tables = (file.read_row_groups([number], paths) for number in numbers)

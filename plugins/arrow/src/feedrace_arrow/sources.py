@@ -38,6 +38,9 @@ from feedrace_arrow.lines import LinesDecoder, Parser, sampled_schema
 from feedrace_arrow.runs import runs_of
 from feedrace_arrow.schemas import all_categories, check_schemas
 
+_LARGE = 16 << 20  # bytes of a record, from which on its type is doubted
+_DENSEST = 1000  # how many times as large large records are as what is stored of them, at the most
+
 
 class TabularSource(FileSource):
     """What the sources of this plugin share: fields of columns, and what codes stand for.
@@ -177,13 +180,19 @@ def row_bytes(fields: Sequence[ArrowField], schema: pa.Schema, size: float, rows
     """Return about how many bytes a record has in memory.
 
     size: the bytes of all columns in all rows. What numbers leave of them belongs to the others,
-    such as text, in equal parts.
+    such as text, in equal parts. Raises `DataError` for lists of a length that cannot be.
     """
-    known = sum(
-        math.prod(axis or 0 for axis in field.leaf.shape) * field.leaf.dtype.itemsize
-        for field in fields
-        if field.is_fixed
-    )
+    known = 0
+    for field in fields:
+        if field.is_fixed:
+            own = math.prod(axis or 0 for axis in field.leaf.shape) * field.leaf.dtype.itemsize
+            if own > _LARGE and own * rows > _DENSEST * size:
+                raise DataError(
+                    f"column {field.column!r} has records of {own:,} bytes by its type, and all "
+                    f"columns of {rows:,} records have {int(size):,}: its files are damaged; write "
+                    f"them again"
+                )
+            known += own
     varying = [column.name for column in schema if not _has_width(column.type)]
     numbers = sum(column.type.bit_width for column in schema if _has_width(column.type)) / 8
     chosen = {field.column for field in fields if not field.is_fixed}

@@ -152,6 +152,7 @@ class _Samples:
         self._members = np.full((len(counts), len(extensions)), -1)
         wanted = column >= 0
         self._members[sample[wanted], column[wanted]] = np.flatnonzero(wanted)
+        self._whole: NDArray[np.bool_] = np.all(self._members >= 0, axis=1)
 
     @functools.cached_property
     def keys(self) -> list[str]:
@@ -163,7 +164,7 @@ class _Samples:
         if within == len(self._members):
             raise DataError(self._table.damage)
         row: NDArray[np.int64] = self._members[within]
-        if row.min(initial=0) < 0:
+        if not self._whole[within]:
             lacking = [n for n, member in zip(self._extensions, row, strict=True) if member < 0]
             raise DataError(
                 f"sample {clipped(self.keys[within])} lacks {', '.join(lacking)}, which others "

@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from feedrace_samplers.block_shuffle import BlockShuffleSamplerModule
+    from feedrace_samplers.change import change_weights
     from feedrace_samplers.config import (
         BlockShuffleSamplerConfig,
         EpochAwareSamplerConfig,
+        MixturePoint,
         MixtureSamplerConfig,
         RangeSamplerConfig,
         ShuffleSamplerConfig,
@@ -24,6 +26,7 @@ __all__ = [
     "BlockShuffleSamplerModule",
     "EpochAwareSamplerConfig",
     "EpochAwareSamplerModule",
+    "MixturePoint",
     "MixtureSamplerConfig",
     "MixtureSamplerModule",
     "RangeSamplerConfig",
@@ -32,8 +35,10 @@ __all__ = [
     "ShuffleSamplerModule",
     "SlidingWindowSamplerConfig",
     "SlidingWindowSamplerModule",
+    "change_weights",
 ]
 _HOMES = {
+    "change_weights": "change",
     "EpochAwareSamplerModule": "epoch_aware",
     "ShuffleSamplerModule": "shuffle",
     "RangeSamplerModule": "range",

@@ -1,5 +1,8 @@
 """Configs of this plugin's samplers."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import attrs
 
 from feedrace.plugin import (
@@ -11,9 +14,12 @@ from feedrace.plugin import (
     boolean,
     check_integer,
     clipped,
+    component_field,
+    did_you_mean,
     epochs,
     integer,
     number,
+    one_of,
 )
 
 MAX_SEED = 2**63 - 1
@@ -98,57 +104,211 @@ class SlidingWindowSamplerConfig(SamplerConfig):
             raise ConfigError([Problem("window_size", message)])
 
 
+_WEIGHT = number(0)
+_MOST_COMPONENTS = 2**15
+_STOPS = one_of("first", "all")
+_TEMPERATURE = number()
+
+
+@attrs.frozen(kw_only=True)
+class MixturePoint:
+    """From draw `at` on, counted from the start of the first pass, a mixture has these `weights`.
+
+    weights: by name, or a list of one for each component; a name that is left out has weight 0.
+    """
+
+    at: int = attrs.field(validator=integer(0))
+    weights: tuple[float, ...] | dict[str, float] = attrs.field(converter=as_tuple, hash=False)
+
+    def __attrs_post_init__(self) -> None:
+        _raise(_weight_problems("weights", self.weights))
+
+
 @attrs.frozen(kw_only=True)
 class MixtureSamplerConfig(SamplerConfig):
     """Config of the mixture sampler, over components that stand one after another in the source.
 
-    sizes: records of each component; together all `num_records`.
-    weights: share of each component in the mixture, not below 0, not all 0; None for the sizes.
-        Decimals of up to four places, and whole numbers whose sum without common divisors is at
+    sizes: records of each component, in order: a list, or a table by name; together all
+        `num_records`. By default the components are the parts of the source, a `concat`.
+    weights: share of each component in the mixture, a list or a table by name; not below 0, not all
+        0. Decimals of up to four places, and whole numbers whose sum without common divisors is at
         most 65,536, are exact; others are rounded to multiples of 1 / 65,536 of their sum, and an
         epoch of such a mixture need not serve every record exactly once.
+    temperature: weights by size to this power: 1, the default, draws all records equally often, and
+        0 all components.
+    schedule: weights that change, a list of points with `at`, a number of draws, and `weights`; the
+        first is at 0.
+    changes: weights that replace all others from a draw on, a list of points as in `schedule`; all
+        draws before are as they were without it. `change_weights` writes one.
+    interpolate: "constant" if the weights of a point hold until the next, "linear" if the shares
+        move along a line from each point to the next.
+    stop: the end of a pass: "first" when a component was served whole, as often as its sampler
+        serves it; "all" when all were; or a number of draws.
+    samplers: a sampler for each component by name; its epochs are counted apart. Other components
+        are shuffled by `shuffle` and `seed`, in another order each time they were served whole.
     epoch_size: draws in one epoch; None for the number of records.
-    shuffle, seed: the order within each component, another one each time it was served whole.
     """
 
-    sizes: tuple[int, ...] = attrs.field(converter=as_tuple)
-    weights: tuple[float, ...] | None = attrs.field(default=None, converter=as_tuple)
+    sizes: tuple[int, ...] | dict[str, int] | None = attrs.field(
+        default=None, converter=as_tuple, hash=False
+    )
+    weights: tuple[float, ...] | dict[str, float] | None = attrs.field(
+        default=None, converter=as_tuple, hash=False
+    )
     epoch_size: int | None = attrs.field(default=None, validator=integer(1, optional=True))
     num_epochs: int = attrs.field(default=1, validator=epochs)
     shuffle: bool = attrs.field(default=True, validator=boolean)
     seed: int = attrs.field(default=42, validator=integer(0, MAX_SEED))
+    temperature: float | None = None
+    schedule: tuple[MixturePoint, ...] | None = attrs.field(default=None, converter=as_tuple)
+    changes: tuple[MixturePoint, ...] = attrs.field(default=(), converter=as_tuple)
+    interpolate: str = attrs.field(default="constant", validator=one_of("constant", "linear"))
+    stop: int | str | None = None
+    samplers: Any = component_field("sampler", default=None, named=True)
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
+        problems = [*self._size_problems(), *self._stop_problems()]
+        if self.temperature is not None and not _TEMPERATURE.holds(self.temperature):
+            problems.append(Problem("temperature", f"{clipped(self.temperature)} is not finite"))
+        given = [k for k in ("weights", "temperature", "schedule") if getattr(self, k) is not None]
+        if len(given) > 1:
+            message = f"given with {given[0]}; give one of weights, temperature and schedule"
+            problems.append(Problem(given[1], message))
+        if self.weights is not None:
+            problems += _weight_problems("weights", self.weights)
+        if self.schedule is not None:
+            problems += _point_problems("schedule", self.schedule)
+            if not problems and self.schedule[0].at != 0:
+                message = f"{self.schedule[0].at} leaves the draws before it without weights"
+                problems.append(Problem("schedule[0].at", f"{message}; start at 0"))
+        elif self.interpolate != "constant":
+            problems.append(Problem("interpolate", "has no effect without a schedule"))
+        problems += _point_problems("changes", self.changes) if self.changes else []
+        if not problems and self.sizes is not None:
+            names = list(self.sizes) if isinstance(self.sizes, dict) else []
+            problems += self._named_problems(names, len(self.sizes))
+        _raise(problems)
+
+    def points(self, names: Sequence[str], sizes: Sequence[int]) -> list[tuple[int, list[float]]]:
+        """Return (first draw, weight of each component) of each point of the schedule.
+
+        Raises `ConfigError` for weights that are not those of components of these names.
+        """
+        _raise(self._named_problems(names, len(sizes)))
+        if self.schedule is not None:
+            return [(point.at, _listed(point.weights, names)) for point in self.schedule]
+        if self.weights is not None:
+            return [(0, _listed(self.weights, names))]
+        power = 1 if self.temperature is None else self.temperature
+        largest = max(sizes)  # so that no power overflows
+        return [(0, list(sizes) if power == 1 else [(n / largest) ** power for n in sizes])]
+
+    def changed(self, names: Sequence[str], count: int) -> list[tuple[int, list[float]]]:
+        """Return (first draw, weight of each component) of each of the `changes`."""
+        _raise(self._named_problems(names, count))
+        return [(point.at, _listed(point.weights, names)) for point in self.changes]
+
+    def _size_problems(self) -> list[Problem]:
+        if self.sizes is None:
+            return []
+        if not isinstance(self.sizes, tuple | dict) or not self.sizes:
+            return [Problem("sizes", f"{clipped(self.sizes)} is not a list of sizes")]
+        if len(self.sizes) >= _MOST_COMPONENTS:
+            message = f"{len(self.sizes)} components are more than {_MOST_COMPONENTS - 1}"
+            return [Problem("sizes", message)]
         problems: list[Problem] = []
-        if not isinstance(self.sizes, tuple) or not self.sizes:
-            raise ConfigError([Problem("sizes", f"{clipped(self.sizes)} is not a list of sizes")])
-        for i, size in enumerate(self.sizes):
+        for path, size in _items("sizes", self.sizes):
             try:
-                check_integer(f"sizes[{i}]", size, 1)
+                check_integer(path, size, 1)
             except ConfigError as error:
                 problems += error.problems
-        weights = self.sizes if self.weights is None else self.weights
-        if not isinstance(weights, tuple) or len(weights) != len(self.sizes):
-            message = (
-                f"{clipped(self.weights)} is not one weight for each of {len(self.sizes)} sizes"
-            )
-            problems.append(Problem("weights", message))
-        else:
-            for i, weight in enumerate(weights):
-                if not number(0).holds(weight):
-                    message = f"{clipped(weight)} is not a finite number of 0 or more"
-                    problems.append(Problem(f"weights[{i}]", message))
-            if not problems and not sum(weights) > 0:
-                problems.append(
-                    Problem("weights", f"{clipped(weights)} are all 0; one must be above 0")
-                )
-        if not problems and self.num_records not in (None, sum(self.sizes)):
-            total = f"{clipped(self.sizes)} add up to {sum(self.sizes)}"
-            message = f"{total}, not to {self.num_records} records"
-            problems.append(Problem("sizes", message))
-        if problems:
-            raise ConfigError(problems)
+        if not problems:
+            total = sum(self.sizes.values() if isinstance(self.sizes, dict) else self.sizes)
+            if self.num_records not in (None, total):
+                message = f"{clipped(self.sizes)} add up to {total}, not to {self.num_records}"
+                problems.append(Problem("sizes", f"{message} records"))
+        return problems
+
+    def _stop_problems(self) -> list[Problem]:
+        if self.stop is None:
+            return []
+        if self.epoch_size is not None:
+            return [Problem("stop", "given with epoch_size; give one of the two")]
+        good = _STOPS.holds(self.stop) or integer(1).holds(self.stop)
+        if good:
+            return []
+        hint = did_you_mean(self.stop, ("first", "all"))
+        message = f'{clipped(self.stop)} is neither "first", "all" nor an int of 1 or more{hint}'
+        return [Problem("stop", message)]
+
+    def _named_problems(self, names: Sequence[str], count: int) -> list[Problem]:
+        weights = [] if self.weights is None else [("weights", self.weights)]
+        for field in ("schedule", "changes"):
+            for i, point in enumerate(getattr(self, field) or ()):
+                weights.append((f"{field}[{i}].weights", point.weights))
+        problems = []
+        for path, given in weights:
+            if isinstance(given, dict):
+                wrong = [name for name in given if name not in names]
+                problems += [unknown_part(f"{path}.{name}", name, names) for name in wrong]
+            elif len(given) != count:
+                which = "sizes" if self.sizes is not None else "components"
+                message = f"{clipped(given)} is not one weight for each of {count} {which}"
+                problems.append(Problem(path, message))
+        for name in self.samplers or {}:
+            if name not in names:
+                problems.append(unknown_part(f"samplers.{name}", name, names))
+        return problems
+
+
+def unknown_part(path: str, name: Any, names: Sequence[str]) -> Problem:
+    """Return the problem of a name that no component has."""
+    if not names:
+        return Problem(path, f"{clipped(name)} is a name, but the components have none")
+    hint = did_you_mean(name, list(names)) or f"; they are {', '.join(names[:8])}"
+    return Problem(path, f"no component is called {clipped(name)}{hint}")
+
+
+def _point_problems(path: str, points: Any) -> list[Problem]:
+    """Return the problems of points that are not in order."""
+    if not points or not all(isinstance(point, MixturePoint) for point in points):
+        return [Problem(path, f"{clipped(points)} is not a list of points")]
+    return [
+        Problem(f"{path}[{i}].at", f"{point.at} is not above {points[i - 1].at}, the point before")
+        for i, point in enumerate(points)
+        if i and point.at <= points[i - 1].at
+    ]
+
+
+def _items(path: str, values: Any) -> list[tuple[str, Any]]:
+    """Return each number of a list, or of a table, with its path."""
+    if isinstance(values, dict):
+        return [(f"{path}.{name}", value) for name, value in values.items()]
+    return [(f"{path}[{i}]", value) for i, value in enumerate(values)]
+
+
+def _weight_problems(path: str, weights: Any) -> list[Problem]:
+    if not isinstance(weights, tuple | dict) or not weights:
+        return [Problem(path, f"{clipped(weights)} is neither a list nor a table of weights")]
+    items = _items(path, weights)
+    problems = [
+        Problem(at, f"{clipped(weight)} is not a finite number of 0 or more")
+        for at, weight in items
+        if not _WEIGHT.holds(weight)
+    ]
+    if not problems and not sum(weight for _, weight in items) > 0:
+        problems.append(Problem(path, f"{clipped(weights)} are all 0; one must be above 0"))
+    return problems
+
+
+def _listed(weights: Any, names: Sequence[str]) -> list[float]:
+    return [weights.get(name, 0) for name in names] if isinstance(weights, dict) else list(weights)
+
+
+def _raise(problems: list[Problem]) -> None:
+    if problems:
+        raise ConfigError(problems)
 
 
 @attrs.frozen(kw_only=True)

@@ -1,98 +1,212 @@
 """The sampler that mixes several components in given shares."""
 
-import functools
-import math
 from collections.abc import Sequence
+from typing import Any, Self
 
+import attrs
 import numpy as np
+from flax import nnx
 from numpy.typing import NDArray
 
-from feedrace.plugin import Order, SamplerModule
+from feedrace.plugin import (
+    ConfigError,
+    Order,
+    Problem,
+    SamplerModule,
+    clipped,
+    indices_of,
+    protocols,
+    registry,
+)
+from feedrace_samplers.config import MixtureSamplerConfig, unknown_part
+from feedrace_samplers.turns import Turns
 
-_PARTS = 2**16
+
+@attrs.frozen(eq=False)
+class _Part:
+    """A component: its records [start, start + size), and the sampler that orders them.
+
+    once: how many draws serve it whole; None if its sampler is endless.
+    """
+
+    start: int
+    size: int
+    order: Any
+    once: int | None
+
+
+@attrs.frozen(eq=False)
+class _Mix:
+    """The components of a mixture, and which of them each draw takes."""
+
+    parts: Sequence[_Part]
+    turns: Turns
+    epoch: int
+
+    def records(self, firsts: Sequence[int], counts: Sequence[int]) -> NDArray[np.int64]:
+        """Return the next `counts` records of each component, one component after another."""
+        drawn = [i for i, count in enumerate(counts) if count]
+        plain = [i for i in drawn if isinstance(self.parts[i].order, Order)]
+        orders = [self.parts[i].order for i in plain]
+        records = indices_of(orders, [firsts[i] for i in plain], [counts[i] for i in plain])
+        if len(plain) < len(drawn):
+            mixed, taken = [records[:0]], 0
+            for i in drawn:
+                if i in plain:
+                    mixed.append(records[taken : taken + counts[i]])
+                    taken += counts[i]
+                else:
+                    order = self.parts[i].order
+                    mixed.append(np.asarray(order.indices(firsts[i], firsts[i] + counts[i])))
+            records = np.concatenate(mixed)
+        place = 0
+        for i in drawn:
+            records[place : place + counts[i]] += self.parts[i].start
+            place += counts[i]
+        return records
 
 
 class MixtureSamplerModule(SamplerModule):
-    """Draws from components by weight: after any k draws each is within one of k times its share.
+    """Draws from components by weight: after any k draws each is within one of its share of them.
 
-    Each component is served whole before any of its records comes again, in another order each
-    time. Which component a draw takes repeats with the period of the weights, at most 65,536, so
-    that any position is reached in O(1).
+    The components stand one after another in the source: `sizes` says how many records each has, or
+    a source that is `feedrace.plugin.protocols.Composed`, such as `concat`. Each is ordered by a
+    sampler of its own: by default it is served whole before any of its records comes again, in
+    another order each time. Any position is reached without those before it; see `turns`.
     """
+
+    def __init__(
+        self, config: MixtureSamplerConfig, *, rngs: nnx.Rngs | None = None, name: str | None = None
+    ) -> None:
+        super().__init__(config, rngs=rngs, name=name)
+        self._mix: _Mix | None = nnx.static(None)
+        self._source: Any = nnx.static(None)
+        if config.sizes is not None:
+            sizes: Any = config.sizes
+            names = list(sizes) if isinstance(sizes, dict) else []
+            sizes = list(sizes.values() if names else sizes)
+            self._mix = nnx.static(self._mixed(names, sizes, lambda _: None))
+
+    def attach(self, source: Any) -> None:
+        """Take the names and sizes of the components from the source, unless `sizes` gives them.
+
+        Raises `ConfigError` for a source without parts, and for weights and samplers of names that
+        no part has.
+        """
+        if self.config.sizes is not None:
+            return
+        if not protocols.provides(source, protocols.Composed):
+            message = f"missing; {type(source).__name__} has no parts by name, as `concat` has"
+            raise ConfigError([Problem("sizes", message)])
+        self._source = nnx.static(_Held(source))
+        sizes = [size for _, size in source.parts.values()]
+        self._mix = nnx.static(self._mixed(list(source.parts), sizes, source.part))
+
+    def take_over(self, other: Self) -> None:
+        """Take the source, too."""
+        super().take_over(other)
+        if other._source is not None:
+            self.attach(other._source.source)
 
     @property
     def records_per_epoch(self) -> int:
         """Number of draws in one epoch."""
-        if self.config.epoch_size is not None:
-            return int(self.config.epoch_size)
-        return sum(self.config.sizes)
+        config = self.config
+        if isinstance(config.stop, int):
+            return int(config.stop)
+        if config.epoch_size is not None:
+            return int(config.epoch_size)
+        return self._known().epoch
 
     def indices(self, start: int, stop: int) -> NDArray[np.int64]:
         """Return the record numbers at absolute positions [start, stop)."""
-        counts, chosen = _period(self.config.sizes, self.config.weights)
-        period = len(chosen)
-        parts = chosen[np.arange(start, stop) % period]
-        indices = np.empty(stop - start, np.int64)
-        base, seed = 0, self.config.seed if self.config.shuffle else None
-        for part, size in enumerate(self.config.sizes):
-            mine = np.flatnonzero(parts == part)
-            if mine.size:
-                # The draws of one component in a stretch are consecutive numbers.
-                periods, within = divmod(start, period)
-                before = int(np.count_nonzero(chosen[:within] == part))
-                first = periods * counts[part] + before
-                order = Order(size, seed, stream=part + 1)
-                indices[mine] = base + order.indices(first, first + mine.size)
-            base += size
-        return indices
+        mix = self._known()
+        firsts = mix.turns.counts(start)
+        counts = mix.turns.counts(stop) - firsts
+        # The draws of one component in a stretch are consecutive numbers.
+        records = mix.records(firsts.tolist(), counts.tolist())
+        places = mix.turns.places(start, stop, np.cumsum(counts) - counts - firsts)
+        taken: NDArray[np.int64] = records[places]
+        return taken
+
+    def counts(self, position: int) -> dict[str, int]:
+        """Return how many records of each component come before a position, by name or number."""
+        counts = self._known().turns.counts(position).tolist()
+        named = self.config.sizes if isinstance(self.config.sizes, dict) else None
+        if self._source is not None:
+            named = self._source.source.parts
+        return dict(zip(named or map(str, range(len(counts))), counts, strict=True))
+
+    def _known(self) -> _Mix:
+        if self._mix is None:
+            message = "missing; give them, or use the sampler in a pipeline with a `concat`"
+            raise ConfigError([Problem("sizes", message)])
+        return self._mix
+
+    def _mixed(self, names: Sequence[str], sizes: Sequence[int], source_of: Any) -> _Mix:
+        """Return the mixture of components; `source_of` gives the source of each by name."""
+        config: MixtureSamplerConfig = self.config
+        changes = config.changed(names, len(sizes))
+        turns = Turns(config.points(names, sizes), config.interpolate == "linear", changes)
+        unknown = [name for name in config.samplers or {} if name not in names]
+        if unknown:
+            raise ConfigError([unknown_part(f"samplers.{unknown[0]}", unknown[0], names)])
+        parts, start = [], 0
+        for i, size in enumerate(sizes):
+            sampler = (config.samplers or {}).get(names[i]) if names else None
+            if sampler is None:
+                order: Any = Order(size, config.seed if config.shuffle else None, stream=i + 1)
+                parts.append(_Part(start, size, order, size))
+            else:
+                made = self._sampler(names[i], sampler, size, source_of(names[i]))
+                parts.append(_Part(start, size, made, _length(made)))
+            start += size
+        return _Mix(parts, turns, self._epoch(turns, parts))
+
+    def _sampler(self, name: str, sampler: Any, size: int, source: Any) -> Any:
+        path = f"samplers.{name}"
+        try:
+            spec = registry.parse("sampler", sampler, defaults={"seed": self.config.seed})
+            made = registry.instantiate(spec, num_records=size, rngs=self.rngs)
+            if source is not None and protocols.provides(made, protocols.Attached):
+                made.attach(source)
+        except ConfigError as error:
+            raise ConfigError(error.at(path)) from error.__cause__
+        if fault := protocols.check("sampler", made):
+            message = f"{clipped(made)} is not a sampler: it {fault}"
+            raise ConfigError([Problem(path, message)])
+        if protocols.provides(made, protocols.Windowed) and made.index_spec().shape:
+            message = f"{type(made).__name__} gives windows of records; a mixture takes records"
+            raise ConfigError([Problem(path, message)])
+        number = getattr(getattr(made, "config", None), "num_records", None)
+        if number is not None and number > size:
+            message = f"{number} is more than the {size} records of {clipped(name)}"
+            raise ConfigError([Problem(f"{path}.num_records", message)])
+        return made
+
+    def _epoch(self, turns: Turns, parts: Sequence[_Part]) -> int:
+        stop = self.config.stop
+        if stop not in ("first", "all"):
+            return sum(part.size for part in parts)
+        draws = turns.first([part.once for part in parts], every=stop == "all")
+        if draws is None or all(part.once is None for part in parts):
+            which = "no component" if stop == "first" else "one of the components"
+            message = f"{stop!r} ends no pass: {which} is"
+            message += "" if stop == "first" else " never"
+            message += " served whole under these weights and samplers"
+            raise ConfigError([Problem("stop", f"{message}; give a number of records")])
+        return draws
 
 
-@functools.lru_cache(maxsize=32)
-def _period(
-    sizes: tuple[int, ...], weights: tuple[float, ...] | None
-) -> tuple[list[int], NDArray[np.int32]]:
-    """Return the draws of each component in a period, and the component of each draw."""
-    counts = whole_weights(sizes if weights is None else weights)
-    return counts, chairman_assignment(counts)
+@attrs.frozen(eq=False)
+class _Held:
+    """The source, of whose state the sampler is independent."""
+
+    source: Any
 
 
-def whole_weights(weights: Sequence[float]) -> list[int]:
-    """Return whole numbers in proportion to `weights`, adding up to at most 65,536.
-
-    Weights that are whole and small stay as they are, but for a common divisor.
-    """
-    weights = [w / max(weights) for w in weights] if max(weights) > 2**53 else list(weights)
-    whole = [int(w) for w in weights] if all(float(w).is_integer() for w in weights) else []
-    if not whole or sum(whole) // math.gcd(*whole) > _PARTS:
-        exact = [w / math.fsum(weights) * _PARTS for w in weights]
-        whole = [max(round(x), 1) if x > 0 else 0 for x in exact]
-        largest = max(range(len(whole)), key=lambda i: whole[i])
-        whole[largest] += _PARTS - sum(whole)
-        for parts in (10, 100, 1000, 10_000):  # decimal weights, such as 0.7 and 0.3, are exact
-            tried = [w / math.fsum(weights) * parts for w in weights]
-            exactly = all(abs(x - round(x)) < 1e-9 * parts for x in tried)
-            if exactly and all(round(x) > 0 or w == 0 for x, w in zip(tried, weights, strict=True)):
-                whole = [round(x) for x in tried]
-                break
-    divisor = math.gcd(*whole)
-    return [w // divisor for w in whole]
-
-
-def chairman_assignment(counts: Sequence[int]) -> NDArray[np.int32]:
-    """Return which component each draw of a period takes: every prefix within one of its shares.
-
-    counts: draws of each component in the period. The algorithm is Tijdeman's for the chairman
-    assignment problem (1980): of the components that are owed enough, the one whose deadline is
-    first. Returns an array of shape (sum(counts),).
-    """
-    period = sum(counts)
-    shares = [(i, count / period) for i, count in enumerate(counts) if count]
-    slack = 1 / (2 * len(shares) - 2) if len(shares) > 1 else 1.0
-    taken = dict.fromkeys((i for i, _ in shares), 0)
-    chosen = np.empty(period, np.int32)
-    for draw in range(1, period + 1):
-        owed = [(i, w) for i, w in shares if w * draw - taken[i] >= slack - 1e-9]
-        winner = min(owed or shares, key=lambda pair: (taken[pair[0]] + 1 - slack) / pair[1])[0]
-        taken[winner] += 1
-        chosen[draw - 1] = winner
-    return chosen
+def _length(sampler: Any) -> int | None:
+    try:
+        return len(sampler)
+    except TypeError:  # raised by an endless sampler
+        return None

@@ -1,0 +1,40 @@
+"""Sources made of other sources for Feedrace: joined, cut, split, zipped and repeated."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from feedrace_compose.concat import ConcatSource
+    from feedrace_compose.config import (
+        ConcatConfig,
+        RepeatConfig,
+        SplitConfig,
+        SubsetConfig,
+        ZipConfig,
+    )
+    from feedrace_compose.repeat import RepeatSource
+    from feedrace_compose.split import SplitSource
+    from feedrace_compose.subset import SubsetSource
+    from feedrace_compose.zip import ZipSource
+
+__all__ = [
+    "ConcatConfig",
+    "ConcatSource",
+    "RepeatConfig",
+    "RepeatSource",
+    "SplitConfig",
+    "SplitSource",
+    "SubsetConfig",
+    "SubsetSource",
+    "ZipConfig",
+    "ZipSource",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Listing names imports the plugin; its code is imported when it is used.
+    if name not in __all__:
+        raise AttributeError(f"module 'feedrace_compose' has no attribute {name!r}")
+    concept = "config" if name.endswith("Config") else name.removesuffix("Source").lower()
+    globals()[name] = getattr(importlib.import_module(f"feedrace_compose.{concept}"), name)
+    return globals()[name]

@@ -1,0 +1,27 @@
+"""Declarations of this plugin's components."""
+
+from collections.abc import Iterator
+
+from feedrace.plugin import Component, hookimpl
+
+FEEDRACE_API = 1
+
+_SOURCES = {
+    "concat": "The records of several sources, one source after another.",
+    "subset": "A range of a source's records, every n-th of them, or a share.",
+    "split": "The part of a source's records that a hash puts there, the same as the source grows.",
+    "zip": "The fields of several sources of one length, side by side.",
+    "repeat": "The records of a source several times over.",
+}
+
+
+@hookimpl
+def feedrace_components() -> Iterator[Component]:
+    for name, summary in _SOURCES.items():
+        yield Component(
+            kind="source",
+            name=name,
+            target=f"feedrace_compose.{name}:{name.capitalize()}Source",
+            config=f"feedrace_compose.config:{name.capitalize()}Config",
+            summary=summary,
+        )

@@ -75,6 +75,13 @@ class DataError(FeedraceError, ValueError):
     """Records, batches or a dataset differ from what their spec or config promises."""
 
 
+class StorageError(DataError):
+    """A file is not there any more, has changed, or lies in a store that does not answer.
+
+    It concerns all of its records, so that `on_error` does not apply.
+    """
+
+
 class RecordError(DataError):
     """A record of a window does not fit; `row` is its place in the window."""
 

@@ -56,6 +56,7 @@ from feedrace.errors import (
     Problem as Problem,
     RecordError as RecordError,
     StateError as StateError,
+    StorageError as StorageError,
     WorkerWarning as WorkerWarning,
     clipped as clipped,
     did_you_mean as did_you_mean,

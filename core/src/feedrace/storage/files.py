@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 import attrs
 
 from feedrace.config.stored import local_path
-from feedrace.errors import DataError, clipped
+from feedrace.errors import DataError, StorageError, clipped
 from feedrace.storage.paths import is_remote, local_files, missing_file
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ class LocalFile:
         except FileNotFoundError as error:
             raise missing_file(file.path) from error
         except OSError as error:
-            raise DataError(f"{file.path} cannot be opened: {error.strerror}") from error
+            raise StorageError(f"{file.path} cannot be opened: {error.strerror}") from error
         self._named = bool(os.fstat(self._descriptor).st_nlink)  # not all systems count names
         self.check()
 
@@ -171,7 +171,9 @@ class LocalFile:
         status = os.fstat(self._descriptor)
         lost = self._named and not status.st_nlink
         if lost or _described(self.file.path, status) != self.file:
-            raise DataError(f"{self.file.path} changed since it was found; make the source again")
+            raise StorageError(
+                f"{self.file.path} changed since it was found; make the source again"
+            )
 
     _close = staticmethod(os.close)  # which a module may have lost when the program ends
 

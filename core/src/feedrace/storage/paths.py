@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Sequence
 
-from feedrace.errors import DataError, clipped, did_you_mean
+from feedrace.errors import DataError, StorageError, clipped, did_you_mean
 
 _ADDRESS = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+://")
 
@@ -38,14 +38,14 @@ def local_files(path: str, suffixes: Sequence[str] = ()) -> list[str]:
     return found
 
 
-def missing_file(path: str) -> DataError:
+def missing_file(path: str) -> StorageError:
     """Return the error for a local path that does not exist, with the name that may be meant."""
     folder, name = os.path.split(path)
     try:
         near = did_you_mean(name, sorted(os.listdir(folder or ".")))
     except OSError:
         near = f"; nor does the folder {folder}" if not os.path.isdir(folder) else ""
-    return DataError(f"{clipped(path, 300)} does not exist{near}")
+    return StorageError(f"{clipped(path, 300)} does not exist{near}")
 
 
 def _below(folder: str, suffixes: tuple[str, ...]) -> list[str]:

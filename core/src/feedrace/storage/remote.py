@@ -13,7 +13,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from feedrace.errors import DataError, did_you_mean, in_words, install_line
+from feedrace.errors import DataError, StorageError, did_you_mean, in_words, install_line
 from feedrace.storage import stores
 from feedrace.storage.blocks import BLOCK, BlockCache, digest
 from feedrace.storage.daemons import Daemons
@@ -303,9 +303,12 @@ class RemoteFile:
         try:
             data = RETRIES.call(what, fetch)
         except FileNotFoundError as error:
-            raise self._error(start, end, "the file is not there any more") from error
+            raise StorageError(
+                f"bytes {start} to {end} of {shown(self.file.path)} cannot be read: the file is "
+                f"not there any more"
+            ) from error
         except stores.ChangedError as error:
-            raise DataError(
+            raise StorageError(
                 f"{shown(self.file.path)} changed since it was found (seen at bytes {start} to "
                 f"{end}); make the source again"
             ) from error

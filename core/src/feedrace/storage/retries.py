@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import attrs
 
-from feedrace.errors import DataError, cut
+from feedrace.errors import StorageError, cut
 
 T = TypeVar("T")
 
@@ -43,7 +43,7 @@ class Retries:
     def call(self, what: str, request: Callable[[float], T]) -> T:
         """Return what `request` returns, given the seconds that it may take.
 
-        what: names the request in the error. Raises `DataError` after the last try; what else
+        what: names the request in the error. Raises `StorageError` after the last try; what else
         `request` raises passes through.
         """
         began = self.clock()
@@ -59,7 +59,7 @@ class Retries:
                     self.sleep(pause)
                     continue
                 times = f"{tried} tries" if tried > 1 else "1 try"
-                raise DataError(
+                raise StorageError(
                     f"{what} cannot be read: {cut(str(error), 500)} ({times} in {took:.0f} s); "
                     f"check that the store answers, and run again"
                 ) from error

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from feedrace.errors import DataError, cut, in_words
+from feedrace.errors import StorageError, cut, in_words
 from feedrace.storage.blocks import BLOCK
 from feedrace.storage.files import File
 from feedrace.storage.retries import PassingError
@@ -84,12 +84,12 @@ def fetch(fs: Any, protocol: str, file: File, start: int, stop: int, seconds: fl
 def asked(protocol: str, url: str, call: Callable[[], Any]) -> Any:
     """Return what a call of a store's library returns; put its errors into ours.
 
-    Raises `PassingError` for what may pass, `FileNotFoundError`, and `DataError` with the store's
-    own words.
+    Raises `PassingError` for what may pass, `FileNotFoundError`, and `StorageError` with the words
+    of the store.
     """
     try:
         return call()
-    except (PassingError, ChangedError, DataError, FileNotFoundError):
+    except (PassingError, ChangedError, StorageError, FileNotFoundError):
         raise
     except Exception as error:
         words = cut(in_words(error), 500)
@@ -97,10 +97,10 @@ def asked(protocol: str, url: str, call: Callable[[], Any]) -> Any:
             raise ChangedError from error
         if _is_refused(error):
             hint = _CREDENTIALS.get(protocol, "give credentials in storage_options")
-            raise DataError(f"{shown(url)} cannot be read: {words}; {hint}") from error
+            raise StorageError(f"{shown(url)} cannot be read: {words}; {hint}") from error
         if _may_pass(error):
             raise PassingError(words) from error
-        raise DataError(
+        raise StorageError(
             f"{shown(url)} cannot be read: {words}; check the address and storage_options"
         ) from error
 
@@ -129,7 +129,7 @@ def http_file(fs: Any, url: str, seconds: float) -> File:
         if size.isdecimal() and int(size) > BLOCK:
             raise _no_ranges(url)
     if not size.isdecimal():
-        raise DataError(
+        raise StorageError(
             f"{shown(url)}: the server does not say how long the file is; copy the file, or serve "
             f"it by a server that gives ranges"
         )
@@ -177,14 +177,14 @@ def _http_get(
         raise FileNotFoundError(url)
     if status in (401, 403, 407):
         hint = _CREDENTIALS["http"]
-        raise DataError(f"{shown(url)} cannot be read: the server answers {status}; {hint}")
+        raise StorageError(f"{shown(url)} cannot be read: the server answers {status}; {hint}")
     if status in (408, 425, 429) or status >= 500:
         after = headers.get("Retry-After", "")
         raise PassingError(
             f"the server answers {status}", float(after) if after.isdecimal() else 0.0
         )
     if status not in (200, 206, 416):
-        raise DataError(
+        raise StorageError(
             f"{shown(url)} cannot be read: the server answers {status}; check the address"
         )
     return status, headers, body
@@ -194,8 +194,8 @@ def _http_version(headers: Mapping[str, str]) -> str:
     return headers.get("ETag") or headers.get("Last-Modified", "")
 
 
-def _no_ranges(url: str) -> DataError:
-    return DataError(
+def _no_ranges(url: str) -> StorageError:
+    return StorageError(
         f"{shown(url)}: the server ignores ranges and would send the whole file each time; copy "
         f"the file, or serve it by a server that gives ranges"
     )

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from feedrace.plugin import DataError, File, OpenFile, Storage, Table, Tables
+from feedrace.plugin import DataError, File, OpenFile, Storage, StorageError, Table, Tables
 from feedrace_arrow.blocks import cast, check_unchanged, damaged
 from feedrace_arrow.fields import dictionaries
 from feedrace_arrow.messages import BATCH, DICTIONARY, messages
@@ -33,6 +33,8 @@ def scan(opened: OpenFile) -> Table:
         arrays[SCHEMA] = schema_array(schema)
         tables = _tables(opened, arrays, dictionaries(schema))
         return Table(arrays | dictionary_arrays(schema, tables))
+    except StorageError:
+        raise
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _unreadable(opened.file.path, error) from error
 
@@ -54,6 +56,8 @@ def schema_of(opened: OpenFile, table: Table) -> pa.Schema:
 def _schema(opened: OpenFile, start: int, size: int) -> pa.Schema:
     try:
         return pa.ipc.read_schema(pa.py_buffer(opened.read(start, size)))
+    except StorageError:
+        raise
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _unreadable(opened.file.path, error) from error
 

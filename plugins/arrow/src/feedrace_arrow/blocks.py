@@ -23,6 +23,7 @@ from feedrace.plugin import (
     File,
     Layout,
     Storage,
+    StorageError,
     clipped,
     is_remote,
     usable_cpus,
@@ -170,14 +171,15 @@ class BlockContent:
         block: Block | DataError
         try:
             block = self._made(number)
+        except StorageError:
+            raise
         except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
             block = damaged(error)
         except Exception:
-            changed = self._changed(number)
-            if changed is None:
-                raise
-            return changed
-        return self._changed(number) or block
+            self._blocks.check(number)
+            raise
+        self._blocks.check(number)  # if the file changed, what was read is not what was found
+        return block
 
     def _made(self, number: int) -> Block:
         table = self._blocks.read(number)
@@ -186,19 +188,11 @@ class BlockContent:
         fields = tuple(converted(table[field.column], field) for field in self._fields)
         return Block(fields, sum(field.values.nbytes for field in fields), len(table))
 
-    def _changed(self, number: int) -> DataError | None:
-        """Return an error if a block's file changed: then what was read is not what was found."""
-        try:
-            self._blocks.check(number)
-        except DataError as error:
-            return damaged(error)
-        return None
-
 
 def check_unchanged(storage: Storage, file: File) -> None:
-    """Raise `DataError` if a local file was written since it was found; others check each range."""
+    """Raise `StorageError` if a local file was written since; others check each range."""
     if not is_remote(file.path) and storage.find(file.path)[0] != file:
-        raise DataError(f"{file.path} changed since it was found; make the source again")
+        raise StorageError(f"{file.path} changed since it was found; make the source again")
 
 
 def damaged(error: BaseException) -> DataError:

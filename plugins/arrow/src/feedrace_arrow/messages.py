@@ -9,7 +9,7 @@ Source: Arrow columnar format, "Serialization and Interprocess Communication".
 import struct
 from typing import NamedTuple
 
-from feedrace.plugin import DataError, OpenFile
+from feedrace.plugin import DataError, OpenFile, StorageError
 
 SCHEMA, DICTIONARY, BATCH = 1, 2, 3
 _FILE, _OLD = b"ARROW1", b"FEA1"
@@ -40,7 +40,9 @@ def messages(opened: OpenFile) -> list[Message]:
     at = 0
     if head.startswith(_FILE):
         if opened.read(size - len(_FILE), len(_FILE)) != _FILE:
-            raise DataError(f"{path} is cut short: the end of an Arrow file is not there")
+            raise DataError(
+                f"{path} is cut short: the end of an Arrow file is not there; write it again"
+            )
         at = 8
     found: list[Message] = []
     try:
@@ -50,6 +52,8 @@ def messages(opened: OpenFile) -> list[Message]:
                 break
             found.append(message)
             at += message.size
+    except StorageError:
+        raise
     except (struct.error, ValueError) as error:
         raise DataError(
             f"{path} is neither an Arrow file nor a stream, or is damaged or cut short at byte "

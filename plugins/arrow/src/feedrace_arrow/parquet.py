@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from feedrace.plugin import DataError, File, OpenFile, Storage, Table
+from feedrace.plugin import DataError, File, OpenFile, Storage, StorageError, Table
 from feedrace_arrow.blocks import cast, check_unchanged, damaged
 from feedrace_arrow.fields import dictionaries
 from feedrace_arrow.runs import Runs
@@ -45,6 +45,8 @@ def scan(opened: OpenFile) -> Table:
         numbers = range(len(groups) if paths else 0)
         tables = (file.read_row_groups([number], paths) for number in numbers)
         return Table(arrays | dictionary_arrays(schema, tables))
+    except StorageError:
+        raise
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _unreadable(opened.file.path, error) from error
 
@@ -57,6 +59,8 @@ def schema_of(opened: OpenFile) -> pa.Schema:
 def _opened(opened: OpenFile, metadata: Any = None) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(opened.binary(), metadata=metadata, pre_buffer=True)
+    except StorageError:
+        raise
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _unreadable(opened.file.path, error) from error
 

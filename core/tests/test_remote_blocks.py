@@ -1,11 +1,14 @@
 """The cache of blocks on the local disk: bounded, checked, shared."""
 
+import gc
 import os
+import sys
 import threading
 
 import numpy as np
 import pytest
 
+from feedrace.storage import blocks
 from feedrace.storage.blocks import _DATA, BLOCK, BlockCache, digest
 from feedrace.storage.files import File
 
@@ -188,3 +191,14 @@ def test_the_name_of_blocks_depends_on_address_size_and_version_and_shows_none()
     assert len(set(names)) == 4
     assert all(set(name) <= set("0123456789abcdef") for name in names)
     assert names == [digest(file) for file in files]
+
+
+def test_extents_close_when_their_module_is_gone_as_at_the_end_of_a_program(folder, monkeypatch):
+    cache = made(folder)
+    cache.write("a", 0, DATA)
+    raised = []
+    monkeypatch.setattr(sys, "unraisablehook", raised.append)
+    monkeypatch.setattr(blocks, "os", None)
+    del cache
+    gc.collect()
+    assert raised == []

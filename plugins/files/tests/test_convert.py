@@ -295,6 +295,16 @@ def test_the_same_conversion_again_has_nothing_to_do(parts, tmp_path, config, mo
     assert {path.name: path.stat().st_ino for path in (tmp_path / "out").iterdir()} == inodes
 
 
+def test_other_shards_take_the_place_of_those_that_are_there(parts, tmp_path, config):
+    out = tmp_path / "out"
+    convert(config, "array-record", out, workers=0, shards=4)
+    with pytest.raises(DataError, match=r"in other shards.*--overwrite"):
+        convert(config, "array-record", out, workers=0, shards=2)
+    assert convert(config, "array-record", out, workers=0).shards == 4
+    assert convert(config, "array-record", out, workers=0, shards=2, overwrite=True).shards == 2
+    assert len(records_in(out)) == 60
+
+
 def test_a_conversion_finished_but_for_its_name_gets_it(parts, tmp_path, config, monkeypatch):
     out, partial = tmp_path / "out", tmp_path / "out.partial"
     convert(config, "array-record", out, workers=0)

@@ -198,9 +198,11 @@ class _Extent:
         self._noted = -_TOUCH
         self.used()
 
+    _close = staticmethod(os.close)  # which a module may have lost when the program ends
+
     def __del__(self) -> None:
         if hasattr(self, "_descriptor"):
-            os.close(self._descriptor)
+            self._close(self._descriptor)
 
     def used(self) -> bool:
         """Note that the extent is in use; return whether that was noted a moment ago."""

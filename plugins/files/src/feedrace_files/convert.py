@@ -86,7 +86,7 @@ def convert(
     if not runner and not workers and every.obstacles:
         warn(f"one record after another, in this process: {every.obstacles[0]}")
     document = _finished(target, to, every.identity)
-    if document is not None:
+    if document is not None and _has(document, shards):
         _remove_replaced(target)
         return _report(target, document, (), began)
     _check_free(target, overwrite)
@@ -146,6 +146,12 @@ def _finished(folder: Path, to: str, made_from: str) -> Document | None:
     return document if all(is_there(folder, shard) for shard in document.shards) else None
 
 
+def _has(document: Document, shards: int | None) -> bool:
+    """Return whether a conversion has as many shards as are asked for."""
+    # A shard all of whose records were left out has no file.
+    return shards in (None, len(document.shards)) or bool(document.left_out)
+
+
 def _check_free(target: Path, overwrite: bool) -> None:
     """Raise `DataError` unless a folder can be replaced: it is not there, empty, or may go."""
     held = set(os.listdir(target)) if target.exists() else set()
@@ -161,7 +167,7 @@ def _check_free(target: Path, overwrite: bool) -> None:
     if not overwrite:
         raise DataError(
             f"{target} holds another conversion ({document.records:,} records as "
-            f"{document.storage}, of other data, other stages, or not whole); give a new folder, "
+            f"{document.storage}, of other data, other stages, in other shards, or not whole); give a new folder, "
             f"or overwrite it (--overwrite)"
         )
 

@@ -162,3 +162,10 @@ def test_without_the_library_it_says_what_to_install(tmp_path, make, monkeypatch
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None)
     with pytest.raises(NotInstalledError, match="needs datasets"):
         make("hugging-face", tmp_path, split="train")
+
+
+def test_a_folder_of_several_splits_is_named(tmp_path, make):
+    part = datasets.Dataset.from_dict({"x": [1]})
+    datasets.DatasetDict({"train": part, "test": part}).save_to_disk(tmp_path / "several")
+    with pytest.raises(DataError, match=r"several has the splits train, test; name one"):
+        make("hugging-face", tmp_path / "several")

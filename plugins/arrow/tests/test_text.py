@@ -268,3 +268,24 @@ def test_lines_are_not_parsed_to_find_them(tmp_path, make, monkeypatch):
 
     monkeypatch.setattr(json_lines, "scan_lines", scan_lines)
     assert len(make("json-lines", path)) == 40
+
+
+def test_a_type_of_a_column_that_a_csv_file_lacks_is_an_error(tmp_path, make):
+    (tmp_path / "a.csv").write_text("label,text\n1,a\n")
+    with pytest.raises(ConfigError, match=r"types\.lable: there is no .* did you mean 'label'"):
+        make("csv", tmp_path / "a.csv", types={"lable": "int8"})
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (['{"a": 1}', '{"a": null}'], r"record 1 of .*a\.jsonl: a is null; .* 'skip'"),
+        (['{"a": 1, "b": 2}', '{"a": 3}'], r"record 1 of .*a\.jsonl: b is null; .* 'skip'"),
+    ],
+)
+def test_a_bad_record_of_the_sample_is_an_error_before_training(tmp_path, make, lines, message):
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join(lines))
+    with pytest.raises(DataError, match=message):
+        make("json-lines", path)
+    assert len(make("json-lines", path, on_error="skip")) == 2

@@ -167,3 +167,16 @@ def test_of_a_folder_the_files_named_after_the_format_are_read(path):
 def test_an_empty_shard_holds_no_records(path):
     (path.parent / "empty.tfrecord").write_bytes(b"")
     assert len(records_of(path.parent)) == 3
+
+
+@pytest.mark.parametrize(
+    ("declared", "message"),
+    [
+        ({"dtype": "float32", "shape": [3]}, r"'box' has 4 values, and its shape is \[3\]"),
+        ("float32", r"'box' has 4 values, and its shape is \(\)"),
+    ],
+)
+def test_a_shape_that_the_first_record_lacks_is_an_error_before_training(path, declared, message):
+    with pytest.raises(DataError, match=rf"first record of .*a\.tfrecord: .*{message}; correct"):
+        records_of(path, features={"box": declared})
+    assert len(records_of(path, features={"box": declared}, on_error="skip")) == 3

@@ -126,9 +126,9 @@ def plan(
     for column in chosen(list(names), choices.columns, where):
         wanted |= {one.prefixes[-1]: one for one in found if column in one.prefixes}
     fields = [_field(one, choices, categories, where) for one in wanted.values()]
-    _check_named("types", choices.types, schema.names, where)
-    _check_named("shapes", choices.shapes, [field.leaf.dotted for field in fields], where)
-    _check_named("nulls", choices.nulls, [field.leaf.dotted for field in fields], where)
+    check_named("types", choices.types, schema.names, where)
+    check_named("shapes", choices.shapes, [field.leaf.dotted for field in fields], where)
+    check_named("nulls", choices.nulls, [field.leaf.dotted for field in fields], where)
     return tuple(fields)
 
 
@@ -324,7 +324,8 @@ def _fill(leaf: Leaf, kind: pa.DataType, fill: Any) -> Any:
     return value
 
 
-def _check_named(key: str, given: Mapping[str, Any], known: Sequence[str], where: str) -> None:
+def check_named(key: str, given: Mapping[str, Any], known: Sequence[str], where: str) -> None:
+    """Raise `ConfigError` for names of columns that there are not. key: the field that has them."""
     problems = [
         Problem(
             f"{key}.{clipped(name)[1:-1]}",

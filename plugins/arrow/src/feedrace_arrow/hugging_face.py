@@ -67,7 +67,11 @@ def open_dataset(path: str, name: str | None, split: str | None) -> Any:
             if name is not None:
                 raise DataError(f"{path} is one configuration alone; leave out the name")
             found = datasets.load_from_disk(path)
-            return found if split is None and not isinstance(found, dict) else _part(found, split)
+            return (
+                found
+                if split is None and not isinstance(found, dict)
+                else _part(found, split, path)
+            )
         found = datasets.load_dataset(path, name, split=split)
     except (OSError, ValueError, LookupError, TypeError, pa.ArrowException) as error:
         raise _not_loaded(path, error) from error
@@ -86,14 +90,14 @@ def _not_loaded(path: str, error: Exception) -> DataError:
     )
 
 
-def _part(found: Any, split: str | None) -> Any:
+def _part(found: Any, split: str | None, folder: str) -> Any:
     """Return a split, or a part such as "train[:10%]", of what lies in a folder."""
     import datasets
 
     if not isinstance(found, dict):
         found = {str(found.split or "train"): found}
     if split is None:
-        return _only(found, "the folder")
+        return _only(found, f"the folder {folder}")
     sizes = {name: len(one) for name, one in found.items()}
     parts = datasets.ReadInstruction.from_spec(split).to_absolute(sizes)
     made = [

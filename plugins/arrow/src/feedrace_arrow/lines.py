@@ -1,6 +1,7 @@
 """Records of text, one after another in a file: parsed together, those of a step at a time."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Protocol
 
 import numpy as np
@@ -92,8 +93,10 @@ class LinesDecoder:
 
 def sampled_schema(
     ranges: Ranges, parser: Parser, choices: Choices, on_error: str, where: str
-) -> pa.Schema:
+) -> tuple[pa.Schema, dict[int, bytes]]:
     """Return the columns that a sample of the records shows, with the types of the config.
+
+    Return the sample, too: records by number.
 
     Dates and times among text stay text unless the config gives their types. Raises `DataError` for
     a column whose values have several types, and with `on_error = "raise"` for a bad record.
@@ -121,7 +124,20 @@ def sampled_schema(
             raise DataError(f"{where} has no {parser.unit} that can be read: {error}") from error
         found = _together(ranges, parser, lines, given)
     lacking = [column for column in given if found.get_field_index(column.name) < 0]
-    return pa.schema([*found, *lacking])
+    return pa.schema([*found, *lacking]), lines
+
+
+def check_sample(decoder: LinesDecoder, ranges: Ranges, lines: Mapping[int, bytes]) -> None:
+    """Raise `DataError` for the first record of a sample that is bad."""
+    records = enumerate(lines.values())
+    failures = decoder.decode(records, decoder.layout.allocate(len(lines)))
+    if failures:
+        slot, error = min(failures, key=itemgetter(0))
+        path, record = ranges.locate(list(lines)[slot])
+        raise DataError(
+            f"record {record} of {path}: {error}; correct it, or continue without such records "
+            f"with on_error = 'substitute' or 'skip'"
+        )
 
 
 def _together(

@@ -33,8 +33,8 @@ from feedrace_arrow.config import (
     JSONLinesConfig,
     ParquetConfig,
 )
-from feedrace_arrow.fields import ArrowField, Choices, plan
-from feedrace_arrow.lines import LinesDecoder, Parser, sampled_schema
+from feedrace_arrow.fields import ArrowField, Choices, check_named, plan
+from feedrace_arrow.lines import LinesDecoder, Parser, check_sample, sampled_schema
 from feedrace_arrow.runs import runs_of
 from feedrace_arrow.schemas import all_categories, check_schemas
 
@@ -233,6 +233,7 @@ class CSVSource(TabularSource):
             TableCache(storage), dialect.kind, files, dialect.scan, version=csv_lines.VERSION
         )
         names = config.column_names or _header(dialect, files, tables)
+        check_named("types", config.types or {}, names, _named(config.path))
         parser = csv_lines.CSVParser(dialect, names)
         content, fields = _of_lines(config, storage, files, tables, parser)
         super().__init__(config, content, fields, files, rngs=rngs, name=name)
@@ -268,12 +269,14 @@ def _of_lines(
         if pa.types.is_nested(kind) and "[" in str(kind):
             message = "no list of one length can be read from text; give the length in `shapes`"
             raise ConfigError([Problem(f"types.{name}", message)])
-    schema = sampled_schema(ranges, parser, choices, config.on_error, where)
+    schema, sample = sampled_schema(ranges, parser, choices, config.on_error, where)
     fields = plan(schema, choices, where, categories={})
     columns = {field.column for field in fields}
     if config.columns is not None:
         schema = pa.schema([column for column in schema if column.name in columns])
     decoder = LinesDecoder(parser, schema, fields)
+    if config.on_error == "raise":
+        check_sample(decoder, ranges, sample)
     sentences = (f"{parser.unit}s are found by number, through a table, and parsed together",)
     notes = tuple(f"{field.leaf.dotted}: {field.note}" for field in fields if field.note)
     return RawContent(ranges, decoder, sentences + notes), fields

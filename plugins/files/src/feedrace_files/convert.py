@@ -167,8 +167,8 @@ def _check_free(target: Path, overwrite: bool) -> None:
     if not overwrite:
         raise DataError(
             f"{target} holds another conversion ({document.records:,} records as "
-            f"{document.storage}, of other data, other stages, in other shards, or not whole); give a new folder, "
-            f"or overwrite it (--overwrite)"
+            f"{document.storage}, of other data, other stages, in other shards, or not whole); "
+            f"give a new folder, or overwrite it (--overwrite)"
         )
 
 

@@ -142,9 +142,13 @@ def example_decoder(config: ExampleConfig, records: Ranges, where: str) -> Examp
     columns = chosen(list(declared), config.columns, "the declared features")
     features = [Feature(name, declared[name]) for name in columns]
     first = next((raw for _, raw in records.read(np.arange(min(1, len(records))))), b"")
+    decoder = ExampleDecoder(features)
     if isinstance(first, bytes) and first:
         _check_first(first, features, where)
-    return ExampleDecoder(features)
+        failures = decoder.decode([(0, first)], decoder.layout.allocate(1))
+        if failures and config.on_error == "raise":
+            raise DataError(f"the first record of {where}: {failures[0][1]}; correct `features`")
+    return decoder
 
 
 def _check_first(record: bytes, features: Sequence[Feature], where: str) -> None:

@@ -83,7 +83,9 @@ class TarContent:
                 try:
                     self._of(which).row(within)
                 except DataError as error:
-                    raise DataError(f"{file.path}: {error}, or with on_error") from None
+                    raise DataError(
+                        f"{file.path}: {error}, or such samples with on_error = 'skip'"
+                    ) from None
 
     def load(self, numbers: NDArray[np.int64], arrays: Arrays) -> list[Failure]:
         """Put samples into slots; return which slots failed, and why."""

@@ -227,3 +227,12 @@ def test_half_a_sample_is_an_error_before_training(tmp_path):
     source = samples_of(tmp_path, on_error="skip")
     assert source.fetch(np.arange(2))["txt"].tolist()[0] == "gr\u00fcn"
     assert [bad.number for bad in source.bad_records] == [1]
+
+
+def test_names_that_lead_out_of_a_folder_are_keys_and_no_more(tmp_path):
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    write_tar(inner / "a.tar", [("../out.jpg", b"1"), ("/tmp/root.jpg", b"2")])
+    source = samples_of(inner)
+    assert source.fetch(np.array([0, 1]))["jpg"].tolist() == [b"1", b"2"]
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.tar", "inner"]

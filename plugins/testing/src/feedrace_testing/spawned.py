@@ -34,16 +34,16 @@ def in_spawned_process(
         _pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
         atexit.register(_pool.shutdown)
     try:
-        sent = pickle.dumps((observe, material, feedrace.registered()))
+        sent = pickle.dumps((observe, material, kind, description, feedrace.registered()))
     except (AttributeError, TypeError, pickle.PicklingError) as error:
         raise _not_sent(error) from error
-    return _pool.submit(_observe, sent, kind, description, list(sys.path)).result(timeout)
+    return _pool.submit(_observe, sent, list(sys.path)).result(timeout)
 
 
-def _observe(sent: bytes, kind: str, description: Mapping[str, Any], path: list[str]) -> Any:
+def _observe(sent: bytes, path: list[str]) -> Any:
     sys.path[:] = path
     try:
-        observe, material, registered = pickle.loads(sent)
+        observe, material, kind, description, registered = pickle.loads(sent)
     except Exception as error:
         raise _not_sent(error) from error
     feedrace.refresh()

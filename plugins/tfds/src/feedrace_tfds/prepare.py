@@ -16,6 +16,7 @@ from tensorflow_datasets.core.utils import error_utils
 
 from feedrace.plugin import (
     DataError,
+    clipped,
     did_you_mean,
     install_line,
     is_remote,
@@ -94,6 +95,11 @@ def _found(name: str, config: TFDSConfig) -> tuple[Any, str] | None:
 
 def _found_at(data_dir: str, config: TFDSConfig) -> tuple[Any, str] | None:
     """Return the builder of a dataset that is prepared below an address, and the address of it."""
+    if data_dir.startswith(("http:", "https:")):
+        raise DataError(
+            f"a server of HTTP lists no files, so that {clipped(config.name)} is not found in "
+            f"data_dir; give the address of the folder of its version in `directory`"
+        )
     base = re.split("[/:]", str(config.name), maxsplit=1)[0]
     with tempfile.TemporaryDirectory(prefix="feedrace-") as copy:
         try:

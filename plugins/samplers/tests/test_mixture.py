@@ -141,6 +141,10 @@ def test_each_component_has_its_own_sampler_and_epochs():
         ({"sizes": [3], "schedule": [{"at": 0, "weights": [-1]}]}, r"weights\[0\]: -1"),
         ({"sizes": [3], "schedule": []}, "schedule: .* is not a list of points"),
         ({"sizes": [3], "weights": [1], "temperature": 0.5}, "give one of weights, temperature"),
+        (
+            {"sizes": [3, 1], "temperature": -900.0},
+            "temperature: -900.0 is not a finite number from 0",
+        ),
         ({"sizes": [3], "interpolate": "linear"}, "no effect without a schedule"),
         ({"sizes": [3], "stop": "al"}, "did you mean 'all'"),
         ({"sizes": [3], "stop": 0}, "stop: 0 is neither"),

@@ -32,6 +32,8 @@ _TEXT = (
     kinds.is_binary_view,
     kinds.is_fixed_size_binary,
 )
+# Arrow's names of numbers that numpy calls otherwise; `to_pandas_dtype` may import pandas.
+_FLOATS = {"halffloat": "float16", "float": "float32", "double": "float64"}
 _LISTS = (kinds.is_list, kinds.is_large_list)
 
 
@@ -261,7 +263,7 @@ def _dtype(dotted: str, column: str, kind: pa.DataType, where: str) -> "tuple[np
         dtype = np.dtype(np.int32 if kind.bit_width == 32 else np.int64)
         return dtype, f"{_unit(kind)}{zone}"
     if kinds.is_boolean(kind) or kinds.is_integer(kind) or kinds.is_floating(kind):
-        return np.dtype(kind.to_pandas_dtype()), ""
+        return np.dtype(_FLOATS.get(str(kind), str(kind))), ""
     if kinds.is_null(kind):
         raise DataError(
             f"column {dotted!r} of {where} has no values, so that its type is not known; leave it "

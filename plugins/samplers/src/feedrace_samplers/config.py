@@ -107,7 +107,7 @@ class SlidingWindowSamplerConfig(SamplerConfig):
 _WEIGHT = number(0)
 _MOST_COMPONENTS = 2**15
 _STOPS = one_of("first", "all")
-_TEMPERATURE = number()
+_TEMPERATURE = attrs.evolve(number(0, 100), optional=True)
 
 
 @attrs.frozen(kw_only=True)
@@ -159,7 +159,7 @@ class MixtureSamplerConfig(SamplerConfig):
     num_epochs: int = attrs.field(default=1, validator=epochs)
     shuffle: bool = attrs.field(default=True, validator=boolean)
     seed: int = attrs.field(default=42, validator=integer(0, MAX_SEED))
-    temperature: float | None = None
+    temperature: float | None = attrs.field(default=None, validator=_TEMPERATURE)
     schedule: tuple[MixturePoint, ...] | None = attrs.field(default=None, converter=as_tuple)
     changes: tuple[MixturePoint, ...] = attrs.field(default=(), converter=as_tuple)
     interpolate: str = attrs.field(default="constant", validator=one_of("constant", "linear"))
@@ -169,8 +169,6 @@ class MixtureSamplerConfig(SamplerConfig):
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
         problems = [*self._size_problems(), *self._stop_problems()]
-        if self.temperature is not None and not _TEMPERATURE.holds(self.temperature):
-            problems.append(Problem("temperature", f"{clipped(self.temperature)} is not finite"))
         given = [k for k in ("weights", "temperature", "schedule") if getattr(self, k) is not None]
         if len(given) > 1:
             message = f"given with {given[0]}; give one of weights, temperature and schedule"

@@ -155,9 +155,7 @@ assert "tensorflow" not in sys.modules
 
 
 def test_a_server_of_http_is_no_data_dir():
-    with pytest.raises(
-        DataError, match="'feedrace_digits' is not found in data_dir; .*`directory`"
-    ):
+    with pytest.raises(DataError, match=r"is not found in data_dir; .*`directory`"):
         create("source", "tfds-streaming", name="feedrace_digits", split="test",
                data_dir="http://127.0.0.1:1/data")  # fmt: skip
 

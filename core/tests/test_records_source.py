@@ -88,13 +88,14 @@ class TestValues(SourceSuite):
     config = {"data": [[n, n + 1] for n in range(5)], "names": ["x"], "thread_safe": True}
 
 
-def squares(number):
-    return {"x": number**2}
-
-
 class TestSeveralAtOnce(SourceSuite):
     component = "records"
-    config = {"data": Several(squares), "spec_records": 1}
+
+    @property
+    def config(self):
+        from worker_parts import Squares  # which another process can import, too
+
+        return {"data": Squares(), "spec_records": 1}
 
     def jsonable(self, described):
         return json.loads(json.dumps(described, default=repr))

@@ -243,6 +243,20 @@ def _with_multiprocessing():
     return Reader()
 
 
+class Squares:
+    """Gives several elements at once; its `__getitem__` is never needed."""
+
+    def __len__(self):
+        return 20
+
+    def __getitem__(self, number):
+        raise AssertionError
+
+    def __getitems__(self, numbers):
+        assert type(numbers) is list
+        return [{"x": number**2} for number in numbers]
+
+
 class Pairs:
     """Tuples of 4 numbers and the element's number, as a map-style data set of torch gives them."""
 

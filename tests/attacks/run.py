@@ -24,7 +24,7 @@ from pathlib import Path
 
 FAMILIES = (
     "values", "plans", "pipelines", "workers", "worker_pipelines", "configs", "states",
-    "data_folders", "files", "tables",
+    "data_folders", "objects", "files", "tables", "addresses",
 )  # fmt: skip
 SLOW = 60  # seconds of processor time after which a trial counts as a finding
 HUNG = 300  # seconds after which the program prints all stacks and ends
@@ -70,7 +70,7 @@ def available(names):
         try:
             families[name] = importlib.import_module(name).attack
         except ModuleNotFoundError as error:
-            if error.name == name or name not in ("data_folders", "files", "tables"):
+            if error.name == name or name not in ("data_folders", "files", "tables", "addresses"):
                 raise
             print(f"({name}: {error.name} is not installed)")
     return families

@@ -9,6 +9,7 @@ from feedrace import build
 from feedrace.errors import ConfigError, StateError
 
 pytestmark = pytest.mark.together
+pytest.importorskip("feedrace_samplers")
 
 
 def parts(**sizes):

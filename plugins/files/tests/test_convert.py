@@ -204,7 +204,8 @@ def test_a_conversion_that_was_killed_goes_on_where_it_stopped(parts, tmp_path, 
         deadline = time.monotonic() + 120
         # The fourth of six shards waits for a file, and is half written.
         while not (
-            (partial / "part-00002.json").exists() and list(partial.glob(".records-00003*"))
+            len(list(partial.glob("part-0000[012].json"))) == 3
+            and list(partial.glob(".records-00003*"))
         ):
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.01)

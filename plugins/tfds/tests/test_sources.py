@@ -249,7 +249,7 @@ def test_a_damaged_array_record_file_is_named(digits, tmp_path):
     folder, shard = damaged(digits["array_record"], tmp_path)
     whole = shard.read_bytes()
     shard.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match=f"{shard.name}: the file is damaged"):
+    with pytest.raises(DataError, match=f"{shard.name}: it is no ArrayRecord file, or damaged"):
         source("tfds-streaming", str(folder)).fetch([0])
     made = source("tfds-streaming", str(folder), on_error="skip")
     made.fetch([0, 1])

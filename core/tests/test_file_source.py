@@ -421,3 +421,9 @@ def test_a_leaf_is_found_by_its_name_if_nothing_else_is_said():
     assert Leaf(("a", "b"), (), "int8").source == ("a", "b")
     assert Leaf(("a",), (), str).dtype.kind == "U"
     assert Layout([]).fields(wide=False) == {}
+
+
+def test_a_shape_that_no_memory_holds_is_an_error_that_names_the_field():
+    leaf = Leaf(name=("image",), shape=(2**30, 2**30), dtype=np.dtype(np.uint8))
+    with pytest.raises(DataError, match=r"field 'image' has uint8 values of shape .*fit into mem"):
+        leaf.allocate(4)

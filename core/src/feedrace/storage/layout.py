@@ -7,7 +7,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from feedrace.errors import ConfigError, Problem, clipped, did_you_mean
+from feedrace.errors import ConfigError, DataError, Problem, clipped, did_you_mean
 from feedrace.host.records import aligned, arriving_dtype, canonical
 
 Shape = tuple[int | None, ...]  # None for an axis that varies
@@ -56,7 +56,13 @@ class Leaf:
         if self.target is not None:
             return _aligned((size, *self.target), self.dtype, fill=True)
         fixed = tuple(axis or 0 for axis in self.shape)
-        return _aligned((size, *fixed), self.dtype, fill=False)
+        try:
+            return _aligned((size, *fixed), self.dtype, fill=False)
+        except (MemoryError, ValueError) as error:  # damaged metadata may promise any shape
+            raise DataError(
+                f"field {self.dotted!r} has {self.dtype} values of shape {fixed}: {size} records "
+                f"of it do not fit into memory; fetch fewer at once, or leave the field out"
+            ) from error
 
     def allocate_lengths(self, size: int) -> NDArray[np.int32] | None:
         """Return an array for the true lengths of `size` records, or None if they have one shape.

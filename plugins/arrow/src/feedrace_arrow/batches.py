@@ -8,7 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from feedrace.plugin import DataError, File, OpenFile, Storage, StorageError, Table, Tables
-from feedrace_arrow.blocks import cast, check_unchanged, damaged
+from feedrace_arrow.blocks import FileBlocks, cast, damaged
 from feedrace_arrow.fields import dictionaries
 from feedrace_arrow.messages import BATCH, DICTIONARY, messages
 from feedrace_arrow.runs import Runs
@@ -94,7 +94,7 @@ def read_batches(
     return table
 
 
-class Batches:
+class Batches(FileBlocks):
     """The record batches of some files, as `Blocks`."""
 
     units = "record batches"
@@ -108,22 +108,18 @@ class Batches:
         names: Sequence[str],
         types: Mapping[str, pa.DataType],
     ) -> None:
-        self._arguments = storage, files, tables, runs, names, types
-        self._storage, self._files, self._tables, self._runs, self._names, self._types = (
-            self._arguments
-        )
+        super().__init__(storage, files, runs, types)
+        self._tables, self._names = tables, names
 
     def __reduce__(self) -> Any:
-        return Batches, self._arguments
-
-    @property
-    def runs(self) -> Runs:
-        """Which batches make up each block."""
-        return self._runs
-
-    def path(self, file: int) -> str:
-        """Return the path of a file."""
-        return self._files[file].path
+        return Batches, (
+            self._storage,
+            self._files,
+            self._tables,
+            self._runs,
+            self._names,
+            self._types,
+        )
 
     def read(self, block: int) -> pa.Table:
         """Return the chosen columns of a block."""
@@ -132,7 +128,3 @@ class Batches:
         arrays = self._tables[number].arrays
         table = read_batches(opened, arrays, first, stop, self._names)
         return cast(table, self._types)
-
-    def check(self, block: int) -> None:
-        """Raise `DataError` if the file of a block has changed since it was found."""
-        check_unchanged(self._storage, self._files[self._runs.parts(block)[0]])

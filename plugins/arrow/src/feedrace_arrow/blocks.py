@@ -62,6 +62,36 @@ class Blocks(Protocol):
         ...
 
 
+class FileBlocks:
+    """Blocks that lie in files one after another; subclasses define `units` and `read`.
+
+    types: what columns are cast to after they are read.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        files: Sequence[File],
+        runs: Runs,
+        types: Mapping[str, pa.DataType],
+    ) -> None:
+        self._storage, self._files, self._runs = storage, tuple(files), runs
+        self._types = dict(types)
+
+    @property
+    def runs(self) -> Runs:
+        """Which parts of the files make up each block."""
+        return self._runs
+
+    def path(self, file: int) -> str:
+        """Return the path of a file."""
+        return self._files[file].path
+
+    def check(self, block: int) -> None:
+        """Raise `DataError` if the file of a block has changed since it was found."""
+        check_unchanged(self._storage, self._files[self._runs.parts(block)[0]])
+
+
 @attrs.frozen(eq=False)
 class Block:
     """A decoded block. fields: one for each field. nbytes: of all of them. rows: how many."""

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from feedrace.plugin import DataError, File, OpenFile, Storage, StorageError, Table
-from feedrace_arrow.blocks import cast, check_unchanged, damaged
+from feedrace_arrow.blocks import FileBlocks, cast, damaged
 from feedrace_arrow.fields import dictionaries
 from feedrace_arrow.runs import Runs
 from feedrace_arrow.schemas import SCHEMA, dictionary_arrays, schema_array
@@ -71,7 +71,7 @@ def _unreadable(path: str, error: Exception) -> DataError:
     )
 
 
-class RowGroups:
+class RowGroups(FileBlocks):
     """The row groups of some files, as `Blocks`."""
 
     units = "row groups"
@@ -84,22 +84,13 @@ class RowGroups:
         paths: Sequence[str],
         types: Mapping[str, pa.DataType],
     ) -> None:
-        self._storage, self._files, self._runs = storage, tuple(files), runs
-        self._paths, self._types = list(paths), dict(types)
+        super().__init__(storage, files, runs, types)
+        self._paths = list(paths)
         self._footers: OrderedDict[int, Any] = OrderedDict()
         self._lock = threading.Lock()
 
     def __reduce__(self) -> Any:
         return RowGroups, (self._storage, self._files, self._runs, self._paths, self._types)
-
-    @property
-    def runs(self) -> Runs:
-        """Which row groups make up each block."""
-        return self._runs
-
-    def path(self, file: int) -> str:
-        """Return the path of a file."""
-        return self._files[file].path
 
     def read(self, block: int) -> pa.Table:
         """Return the chosen columns of a block."""
@@ -114,7 +105,3 @@ class RowGroups:
                 self._footers.popitem(last=False)
         table = file.read_row_groups(list(range(first, stop)), self._paths)
         return cast(table, self._types)
-
-    def check(self, block: int) -> None:
-        """Raise `DataError` if the file of a block has changed since it was found."""
-        check_unchanged(self._storage, self._files[self._runs.parts(block)[0]])

@@ -1,7 +1,7 @@
 """The sources of files: what they read is found when they are made."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -35,7 +35,7 @@ from feedrace_arrow.config import (
 )
 from feedrace_arrow.fields import ArrowField, Choices, check_named, plan
 from feedrace_arrow.lines import LinesDecoder, Parser, check_sample, sampled_schema
-from feedrace_arrow.runs import runs_of
+from feedrace_arrow.runs import Runs, runs_of
 from feedrace_arrow.schemas import all_categories, check_schemas
 
 _LARGE = 16 << 20  # bytes of a record, from which on its type is doubted
@@ -115,23 +115,13 @@ class ParquetSource(TabularSource):
         tables = Tables(
             TableCache(storage), "parquet", files, parquet.scan, version=parquet.VERSION
         )
-        schema = parquet.schema_of(storage.open(files[0]))
-        choices, where = choices_of(config), _named(config.path)
-        if not records_in(tables):
-            raise DataError(f"{where} has no records; give files that have some")
-        fields = plan(schema, choices, where, categories=all_categories(tables))
-        casts = casts_of(choices, fields)
-        check_schemas(
+        fields, casts, runs = _of_blocks(
+            config,
             files,
             tables,
-            schema,
             lambda file: parquet.schema_of(storage.open(file)),
-            fields,
-            casts,
+            lambda table: int(table.arrays["bytes"].sum()),
         )
-        size = sum(int(table.arrays["bytes"].sum()) for table in tables)
-        rows = [table.arrays["rows"] for table in tables]
-        runs = runs_of(rows, row_bytes(fields, schema, size, records_in(tables)))
         paths = list(dict.fromkeys(field.path for field in fields))
         blocks = parquet.RowGroups(storage, files, runs, paths, casts)
         content = BlockContent(blocks, fields, config.memory_limit)
@@ -148,27 +138,41 @@ class ArrowSource(TabularSource):
         files = storage.find(config.path, (".arrow", ".arrows", ".feather", ".ipc"))
         tables = Tables(TableCache(storage), "arrow", files, batches.scan, version=batches.VERSION)
         by_file = dict(zip(files, tables, strict=True))
-        schema = batches.schema_of(storage.open(files[0]), tables[0])
-        choices, where = choices_of(config), _named(config.path)
-        if not records_in(tables):
-            raise DataError(f"{where} has no records; give files that have some")
-        fields = plan(schema, choices, where, categories=all_categories(tables))
-        casts = casts_of(choices, fields)
-        check_schemas(
+        fields, casts, runs = _of_blocks(
+            config,
             files,
             tables,
-            schema,
             lambda file: batches.schema_of(storage.open(file), by_file[file]),
-            fields,
-            casts,
+            lambda table: int(table.arrays["batches"][1::2].sum()),
         )
-        size = sum(int(table.arrays["batches"][1::2].sum()) for table in tables)
-        rows = [table.arrays["rows"] for table in tables]
-        runs = runs_of(rows, row_bytes(fields, schema, size, records_in(tables)))
         names = list(dict.fromkeys(field.column for field in fields))
         blocks = batches.Batches(storage, files, tables, runs, names, casts)
         content = BlockContent(blocks, fields, config.memory_limit)
         super().__init__(config, content, fields, files, rngs=rngs, name=name)
+
+
+def _of_blocks(
+    config: ParquetConfig | ArrowFilesConfig,
+    files: Sequence[File],
+    tables: Sequence[Table],
+    schema_of: Callable[[File], pa.Schema],
+    size_of: Callable[[Table], int],
+) -> tuple[tuple[ArrowField, ...], dict[str, Any], Runs]:
+    """Return the fields of files that are read by blocks, the casts of their columns, the blocks.
+
+    schema_of: of a file. size_of: the bytes of all columns of a file. Raises `DataError` for files
+    without records, and for those whose schemas differ.
+    """
+    schema = schema_of(files[0])
+    choices, where = choices_of(config), _named(config.path)
+    if not records_in(tables):
+        raise DataError(f"{where} has no records; give files that have some")
+    fields = plan(schema, choices, where, categories=all_categories(tables))
+    casts = casts_of(choices, fields)
+    check_schemas(files, tables, schema, schema_of, fields, casts)
+    rows = [table.arrays["rows"] for table in tables]
+    size = sum(map(size_of, tables))
+    return fields, casts, runs_of(rows, row_bytes(fields, schema, size, records_in(tables)))
 
 
 def records_in(tables: Sequence[Table]) -> int:

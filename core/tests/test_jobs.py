@@ -1,12 +1,10 @@
 """Jobs over all records: every record once, in order, in any workers, and not made twice."""
 
-import gc
 import itertools
 import os
 import pickle
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +13,7 @@ import pytest
 import feedrace
 from feedrace.errors import ConfigError, FeedraceError, NotInstalledError, WorkerWarning
 from feedrace.plugin import all_records, load_records, write_whole
-from feedrace_testing.processes import worker_processes
+from feedrace_testing.processes import check_none_left, worker_processes
 
 
 @pytest.fixture(autouse=True)
@@ -29,11 +27,7 @@ def parts(monkeypatch):
 @pytest.fixture(autouse=True)
 def nothing_left():
     yield
-    gc.collect()
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline and worker_processes():
-        time.sleep(0.02)
-    assert not worker_processes()
+    check_none_left()
 
 
 def records(source, stages=(), seed=3):

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from damage import cut, flipped, removed
 
 import feedrace
 import feedrace_tfds  # noqa: F401 (what is attacked; the family is left out without it)
@@ -63,24 +64,8 @@ def attack(rng):
         return f"{kind} {how.__name__}: read"
 
 
-def flipped(rng, file):
-    data = bytearray(file.read_bytes())
-    for _ in range(rng.randrange(1, 4)):
-        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
-    file.write_bytes(data)
-
-
-def cut(rng, file):
-    data = file.read_bytes()
-    file.write_bytes(data[: rng.randrange(len(data))])
-
-
 def grown(rng, file):
     file.write_bytes(file.read_bytes() + rng.randbytes(rng.randrange(1, 40)))
-
-
-def removed(rng, file):
-    file.unlink()
 
 
 def edited(rng, file):

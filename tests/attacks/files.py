@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from damage import cut, flipped, removed
 
 import feedrace
 import feedrace_files  # noqa: F401 (what is attacked; the family is left out without it)
@@ -111,18 +112,6 @@ def attack(rng):
         return f"{name} {how.__name__}, {on_error}: read"
 
 
-def flipped(rng, file):
-    data = bytearray(file.read_bytes())
-    for _ in range(rng.randrange(1, 4)):
-        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
-    file.write_bytes(data)
-
-
-def cut(rng, file):
-    data = file.read_bytes()
-    file.write_bytes(data[: rng.randrange(len(data))])
-
-
 def grown(rng, file):
     file.write_bytes(file.read_bytes() + rng.randbytes(rng.randrange(1, 2000)))
 
@@ -135,7 +124,3 @@ def replaced(rng, file):
     parts = bytearray(data)
     parts[a : a + size], parts[b : b + size] = data[b : b + size], data[a : a + size]
     file.write_bytes(parts)
-
-
-def removed(rng, file):
-    file.unlink()

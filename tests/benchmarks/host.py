@@ -6,16 +6,13 @@ machine that others use, too. The photographs, 1,500 JPEGs of 200 to 700 pixels,
 use. Rows of two cores; on a GPU, those of `host_gpu.py` as well.
 """
 
-import argparse
 import functools
 import itertools
 import os
 import shutil
 import statistics
-import tempfile
 import time
 from contextlib import closing
-from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 if shutil.which("nvidia-smi") is None:
@@ -37,7 +34,7 @@ from host_ours import (
     rate,
 )
 from host_work import Busy, Encoded, Made, Numbers, photograph, rounds_of_a_millisecond
-from measure import cpu_seconds, report, take_turns
+from measure import cpu_seconds, options, report, run_rows, take_turns
 
 
 def computed(function, count):
@@ -217,20 +214,10 @@ ROWS = {row.__name__: row for row in (photographs, busy, streams, parent, small,
 
 
 def main():
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    kept = os.environ.get("FEEDRACE_BENCH_DATA") or f"{home}/feedrace/benchmarks"
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=Path(kept), help="folder of the sets")
-    parser.add_argument("--only", nargs="+", choices=ROWS, metavar="NAME", help=", ".join(ROWS))
-    parser.add_argument("--quick", action="store_true", help="fewer records and rounds")
-    given = parser.parse_args()
+    given = options(__doc__, ROWS)
     given.rounds, given.epochs = (1, 1) if given.quick else (3, 3)
     prepare(given.data)
-    with tempfile.TemporaryDirectory() as cache:
-        os.environ["FEEDRACE_CACHE_DIR"] = cache
-        for name in given.only or ROWS:
-            print(f"{name} (load {os.getloadavg()[0]:.1f} on {CORES} cores)", flush=True)
-            ROWS[name](given)
+    run_rows(given, ROWS)
 
 
 if __name__ == "__main__":

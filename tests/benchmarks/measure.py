@@ -1,8 +1,10 @@
 """Alternating measurements in one run, as ratios of medians."""
 
+import argparse
 import os
 import statistics
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -29,6 +31,27 @@ def take_turns(functions: Mapping[str, Callable[[], Any]], rounds: int) -> dict[
         for name, function in functions.items():
             found[name].append(function())
     return found
+
+
+def options(description: str | None, rows: Mapping[str, object]) -> argparse.Namespace:
+    """Return what the command line says of a program of several rows."""
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    kept = os.environ.get("FEEDRACE_BENCH_DATA") or f"{home}/feedrace/benchmarks"
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--data", type=Path, default=Path(kept), help="folder of the sets")
+    parser.add_argument("--only", nargs="+", choices=rows, metavar="NAME", help=", ".join(rows))
+    parser.add_argument("--quick", action="store_true", help="fewer records and rounds")
+    return parser.parse_args()
+
+
+def run_rows(given: argparse.Namespace, rows: Mapping[str, Callable[[Any], object]]) -> None:
+    """Run the rows that were asked for, with a cache folder that is empty at first."""
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["FEEDRACE_CACHE_DIR"] = cache
+        for name in given.only or rows:
+            load, cpus = os.getloadavg()[0], len(os.sched_getaffinity(0))
+            print(f"{name} (load {load:.1f} on {cpus} cores)", flush=True)
+            rows[name](given)
 
 
 def _descendants() -> dict[int, list[str]]:

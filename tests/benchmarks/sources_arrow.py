@@ -5,33 +5,19 @@ and `rounds`. Beside a rate stands the time that all processes together compute 
 holds on a machine that others use, too.
 """
 
-import contextlib
 import functools
 import itertools
 import json
-import os
-import shutil
-import tempfile
 import time
 
 import host_peers
 import numpy as np
 from host_ours import THREADS
 from measure import alternate, cpu_seconds, figure, report, take_turns
+from sources_data import empty_cache, late_start, made_once
 
 COUNT, WIDTH, GROUP, BATCH = 1_000_000, 128, 65_536, 1024
 MANY = 10_000
-
-
-def made_once(folder, write):
-    """Return a folder, filled by `write(folder)` if it is not there yet."""
-    if not folder.exists():
-        unfinished = folder.with_name(f"{folder.name}.unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-        write(unfinished)
-        unfinished.rename(folder)
-    return folder
 
 
 def tokens(folder):
@@ -47,20 +33,6 @@ def tokens(folder):
 
 def token_file(given):
     return made_once(given.data / "tokens", tokens) / "tokens.parquet"
-
-
-@contextlib.contextmanager
-def empty_cache():
-    """Keep tables in a folder that is empty at first."""
-    with tempfile.TemporaryDirectory() as folder:
-        before = os.environ.get("FEEDRACE_CACHE_DIR")
-        os.environ["FEEDRACE_CACHE_DIR"] = folder
-        try:
-            yield folder
-        finally:
-            os.environ.pop("FEEDRACE_CACHE_DIR")
-            if before is not None:
-                os.environ["FEEDRACE_CACHE_DIR"] = before
 
 
 def ours(path, sampler, epochs=1):
@@ -264,8 +236,6 @@ FILES = {"parquet": "a.parquet", "arrow": "a.arrow", "csv": "a.csv", "json-lines
 
 def tables_resume(given):
     """The first batch at 90% of an epoch, against that of a fresh start, for each source."""
-    import jax
-
     import feedrace
 
     folder = made_once(given.data / "tables", small_set)
@@ -277,23 +247,7 @@ def tables_resume(given):
             )
             for _ in range(2)
         ]  # fmt: skip
-        states = {"start": pipelines[0].get_state()}
-        with pipelines[0].steps() as steps:
-            for _ in range(int(0.9 * pipelines[0].plans["train"].batches_per_epoch)):
-                next(steps)
-        states["late"] = pipelines[0].get_state()
-
-        def back(state, pipeline=pipelines[1]):
-            pipeline.set_state(state)
-            with pipeline.steps() as steps:
-                jax.block_until_ready(next(steps).batch)
-
-        seconds = alternate(
-            {name: functools.partial(back, state) for name, state in states.items()}, 7
-        )
-        report(f"resume of {name} at 90% against a fresh start",
-               seconds["late"] / seconds["start"], "at most 1.5",
-               f"{seconds['late'] * 1e3:.1f} ms against {seconds['start'] * 1e3:.1f}")  # fmt: skip
+        late_start(name, *pipelines)
 
 
 ROWS = {

@@ -4,12 +4,9 @@ Each row is a function of the program's options: `data` (a folder for what is ma
 and `rounds`.
 """
 
-import contextlib
 import functools
 import os
-import shutil
 import statistics
-import tempfile
 import time
 
 import host_peers
@@ -17,22 +14,12 @@ import numpy as np
 from host_ours import BATCH, CORES, PHOTOGRAPHS, PROCESSES, THREADS, rate
 from host_work import Encoded, decode_crop_resize
 from measure import alternate, figure, report, take_turns
+from sources_data import empty_cache, late_start, made_once
 
 SHARDS = 6
 LINES, MANY = 1_000_000, 10_000
 CROP = [{"use": "decode-image", "field": "jpg"},
         {"use": "random-resized-crop", "field": "jpg", "size": [224, 224]}]  # fmt: skip
-
-
-def made_once(folder, write):
-    """Return a folder, filled by `write(folder)` if it is not there yet."""
-    if not folder.exists():
-        unfinished = folder.with_name(f"{folder.name}.unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-        write(unfinished)
-        unfinished.rename(folder)
-    return folder
 
 
 def short_lines(folder):
@@ -61,20 +48,6 @@ def shards(given, folder):
         for i in range(shard, PHOTOGRAPHS, SHARDS):
             files += [(f"{i:06}.jpg", records[i]["image"]), (f"{i:06}.cls", b"%d" % i)]
         write_tar(folder / f"photographs-{shard:06}.tar", files)
-
-
-@contextlib.contextmanager
-def empty_cache():
-    """Keep tables in a folder that is empty at first."""
-    with tempfile.TemporaryDirectory() as folder:
-        before = os.environ.get("FEEDRACE_CACHE_DIR")
-        os.environ["FEEDRACE_CACHE_DIR"] = folder
-        try:
-            yield folder
-        finally:
-            os.environ.pop("FEEDRACE_CACHE_DIR")
-            if before is not None:
-                os.environ["FEEDRACE_CACHE_DIR"] = before
 
 
 def lines(given):
@@ -245,8 +218,6 @@ def examples(given, folder):
 
 def files_resume(given):
     """The first batch at 90% of an epoch, against that of a fresh start, for each source."""
-    import jax
-
     import feedrace
 
     folder = made_once(given.data / "tar", functools.partial(shards, given))
@@ -266,23 +237,7 @@ def files_resume(given):
                               batch_size=batch, seed=0, sampler={"use": "shuffle"})
             for _ in range(2)
         ]  # fmt: skip
-        states = {"start": pipelines[0].get_state()}
-        with pipelines[0].steps() as steps:
-            for _ in range(int(0.9 * pipelines[0].plans["train"].batches_per_epoch)):
-                next(steps)
-        states["late"] = pipelines[0].get_state()
-
-        def back(state, pipeline=pipelines[1]):
-            pipeline.set_state(state)
-            with pipeline.steps() as steps:
-                jax.block_until_ready(next(steps).batch)
-
-        seconds = alternate(
-            {name: functools.partial(back, state) for name, state in states.items()}, 7
-        )
-        report(f"resume of {name} at 90% against a fresh start",
-               seconds["late"] / seconds["start"], "at most 1.5",
-               f"{seconds['late'] * 1e3:.1f} ms against {seconds['start'] * 1e3:.1f}")  # fmt: skip
+        late_start(name, *pipelines)
 
 
 ROWS = {row.__name__: row for row in (lines, tars, many_files, files_resume)}

@@ -1,6 +1,5 @@
 """`feedrace convert`: a whole data set or none, and one that was stopped goes on."""
 
-import gc
 import json
 import os
 import signal
@@ -26,7 +25,7 @@ from feedrace.plugin import (
 )
 from feedrace_files.convert import convert
 from feedrace_files.encoding import SIDECAR, Decoder, read_document
-from feedrace_testing.processes import worker_processes
+from feedrace_testing.processes import check_none_left
 
 HERE = Path(__file__).parent
 _LEAF = LeafSpec((), np.dtype(np.int32))
@@ -46,11 +45,7 @@ def parts(monkeypatch):
 @pytest.fixture(autouse=True)
 def nothing_left():
     yield
-    gc.collect()
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline and worker_processes():
-        time.sleep(0.02)
-    assert not worker_processes()
+    check_none_left()
 
 
 @pytest.fixture

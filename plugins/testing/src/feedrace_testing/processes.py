@@ -1,6 +1,8 @@
 """The worker processes of pipelines, for tests that kill them or look for what is left."""
 
+import gc
 import os
+import time
 from pathlib import Path
 
 
@@ -16,3 +18,12 @@ def worker_processes() -> list[int]:
         if "feedrace.host.worker_main" in line and int(parent) == os.getpid():
             found.append(int(entry.name))
     return found
+
+
+def check_none_left(seconds: float = 20) -> None:
+    """Raise `AssertionError` if a worker process is still there after so many seconds."""
+    gc.collect()
+    deadline = time.monotonic() + seconds
+    while worker_processes() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not worker_processes()

@@ -181,6 +181,7 @@ from feedrace.device.specs import (
 # Commands
 from feedrace.cli.output import (
     report_errors as report_errors,
+    job_options as job_options,
     json_option as json_option,
     print_findings as print_findings,
     print_json as print_json,

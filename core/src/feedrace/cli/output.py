@@ -6,7 +6,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, redirect_stdout
-from functools import wraps
+from functools import reduce, wraps
 from typing import Any
 
 import attrs
@@ -19,6 +19,16 @@ from feedrace.registry.records import Health
 _OUT = "feedrace.stdout"  # of a command, in the `meta` of its context
 json_option = click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 config_argument = click.argument("config", type=click.Path(exists=True, dir_okay=False))
+_JOB_OPTIONS = (
+    click.option("--workers", type=click.IntRange(min=0), help="Processes; by default as needed."),
+    click.option("--runner", help="Run on Apache Beam, on this runner, such as DirectRunner."),
+    click.option("--runner-option", multiple=True, help="A flag for Beam, such as --project=mine."),
+)
+
+
+def job_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of jobs: `workers`, `runner` and `runner_option`, a tuple."""
+    return reduce(lambda made, option: option(made), reversed(_JOB_OPTIONS), command)
 
 
 def report_errors(command: Callable[..., None]) -> Callable[..., None]:

@@ -5,17 +5,20 @@ from typing import Any
 
 import click
 
-from feedrace.cli.output import config_argument, echo, json_option, print_json, report_errors
+from feedrace.cli.output import (
+    config_argument,
+    echo,
+    job_options,
+    json_option,
+    print_json,
+    report_errors,
+)
 from feedrace.protocols import Detailed, Precomputing, provides
 
 
 @click.command()
 @config_argument
-@click.option(
-    "--workers", type=click.IntRange(min=0), help="Processes; one for each CPU if left out."
-)
-@click.option("--runner", help="Run on Apache Beam, on this runner, such as DirectRunner.")
-@click.option("--runner-option", multiple=True, help="A flag for Beam, such as --project=mine.")
+@job_options
 @json_option
 @report_errors
 def precompute(

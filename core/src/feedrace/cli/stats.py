@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
-from feedrace.cli.output import config_argument, echo, json_option, print_json, report_errors
+from feedrace.cli.output import (
+    config_argument,
+    echo,
+    job_options,
+    json_option,
+    print_json,
+    report_errors,
+)
 from feedrace.errors import clipped
 
 if TYPE_CHECKING:
@@ -20,11 +27,7 @@ _MOST_CHANNELS, _MOST_ROWS = 8, 20  # that are shown
 
 @click.command()
 @config_argument
-@click.option(
-    "--workers", type=click.IntRange(min=0), help="Processes; as many as it takes if left out."
-)
-@click.option("--runner", help="Run on Apache Beam, on this runner, such as DirectRunner.")
-@click.option("--runner-option", multiple=True, help="A flag for Beam, such as --project=mine.")
+@job_options
 @json_option
 @report_errors
 def stats(

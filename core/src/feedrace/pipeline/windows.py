@@ -46,7 +46,8 @@ def planned(
 ) -> Iterator[Step]:
     """Yield the steps that are left of the pass; those of windows have a `Made` as their batch."""
     own, plans = _plans(parts, counters, lambda name: _reading(parts.streams[name], workers, clock))
-    begun = {name for name, label in _labels(parts).items() if f"{label}.batch" in counters}
+    labels = _labels(parts)
+    begun = {name for name, label in labels.items() if f"{label}.batch" in counters}
     places = {name: plan.place for name, plan in _windowed(plans) if name in {TRAIN, *begun}}
     for step in parts.scheduler.steps(own, plans):
         plan = plans[step.stream]
@@ -55,7 +56,7 @@ def planned(
         for name, other in _windowed(plans):  # what is over need not be known any longer
             if other.is_over and name not in (step.stream, TRAIN):
                 places.pop(name, None)
-        step.after = {**step.after, **_counters(parts, places)}
+        step.after = {**step.after, **_counters(labels, places)}
         yield step
 
 
@@ -78,7 +79,7 @@ def next_pass(parts: Parts, counters: Mapping[str, int]) -> dict[str, int]:
         return begun
     update = {name: n for name, n in counters.items() if name == "update"}
     place = attrs.evolve(train.place, start=train.place.batch)
-    return {**begun, **update, **_counters(parts, {TRAIN: place})}
+    return {**begun, **update, **_counters(_labels(parts), {TRAIN: place})}
 
 
 def ends_epoch(parts: Parts, step: Step) -> bool:
@@ -148,8 +149,7 @@ def _windowed(plans: Mapping[str, StreamPlan | WindowPlan]) -> Iterator[tuple[st
     return ((name, plan) for name, plan in plans.items() if isinstance(plan, WindowPlan))
 
 
-def _counters(parts: Parts, places: Mapping[str, Place]) -> dict[str, int]:
-    labels = _labels(parts)
+def _counters(labels: Mapping[str, str], places: Mapping[str, Place]) -> dict[str, int]:
     return {
         f"{labels[name]}.{field}": getattr(place, field)
         for name, place in places.items()

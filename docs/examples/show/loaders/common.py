@@ -22,7 +22,7 @@ SEEDS, EPOCHS, LEAK_EPOCHS, TIMED = 3, 2, 5, 3
 
 def ids_of(epochs, size):
     """Return the ids of each epoch as arrays, and touch every batch."""
-    found, stream = [], []
+    stream = []
     for epoch in epochs:
         ids = []
         for batch in epoch:
@@ -33,9 +33,7 @@ def ids_of(epochs, size):
     if len(stream) == 1 and len(stream[0]) > size + BATCH:  # epochs run into one another
         whole = stream[0]
         stream = [whole[start : start + size] for start in range(0, len(whole), size)]
-    for ids in stream:
-        found.append(ids.astype(np.int64))
-    return found
+    return [ids.astype(np.int64) for ids in stream]
 
 
 def seconds_of_an_epoch(epoch):

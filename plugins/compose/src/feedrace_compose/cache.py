@@ -29,16 +29,14 @@ from feedrace.plugin import (
     is_remote,
     leaves,
     map_leaves,
-    protocols,
     records_digest,
-    registry,
     run_as_chosen,
     sample_numbers,
 )
 from feedrace_compose.cache_place import Field, Place
 from feedrace_compose.cache_reader import OWN, CacheReader, Fill, Opened
 from feedrace_compose.config import CacheConfig
-from feedrace_compose.parts import ComposedSource, source_of
+from feedrace_compose.parts import ComposedSource, source_of, stages_of
 
 _MOUNTS = Path("/proc/self/mounts")
 _REMOTE = ("nfs", "cifs", "smb", "afs", "9p", "virtiofs", "fuse.", "ceph", "lustre", "gpfs")
@@ -71,7 +69,7 @@ class CacheSource(ComposedSource):
     ) -> None:
         source = source_of(config)["source"]
         super().__init__(config, {"source": source}, rngs=rngs, name=name)
-        every = all_records(source, _checked(config.stages))
+        every = all_records(source, stages_of(config))
         directory = _directory(config)
         for field, leaf in leaves(every.spec):
             if not _is_numpys(leaf.dtype):
@@ -173,25 +171,6 @@ class CacheSource(ComposedSource):
             most=self.config.max_bytes,
             about={**about, "records": self.length, "fields": described},
         )
-
-
-def _checked(stages: Sequence[Any]) -> list[Any]:
-    """Return stages; raise `ConfigError` for those whose records cannot be kept."""
-    made, problems = [], []
-    for i, stage in enumerate(stages):
-        stage = registry.instantiate(registry.parse("stage", stage, f"stages[{i}]"))
-        wrong = ""
-        if protocols.place_of(stage) != "record":
-            wrong = f"runs on the {protocols.place_of(stage)}, on batches"
-        elif protocols.is_stochastic(stage):
-            wrong = "draws random numbers, other ones in each epoch"
-        if wrong:
-            message = f"{wrong}; put it in the stages of the pipeline"
-            problems.append(Problem(f"stages[{i}]", message))
-        made.append(stage)
-    if problems:
-        raise ConfigError(problems)
-    return made
 
 
 def _field(name: str, leaf: Any, samples: Sequence[Any]) -> Field:

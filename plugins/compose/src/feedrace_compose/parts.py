@@ -180,12 +180,13 @@ def stages_of(config: Any) -> list[Any]:
     for i, part in enumerate(config.stages):
         path = f"stages[{i}]"
         stage = registry.instantiate(registry.parse("stage", part, path))
+        wrong = ""
         if (place := protocols.place_of(stage)) != "record":
-            message = f"runs on the {place}, on batches; stages of a source are on records"
-            problems.append(Problem(path, f"{message}: make it one of the pipeline's stages"))
+            wrong = f"runs on the {place}, on batches"
         elif protocols.is_stochastic(stage):
-            message = "draws random numbers, which differ from epoch to epoch"
-            problems.append(Problem(path, f"{message}; make it one of the pipeline's stages"))
+            wrong = "draws random numbers, other ones in each epoch"
+        if wrong:
+            problems.append(Problem(path, f"{wrong}; put it in the stages of the pipeline"))
         stages.append(stage)
     if problems:
         raise ConfigError(problems)

@@ -3,7 +3,7 @@
 import attrs
 import click
 
-from feedrace.plugin import json_option, print_json, report_errors
+from feedrace.plugin import job_options, json_option, print_json, report_errors
 
 _STORAGES = ("array-record", "parquet")
 
@@ -13,11 +13,7 @@ _STORAGES = ("array-record", "parquet")
 @click.argument("folder", metavar="DIR", type=click.Path(file_okay=False))
 @click.option("--to", type=click.Choice(_STORAGES), required=True, help="What to write.")
 @click.option("--shards", type=click.IntRange(min=1), help="Files to write; by size if left out.")
-@click.option(
-    "--workers", type=click.IntRange(min=0), help="Processes; one for each CPU if left out."
-)
-@click.option("--runner", help="Run on Apache Beam, on this runner, such as DirectRunner.")
-@click.option("--runner-option", multiple=True, help="A flag for Beam, such as --project=mine.")
+@job_options
 @click.option("--overwrite", is_flag=True, help="Replace an earlier conversion in DIR.")
 @json_option
 @report_errors

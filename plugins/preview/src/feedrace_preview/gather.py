@@ -92,6 +92,7 @@ def gather(path: str, seconds: float) -> Facts:
     seconds: how long batches are served to see where the time goes. Raises as `feedrace.load`.
     """
     pipeline = feedrace.load(path)
+    start = pipeline.get_state()
     parts = [_part(place, kind, value) for place, (kind, value) in pipeline.components().items()]
     firsts = _first_steps(pipeline)
     streams = [_stream(pipeline, name, firsts.get(name)) for name in pipeline.plans]
@@ -99,7 +100,8 @@ def gather(path: str, seconds: float) -> Facts:
     timeline = (
         scheduler.timeline(pipeline.plans) if protocols.provides(scheduler, protocols.Drawn) else []
     )
-    spent, batches, rate = _timed(feedrace.load(path), seconds)
+    pipeline.set_state(start)
+    spent, batches, rate = _timed(pipeline, seconds)
     return Facts(
         title=Path(path).name,
         versions={part.dist.split()[0]: part.dist.split()[-1] for part in parts},
@@ -239,7 +241,7 @@ def _schedule(pipeline: Any) -> list[tuple[str, int]]:
 
 def _timed(pipeline: Any, seconds: float) -> tuple[dict[str, float], int, float]:
     """Serve batches for some seconds; return the seconds by part, the batches and records/s."""
-    batches, records, before = 0, 0, dict[str, float]()
+    batches, records, before = 0, 0, pipeline.stats()["seconds"]
     began = time.perf_counter()
     with pipeline.steps() as steps:
         for step in steps:

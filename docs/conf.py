@@ -6,12 +6,20 @@ import re
 project = "Feedrace"
 author = "The Feedrace developers"
 version = release = importlib.metadata.version("feedrace")
-extensions = ["myst_parser", "sphinx.ext.autodoc"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx_design"]
 exclude_patterns = ["_build", "examples"]
 html_theme = "furo"
+html_static_path = ["static"]
+myst_enable_extensions = ["colon_fence"]
+myst_heading_anchors = 3
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 nitpicky = False
+# Tutorials are notebooks in text; they run while the site is built, and what they show is theirs.
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
+nb_merge_streams = True
 
 _FIELD = re.compile(r"^([a-z_]\w*(?:, [a-z_]\w*)*): ")
 _CODE = re.compile(r"`([^`]+)`(\w*)")

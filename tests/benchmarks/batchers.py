@@ -9,7 +9,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from measure import Served, alternate, report
+from measure import Served, alternate, quick_option, report
 from serve_datarax_batches import IN_A_ROW, images
 
 from feedrace_batchers import (
@@ -180,6 +180,7 @@ def compilations():
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
+    quick_option(parser)
     parser.add_argument("--datarax", help="the Python of an environment that has datarax")
     default(parser.parse_args().datarax)
     pack()

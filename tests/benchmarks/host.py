@@ -34,7 +34,7 @@ from host_ours import (
     rate,
 )
 from host_work import Busy, Encoded, Made, Numbers, photograph, rounds_of_a_millisecond
-from measure import cpu_seconds, options, report, run_rows, take_turns
+from measure import begin, cpu_seconds, options, report, run_rows, take_turns
 
 
 def computed(function, count):
@@ -128,6 +128,7 @@ def streams(given):
             for f, source in made.items() for workers in (PROCESSES, THREADS)
         }  # fmt: skip
         functions["bare"] = functools.partial(computed, bare, len(made["tfrecord"]))
+        begin(name)
         rates = medians(functions, given.rounds)
         for f in sets.FORMATS:
             mine = [way for way in functions if way.startswith(f + ",")]

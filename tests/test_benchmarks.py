@@ -162,16 +162,20 @@ def test_what_misses_its_target_most_comes_first_in_red(imported):
         "one": result({"fine": (3, "x", "2"), "a little": (1.9, "x", "2"), "no": (1, "x", "none")}),
         "two": result({"a cost": (9.0, "ms", "at most 3"), "nothing": (0.0, "x", "1")}),
     }
-    lines = list(page.table(results, page.in_terminal))[2:]
+    lines = list(page.table(page.ranked(results), page.in_terminal))[2:]
     assert [line.split(" | ")[1] for line in lines] == [
         "nothing", "a cost", "a little", "fine", "no"
     ]  # fmt: skip
     assert ["\33[31m" in line for line in lines] == [True, True, True, False, False]
     assert "| two | a cost | \33[31m9 ms, short\33[0m | at most 3 |" in lines
-    assert list(page.table(results))[4] == "| one | a little | 1.9x, short | 2 |"
+    assert list(page.table(page.ranked(results)))[4] == "| one | a little | 1.9x, short | 2 |"
     document = page.document(results, {"a.svg": ("A picture", "What it shows.")})
     assert "3 of 4 targets are missed" in document
     assert document.count("color: var(--color-problematic") == 3
+    places = [
+        document.index(word) for word in ("nothing", "a little", "A picture", "| fine", "| no ")
+    ]
+    assert places == sorted(places)
     assert "![A picture](a.svg)\n\nWhat it shows." in document
 
 

@@ -88,7 +88,7 @@ def sizes(given):
     number_costs("Feedrace", bulk, LARGEST)
     number_costs("numpy permutation", lambda n, count: permutation(n), largest, most=10**9)
     first_batches("Feedrace", plan, LARGEST)
-    first_batches("Feedrace, pipeline to a batch on the device", pipeline, 10**9)
+    first_batches("Feedrace, a pipeline", pipeline, 10**9)
     first_batches("numpy permutation", lambda n: permutation(n)[:BATCH], largest)
     seconds = alternate({n: functools.partial(plan, n) for n in (SIZES[0], 10**9, LARGEST)}, 21)
     for n in (10**9, LARGEST):

@@ -132,7 +132,7 @@ def streams(given):
         rates = medians(functions, given.rounds)
         for f in sets.FORMATS:
             mine = [way for way in functions if way.startswith(f + ",")]
-            against(f"{name} {f}", rates, mine, ["bare"], "0.8")
+            against(f"{name} {f} against the bare decoder", rates, mine, ["bare"], "0.8")
 
 
 def streamed(source, workers, batch, skip=8):

@@ -6,6 +6,7 @@ from string import Template
 
 from results import Figure
 
+Row = tuple[str, str, Figure]  # program, what, figure
 _RED = '<span style="color: var(--color-problematic, #d1242f)">{}</span>'  # furo's, light and dark
 
 
@@ -19,8 +20,8 @@ def in_terminal(text: str) -> str:
     return f"\33[31m{text}\33[0m"
 
 
-def ranked(results: dict[str, dict]) -> list[tuple[str, str, Figure]]:
-    """Return (program, what, figure) of all figures, what misses its target most first."""
+def ranked(results: dict[str, dict]) -> list[Row]:
+    """Return the rows of all figures, what misses its target most first."""
     rows = [
         (program, what, Figure(*figure))
         for program, made in results.items()
@@ -29,11 +30,11 @@ def ranked(results: dict[str, dict]) -> list[tuple[str, str, Figure]]:
     return sorted(rows, key=lambda row: -row[2].missed_by)  # stable: the others in their order
 
 
-def table(results: dict[str, dict], mark: Callable[[str], str] = str) -> Iterator[str]:
-    """Yield the lines of the table; `mark` colours the results that are short."""
+def table(rows: list[Row], mark: Callable[[str], str] = str) -> Iterator[str]:
+    """Yield the lines of a table; `mark` colours the results that are short."""
     yield "| program | what | result | target |"
     yield "| --- | --- | ---: | ---: |"
-    for program, what, figure in ranked(results):
+    for program, what, figure in rows:
         shown = mark(f"{figure}, short") if figure.is_short else str(figure)
         what = what.replace("|", "\\|")
         yield f"| {program} | {what} | {shown} | {figure.target} |"
@@ -52,9 +53,10 @@ def origins(results: dict[str, dict]) -> Iterator[str]:
 
 def document(results: dict[str, dict], pictures: dict[str, tuple[str, str]]) -> str:
     """Return the page. pictures: title and words of each picture by the name of its file."""
-    figures = [figure for _, _, figure in ranked(results)]
-    short = sum(figure.is_short for figure in figures)
-    aimed = sum(figure.wanted is not None and "about" not in figure.target for figure in figures)
+    rows = ranked(results)
+    short = [row for row in rows if row[2].is_short]
+    met = [row for row in rows if row[2].has_target and not row[2].is_short]
+    rest = [row for row in rows if not row[2].has_target]
     lost = [f"- {program}: {line}" for program, made in results.items()
             for line in made.get("left_out", [])]  # fmt: skip
     shown = [
@@ -62,9 +64,10 @@ def document(results: dict[str, dict], pictures: dict[str, tuple[str, str]]) -> 
     ]
     template = Template(Path(__file__).with_suffix(".md").read_text(encoding="utf-8"))
     return template.substitute(
-        short=short,
-        aimed=aimed,
-        table="\n".join(table(results, on_page)),
+        short=len(short),
+        aimed=len(short) + len(met),
+        short_table="\n".join(table(short, on_page)),
+        other_table="\n".join(table(met + rest)),
         pictures="\n\n".join(shown),
         origins="\n".join(origins(results)),
         left_out="\n".join(lost or ["- nothing"]),

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 _INK = "#7d7d7d"  # contrast of 4 against white and against furo's black
-_OURS = "#0e93ad"
+_OURS = ("#0e93ad", "#57b5c7")
 _OTHERS = ("#d9822b", "#a06cc9", "#5d9c4b", "#c9566b", "#8a8a8a")
 _STYLE = {
     "svg.hashsalt": "feedrace",
@@ -126,27 +126,30 @@ def _bars(axes, rates, about):
         for (name, _), mine in zip(ranked, ours, strict=True)
     ]
     values = [rate for _, rate in ranked]
-    bars = axes.barh(names, values, color=[_OURS if mine else _OTHERS[-1] for mine in ours])
+    bars = axes.barh(names, values, color=[_OURS[0] if mine else _OTHERS[-1] for mine in ours])
     axes.bar_label(bars, [f"{value:,.0f}" for value in values], padding=3, color=_INK)
     axes.set_xlim(0, 1.15 * max(values))
+    axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set_xlabel("records/s")
 
 
 def _lines(axes, chart, about):
-    from matplotlib.ticker import StrMethodFormatter
-
-    others = iter(_OTHERS * 2)
+    others, mine, colours = iter(_OTHERS), iter(_OURS), {}
     marks = iter("osD^vPX*")
     for contender, points in chart["lines"].items():
-        mine, bare = contender.startswith("Feedrace"), contender.startswith("bare")
-        first = _OURS if contender == "Feedrace" or "process" in contender else "#57b5c7"
+        work, _, kind = contender.rpartition(", ")  # work by threads has the colour of processes
+        name = work if kind in ("processes", "threads") else contender
+        bare = contender.startswith("bare")
+        if name not in colours:
+            ours = contender.startswith("Feedrace")
+            colours[name] = _INK if bare else next(mine if ours else others)
         axes.plot(
             *zip(*points, strict=True),
             marker="" if bare else next(marks),
             markersize=4,
             label=contender,
-            color=first if mine else _INK if bare else next(others),
-            linestyle="--" if bare or "threads" in contender else "-",
+            color=colours[name],
+            linestyle="--" if bare or kind == "threads" else "-",
         )
     for axis, log in ((axes.set_xscale, "x"), (axes.set_yscale, "y")):
         if log in about.log:
@@ -156,7 +159,7 @@ def _lines(axes, chart, about):
     if "x" not in about.log:
         ticks = sorted({at for points in chart["lines"].values() for at, _ in points})
         axes.set_xticks(ticks)
-        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set_xlabel(chart["of"])
     axes.set_ylabel(chart["unit"])
     axes.grid(which="major")

@@ -38,6 +38,11 @@ class Figure(NamedTuple):
         return float(found[0]) if found else None
 
     @property
+    def has_target(self) -> bool:
+        """Whether it is to be more, or less, than a number."""
+        return bool(self.wanted) and "about" not in self.target
+
+    @property
     def is_short(self) -> bool:
         """Whether it misses its target."""
         return self.missed_by > 1
@@ -45,7 +50,7 @@ class Figure(NamedTuple):
     @property
     def missed_by(self) -> float:
         """How many times it would have to be better to reach its target; 1 if it does, or more."""
-        if not self.wanted or "about" in self.target:
+        if not self.has_target:
             return 1.0
         pair = (self.value, self.wanted) if self.is_cost else (self.wanted, self.value)
         return max(1.0, pair[0] / pair[1]) if pair[1] else float("inf")

@@ -132,7 +132,7 @@ def main() -> int:
         ordered = {name: kept[name] for name in PROGRAMS if name in kept}
         _write(ordered if keep else results, given.out or KEPT.parent)
     mark = page.in_terminal if sys.stdout.isatty() else str
-    print("\n== Figures\n" + "\n".join(page.table(results, mark)))
+    print("\n== Figures\n" + "\n".join(page.table(page.ranked(results), mark)))
     print("\n== Left out\n" + "\n".join(missing or ["nothing"]))
     print("\n== Misses\n" + "\n".join(map(mark, shown) if shown else ["none"]))
     return 1 if any(line.startswith(("worse", "failed")) for line in shown) else 0

@@ -1,4 +1,4 @@
-"""What 10^12 records and 1,024 hosts would cost: the plan itself is asked, costs are measured here.
+"""What a trillion records and 1,024 hosts would cost: the plan is asked, costs are measured.
 
 usage: scale.py [--quick] [--page FILE.md]. Hosts are simulated: the plan gives the record numbers
 of global batches, and JAX, with a CPU device for each host, which rows a host has. What a formula
@@ -179,8 +179,8 @@ def measured():
     small = passing_on(Made(1000 * count, (3,), np.float32), 1000)[0] / 1000
     large = passing_on(Made(128 * (20 if QUICK else 50), (224, 224, 3), np.uint8), 128)[0] / 128
     state, seconds = far_state()
-    return {"numbers": numbers, "fewer": fewer, "small": small, "large": large, "state": state, **seconds,
-            "table": table_bytes()}  # fmt: skip
+    return {"numbers": numbers, "fewer": fewer, "small": small, "large": large, "state": state,
+            "table": table_bytes(), **seconds}  # fmt: skip
 
 
 def readings(rows):
@@ -194,12 +194,12 @@ def readings(rows):
 
 def reads_table(found):
     """Yield the lines of the table of what a host reads in a step."""
-    yield "| sampler | records of | wanted | requests | fetched | of which wanted |"
+    yield "| sampler | records of | MiB wanted | requests | MiB fetched | of which wanted |"
     yield "| --- | --- | ---: | ---: | ---: | ---: |"
     for name, kind, size, blocks in found:
         wanted, fetched = BATCH // HOSTS * size, blocks * STORE_BLOCK
-        yield (f"| {name} | {kind} | {wanted / 2**20:,.2f} MiB | {blocks:,.0f} | "
-               f"{fetched / 2**20:,.1f} MiB | {wanted / fetched:.0%} |")  # fmt: skip
+        yield (f"| {name} | {kind} | {wanted / 2**20:,.2f} | {blocks:,.0f} | "
+               f"{fetched / 2**20:,.2f} | {wanted / fetched:.0%} |")  # fmt: skip
 
 
 def hosts_table(costs):

@@ -160,7 +160,10 @@ def test_what_misses_its_target_most_comes_first_in_red(imported):
     page = imported("page")
     results = {
         "one": result({"fine": (3, "x", "2"), "a little": (1.9, "x", "2"), "no": (1, "x", "none")}),
-        "two": result({"a cost": (9.0, "ms", "at most 3"), "nothing": (0.0, "x", "1")}),
+        "two": result(
+            {"a cost": (9.0, "ms", "at most 3"), "nothing": (0.0, "x", "1")},
+            peers={"torch": "torch 2.13.0"},
+        ),
     }
     lines = list(page.table(page.ranked(results), page.in_terminal))[2:]
     assert [line.split(" | ")[1] for line in lines] == [
@@ -176,6 +179,7 @@ def test_what_misses_its_target_most_comes_first_in_red(imported):
         document.index(word) for word in ("nothing", "a little", "A picture", "| fine", "| no ")
     ]
     assert places == sorted(places)
+    assert "| numpy 2; torch: torch 2.13.0 |" in document
     assert "![A picture](a.svg)\n\nWhat it shows." in document
 
 
@@ -203,7 +207,9 @@ def test_what_the_programs_print_is_what_the_runner_reads(imported, capsys):
     measure.point("resume", "tf.data, skip", 12.345, "ms", 20_000, "records served")
     measure.report("a ratio", 1.5, "at most 2", "3 against 2")
     measure.figure("a size", 1234.0, "bytes", "2048")
+    measure.ran_with("torch", {"torch": "2.13.0+cpu", "numpy": "2"})
     lines = capsys.readouterr().out.splitlines()
+    assert results.peers_in(lines) == {"torch": "torch 2.13.0+cpu, numpy 2"}
     assert results.rates_in(lines) == {"row": {"Feedrace": 1234.0}}
     assert results.charts_in(lines)["resume"] == {
         "unit": "ms", "of": "records served", "lines": {"tf.data, skip": [[20_000, 12.35]]}

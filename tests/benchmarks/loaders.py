@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from measure import QUICK, begin, rate_of, report
+from measure import QUICK, begin, ran_with, rate_of, report
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "docs" / "examples" / "show"))
 
@@ -50,6 +50,8 @@ def main():
                 continue
             names[loader], rates[loader] = facts["loader"], facts["rate"]
             rate_of(facts["loader"], facts["rate"])
+            if peer is not None:
+                ran_with(peer, facts["versions"])
     mine = rates.pop("feedrace")
     for loader, theirs in rates.items():
         detail = f"{mine:,.0f} against {theirs:,.0f} records/s"

@@ -142,6 +142,12 @@ def rate_of(contender: str, records: float) -> None:
     print(f"  {contender}: {records:,.0f} records/s", flush=True)
 
 
+def ran_with(peer: str, versions: Mapping[str, str]) -> None:
+    """Print the versions of a peer that ran in an environment of its own."""
+    listed = ", ".join(f"{name} {version}" for name, version in versions.items())
+    print(f"({peer} ran with {listed})", flush=True)
+
+
 class Served:
     """A function that makes another process do its work once, or None if there is no such process.
 

@@ -46,6 +46,7 @@ def origins(results: dict[str, dict]) -> Iterator[str]:
     yield "| --- | --- | --- | ---: | ---: | --- |"
     for program, made in results.items():
         libraries = ", ".join(f"{name} {version}" for name, version in made["libraries"].items())
+        libraries += "".join(f"; {peer}: {them}" for peer, them in made.get("peers", {}).items())
         cells = [program, made["commit"], made.get("python", ""), made["cpus"],
                  made.get("load", ""), libraries]  # fmt: skip
         yield "| " + " | ".join(map(str, cells)) + " |"

@@ -14,6 +14,7 @@ _POINT = re.compile(
     r"  (?P<chart>[^,]+), (?P<contender>.+): (?P<value>[\d.e+-]+) (?P<unit>.+) at (?P<at>[\d,]+) "
     r"(?P<of>.+)"
 )
+_PEER = re.compile(r"\((?P<peer>\S+) ran with (?P<versions>.+)\)")
 
 
 class Figure(NamedTuple):
@@ -87,6 +88,11 @@ def charts_in(lines: Iterable[str]) -> dict[str, dict]:
         line = chart["lines"].setdefault(m["contender"], [])
         line.append([int(m["at"].replace(",", "")), float(m["value"])])
     return found
+
+
+def peers_in(lines: Iterable[str]) -> dict[str, str]:
+    """Return the versions of peers that ran in environments of their own."""
+    return {m["peer"]: m["versions"] for m in filter(None, map(_PEER.match, lines))}
 
 
 def findings(now: dict[str, Figure], before: dict[str, Figure]) -> list[str]:

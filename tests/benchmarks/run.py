@@ -20,7 +20,7 @@ from pathlib import Path
 
 import page
 import plots
-from results import Figure, charts_in, figures_in, findings, left_out, rates_in
+from results import Figure, charts_in, figures_in, findings, left_out, peers_in, rates_in
 
 FOLDER = Path(__file__).parent
 KEPT = FOLDER.parents[1] / "docs" / "benchmarks" / "figures.json"
@@ -122,8 +122,8 @@ def main() -> int:
         if wrong:
             shown.append(f"failed: {program}.py {wrong}")
             continue
-        results[program] = {**about, "figures": now, "rates": rates_in(lines),
-                            "charts": charts_in(lines), "left_out": without}  # fmt: skip
+        found = {"rates": rates_in(lines), "charts": charts_in(lines), "peers": peers_in(lines)}
+        results[program] = {**about, "figures": now, **found, "left_out": without}
         if keep:
             kept[program] = results[program]
             KEPT.parent.mkdir(parents=True, exist_ok=True)

@@ -3,11 +3,12 @@
 usage: serve_curves.py PEER ROW [--quick]
 """
 
+import importlib.metadata
 import itertools
 import sys
 import time
 
-from measure import QUICK, point
+from measure import QUICK, point, ran_with
 
 BATCH = 128
 SIZES = (*(10**k for k in range(3, 10)), 10**12)
@@ -138,4 +139,5 @@ def tensorflow_resume():
 
 
 if __name__ == "__main__":
+    ran_with(sys.argv[1], {sys.argv[1]: importlib.metadata.version(sys.argv[1])})
     globals()[f"{sys.argv[1]}_{sys.argv[2]}"]()

@@ -2,11 +2,15 @@
 
 import importlib.metadata
 import re
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # for reference.py
 
 project = "Feedrace"
 author = "The Feedrace developers"
 version = release = importlib.metadata.version("feedrace")
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx_design"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx_design", "reference"]
 exclude_patterns = ["_build", "examples/*"]
 html_theme = "furo"
 html_static_path = ["static"]

@@ -41,7 +41,18 @@ def fingerprint(parts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def document(counters: Mapping[str, int], fingerprint: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the state document of a pipeline at these counters."""
+    """Return the state document of a pipeline at these counters.
+
+    format: the version of the document's form.
+    order: the version of the shuffled order; under another one other records would follow.
+    counters: ints. `pass` is the number of passes that have ended. The others are the scheduler's:
+        `update`, the train batches since the start of the run, and within an evaluation `callback`,
+        its number, and `batch`. A stream whose batcher groups windows of records adds where it
+        stands in them, such as `train.window` and `train.batch`.
+    fingerprint: what each part of the pipeline is: the component, its dist, class and version of
+        order, the fields of its config that decide which records come and what they become, and the
+        identity of the data. The longest parts are replaced by digests until it is short enough.
+    """
     return {
         "format": FORMAT,
         "order": order.VERSION,

@@ -25,6 +25,7 @@ def feedrace_health() -> Iterable[Health]:  # type: ignore[empty-body]
 def feedrace_commands() -> Iterable[Any]:  # type: ignore[empty-body]
     """Yield a `click.Command` for each subcommand that the plugin adds to `feedrace`.
 
-    Called when the command looks for one that the core does not have, or lists them. A `click.Group` with the name of a group of the core, such as `plugins`, adds its commands to
-    that group. Commands of the core cannot be replaced.
+    Called when the command looks for a subcommand that the core does not have, or lists them. A
+    `click.Group` with the name of a group of the core, such as `plugins`, adds its commands to that
+    group. Commands of the core cannot be replaced.
     """

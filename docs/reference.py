@@ -99,6 +99,7 @@ def fields(config: type) -> Iterator[str]:
     nested: dict[str, Any] = {}
     schema = object_schema(config, nested)["properties"]
     own = [f for f in attrs.fields(config) if f.init and not f.metadata.get(QUIET)]
+    own.sort(key=lambda f: (default(f) != "required", f.inherited))
     rows = (
         (f"`{f.name}`", words(schema[f.name]), default(f), sentence(described(config, f.name)))
         for f in own
@@ -172,6 +173,9 @@ def commands() -> Iterator[str]:
     for names, command, context in walk(main, ("feedrace",)):
         yield from (f"## {' '.join(names)}", "", "```text", command.get_usage(context), "```", "")
         yield from (inspect.cleandoc(command.help or ""), "")
+        package = getattr(command.callback, "__module__", "feedrace").partition(".")[0]
+        if package != "feedrace":
+            yield f"It comes with `{package.replace('_', '-')}`."
         options = [p for p in command.params if isinstance(p, click.Option)]
         records = [option.get_help_record(context) for option in options]
         rows = ((f"`{name}`", text.replace("[", "\\[")) for name, text in filter(None, records))
@@ -297,6 +301,8 @@ def setup(app: Any) -> dict[str, bool]:
         source[0] = fill(source[0])
 
     app.connect("source-read", read)
+    app.connect("autodoc-process-signature", lambda app, what, name, value, *_: (
+        ("", None) if getattr(value, "_is_protocol", False) else None))  # fmt: skip
     # They depend on the code, not on their files alone.
     app.connect("env-get-outdated", lambda app, env, *_: [
         name for name in env.found_docs if name.startswith("reference/")])  # fmt: skip

@@ -20,6 +20,7 @@ import feedrace
 from feedrace.cli import main
 from feedrace.config.fields import MAX_SIZE, QUIET, REQUIRED
 from feedrace.config.mapping import default_of
+from feedrace.pipeline.description import fingerprint_of
 from feedrace.pipeline.options import PipelineOptions
 from feedrace.plan import order, state
 from feedrace.protocols import KINDS, Source, Stateful
@@ -61,7 +62,8 @@ def table(head: str, rows: Iterator[tuple[str, ...]]) -> Iterator[str]:
 
 
 def sentence(text: str) -> str:
-    return text[:1].upper() + text[1:].rstrip(";.") + "." if text else ""
+    text = " ".join(text.split()).rstrip(";.")
+    return text[:1].upper() + text[1:] + "." if text else ""
 
 
 # Components and options
@@ -99,7 +101,7 @@ def fields(config: type) -> Iterator[str]:
     nested: dict[str, Any] = {}
     schema = object_schema(config, nested)["properties"]
     own = [f for f in attrs.fields(config) if f.init and not f.metadata.get(QUIET)]
-    own.sort(key=lambda f: (default(f) != "required", f.inherited))
+    own.sort(key=lambda f: (default(f) != "required", f.name not in config.__annotations__))
     rows = (
         (f"`{f.name}`", words(schema[f.name]), default(f), sentence(described(config, f.name)))
         for f in own
@@ -278,9 +280,16 @@ def state_example() -> Iterator[str]:
 
 
 def state_keys() -> Iterator[str]:
-    texts = re.findall(r"^(\w+): (.*?)(?=^\w+: |\Z)", inspect.getdoc(state.document), re.M | re.S)
-    yield from table("key|meaning", ((f"`{key}`", sentence(text)) for key, text in texts))
+    yield from _keys("key", state.document)
+    yield "The fingerprint has:"
+    yield from _keys("key of `fingerprint`", fingerprint_of)
     yield f"Now the format is {state.FORMAT}, and the version of the order {order.VERSION}."
+
+
+def _keys(head: str, function: Any) -> Iterator[str]:
+    """Yield a table of what a function's docstring says of each key of the dict it returns."""
+    texts = re.findall(r"^(\w+): (.*?)(?=^\w+: |\Z)", inspect.getdoc(function), re.M | re.S)
+    yield from table(f"{head}|meaning", ((f"`{key}`", sentence(text)) for key, text in texts))
 
 
 MADE = {

@@ -49,9 +49,8 @@ def document(counters: Mapping[str, int], fingerprint: Mapping[str, Any]) -> dic
         `update`, the train batches since the start of the run, and within an evaluation `callback`,
         its number, and `batch`. A stream whose batcher groups windows of records adds where it
         stands in them, such as `train.window` and `train.batch`.
-    fingerprint: what each part of the pipeline is: the component, its dist, class and version of
-        order, the fields of its config that decide which records come and what they become, and the
-        identity of the data. The longest parts are replaced by digests until it is short enough.
+    fingerprint: what the pipeline is made of. Digests replace its longest parts until it is short
+        enough.
     """
     return {
         "format": FORMAT,

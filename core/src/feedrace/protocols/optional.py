@@ -98,6 +98,14 @@ class Noting(Protocol):
         return []
 
 
+class Locating(Protocol):
+    """A reader that knows where a record is stored, for messages about it."""
+
+    def locate(self, number: int) -> tuple[str, int]:
+        """Return the path or address of the record's file, and the record's number in it."""
+        raise NotImplementedError
+
+
 class Noted(Protocol):
     """A source that is given what its readers noted, step by step, in the order of the steps."""
 

@@ -149,6 +149,15 @@ class Composed(Protocol):
         """Return the source of this name."""
 
 
+class Classed(Protocol):
+    """A source whose field `label` numbers classes that have names.
+
+    classes: the name of each class, by number; empty if they have none.
+    """
+
+    classes: Sequence[str]
+
+
 # What is not a source, but a source can read: data sets of other libraries, and sequences
 
 

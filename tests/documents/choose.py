@@ -41,7 +41,7 @@ def tables() -> str:
 
 
 def cell(answer: str, note: str, link: str) -> str:
-    return f"{SIGNS[answer]} [{answer}]({link})" + (f"\n    {note}" if note else "")
+    return f"{SIGNS[answer]} [{answer}]({link})" + (f":\n    {note}" if note else "")
 
 
 def row(cells: list[str]) -> str:

@@ -100,6 +100,7 @@ from feedrace.host.records import (
 )
 from feedrace.host.stages import LeafSpec as LeafSpec
 from feedrace.host.machine import usable_cpus as usable_cpus, usable_memory as usable_memory
+from feedrace.host.progress import bars_are_shown as bars_are_shown, progress as progress
 
 # Where files lie, and the records in them
 from feedrace.storage.ahead import ahead as ahead
@@ -132,11 +133,7 @@ from feedrace.storage.ranges import (
     Unreadable as Unreadable,
     too_few as too_few,
 )
-from feedrace.storage.tables import (
-    Table as Table,
-    TableCache as TableCache,
-    progress as progress,
-)
+from feedrace.storage.tables import Table as Table, TableCache as TableCache
 from feedrace.storage.tfrecord import (
     check_tfrecord as check_tfrecord,
     scan_tfrecord as scan_tfrecord,

@@ -17,7 +17,7 @@ from feedrace import registry
 from feedrace.config.fields import check_integer
 from feedrace.config.files import problems_located, read_mapping
 from feedrace.device.stages import Stages
-from feedrace.errors import ConfigError, FeedraceError, Problem
+from feedrace.errors import ConfigError, FeedraceError, Problem, clipped
 from feedrace.host import jobs
 from feedrace.host.beam import run_on_beam
 from feedrace.host.loader import HostLoader
@@ -34,7 +34,7 @@ from feedrace.storage.bad_records import BadRecord
 from feedrace.storage.tolerant import TolerantReader
 
 
-@attrs.frozen(kw_only=True, eq=False)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class AllRecords:
     """All records of a source after record stages, by number.
 
@@ -52,6 +52,9 @@ class AllRecords:
     unused: tuple[str, ...]
     obstacles: tuple[str, ...]
     identity: str
+
+    def __repr__(self) -> str:
+        return f"AllRecords({clipped(self.source)}, stages={clipped(self.loader.stages.stages)})"
 
     def __len__(self) -> int:
         """Return the number of records in the source."""

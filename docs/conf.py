@@ -1,6 +1,7 @@
 """Settings of the documentation site."""
 
 import importlib.metadata
+import os
 import re
 
 project = "Feedrace"
@@ -20,6 +21,7 @@ nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 nb_merge_streams = True
+os.environ["TQDM_DISABLE"] = "1"  # whether a bar comes depends on how busy the machine is
 
 _FIELD = re.compile(r"^([a-z_]\w*(?:, [a-z_]\w*)*): ")
 _CODE = re.compile(r"`([^`]+)`(\w*)")

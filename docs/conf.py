@@ -1,7 +1,7 @@
 """Settings of the documentation site."""
 
 import importlib.metadata
-import pathlib
+import os
 import re
 import sys
 from pathlib import Path
@@ -26,6 +26,7 @@ nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 nb_merge_streams = True
+os.environ["TQDM_DISABLE"] = "1"  # whether a bar comes depends on how busy the machine is
 
 _FIELD = re.compile(r"^([a-z_]\w*(?:, [a-z_]\w*)*): ")
 _CODE = re.compile(r"`([^`]+)`(\w*)")
@@ -42,7 +43,7 @@ def with_news(app, page, text):
     """Append what comes with the next release to the changelog."""
     if page != "changelog":
         return
-    changes = pathlib.Path(app.srcdir).parent / "changes"
+    changes = Path(app.srcdir).parent / "changes"
     for kind, title in (("feature", "Features"), ("bugfix", "Bugfixes"), ("removal", "Removals")):
         text[0] += f"\n### {title}\n\n"
         for fragment in sorted(changes.glob(f"*.{kind}.*md")):

@@ -27,6 +27,7 @@ KEPT = FOLDER.parents[1] / "docs" / "benchmarks" / "figures.json"
 PROGRAMS = ("samplers", "batchers", "interleave", "decoders", "pipeline", "startup", "tfds", "host",
             "sources", "compose", "loaders", "curves", "scale")  # fmt: skip
 WITH_PEERS = ("loaders", "curves")  # that take --peers
+WITH_DATARAX = ("batchers", "pipeline")  # that take the Python of an environment that has it
 LIBRARIES = ("jax", "flax", "numpy", "tensorflow", "torch", "grain", "datasets", "pyarrow")
 MOST_SECONDS = 900.0  # that a program may take
 
@@ -67,6 +68,18 @@ def _about() -> dict[str, object]:
         "load": round(os.getloadavg()[0], 1),
         "libraries": dict(sorted(found.items())),
     }
+
+
+def _datarax(folder: str) -> list[str]:
+    """Return the option that names datarax's Python, or nothing if it cannot be installed."""
+    sys.path.append(str(FOLDER.parents[1] / "docs" / "examples" / "show"))
+    import peers
+
+    try:
+        return ["--datarax", peers.python_of("datarax", Path(folder).absolute())]
+    except RuntimeError as error:
+        print(error, flush=True)
+        return []
 
 
 def _write(results: dict[str, dict], folder: Path) -> None:
@@ -110,6 +123,7 @@ def main() -> int:
         command = [sys.executable, "-u", str(FOLDER / f"{program}.py")]
         command += ["--quick"] if given.quick else []
         command += ["--peers", given.peers] if program in WITH_PEERS else []
+        command += _datarax(given.peers) if program in WITH_DATARAX and not given.quick else []
         if program == "scale" and (keep or given.out):
             command += ["--page", str((given.out or KEPT.parent) / "scale.md")]
         began = time.monotonic()

@@ -69,7 +69,9 @@ def test_the_errors_of_the_start_page_are_those_that_come(tmp_path, monkeypatch)
         message_of(lambda: feedrace.Pipeline(source={"id": np.array([2**40])}, batch_size=1)),
     ]
     with monkeypatch.context() as without_plugins:
-        without_plugins.setattr(catalog, "scan", lambda: SimpleNamespace(plugins=()))
+        without_plugins.setattr(
+            catalog, "scan", lambda: SimpleNamespace(plugins=(), broken={}, disabled=())
+        )
         found.append(str(not_found("stage", "decode-image", ())))
     spans = explained()
     assert len(spans) > 7

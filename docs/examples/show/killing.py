@@ -57,26 +57,25 @@ def attempt(python, program, given, processes=1, until=None, **variables):
 
 def watch(started, log, until):
     """Return True when all processes have ended well, False once batch `until` is in the log."""
-    at, text, file, news = 0, "", None, time.monotonic()
-    while True:
-        codes = [process.poll() for process in started]
-        if file is None and log.exists():
-            file = open(log)  # noqa: SIM115
-        text += file.read() if file else ""
-        *lines, text = text.split("\n")
-        if lines:
-            news = time.monotonic()
-        for line in lines:
-            at = json.loads(line)["begin"] if line.startswith('{"begin"') else at + 1
-        if until is not None and at >= until:
-            return False
-        if any(codes):
-            raise RuntimeError(f"a process ended with {codes}")
-        if all(code == 0 for code in codes):
-            return True
-        if time.monotonic() - news > PATIENCE:
-            raise RuntimeError(f"nothing was logged for {PATIENCE} s")
-        time.sleep(0.002)
+    at, rest, news = 0, "", time.monotonic()
+    log.touch()
+    with open(log) as file:
+        while True:
+            codes = [process.poll() for process in started]
+            *lines, rest = (rest + file.read()).split("\n")
+            for line in lines:
+                at = json.loads(line)["begin"] if line.startswith('{"begin"') else at + 1
+            if until is not None and at >= until:
+                return False
+            if any(codes):
+                raise RuntimeError(f"a process ended with {codes}")
+            if all(code == 0 for code in codes):
+                return True
+            if lines:
+                news = time.monotonic()
+            if time.monotonic() - news > PATIENCE:
+                raise RuntimeError(f"nothing was logged for {PATIENCE} s")
+            time.sleep(0.002)
 
 
 def read(logs):

@@ -27,19 +27,20 @@ def parsed(line):
 
 class Loader:
     def __init__(self, given, state):
+        self.folder = given["folder"]
         files = sorted(map(str, Path(given["data"]).glob("*.jsonl")))
         dataset = tf.data.TextLineDataset(files).shuffle(1000, seed=0).repeat(given["epochs"])
         dataset = dataset.map(parsed, num_parallel_calls=given["workers"]).padded_batch(32)
         self.iterator = iter(dataset.prefetch(2))
         self.checkpoint = tf.train.Checkpoint(iterator=self.iterator)
         if state:
-            with tempfile.TemporaryDirectory() as folder:
+            with tempfile.TemporaryDirectory(dir=self.folder) as folder:
                 for number, part in enumerate(unpacked(state)):
                     Path(folder, NAMES[number]).write_bytes(part)
                 self.checkpoint.read(os.path.join(folder, "it")).assert_consumed()
 
     def state(self):
-        folder = tempfile.mkdtemp()
+        folder = tempfile.mkdtemp(dir=self.folder)
         self.checkpoint.write(os.path.join(folder, "it"))
         parts = [Path(folder, name).read_bytes() for name in NAMES]
         shutil.rmtree(folder)

@@ -155,12 +155,14 @@ def test_a_training_that_is_killed_gives_the_batches_of_one_that_is_not(show, tm
     given = {
         "data": str(tmp_path / "train"), "held-out": str(tmp_path / "held-out"),
         "folder": str(tmp_path / "feedrace"), "records": train, "epochs": 2, "workers": 2,
-        "every": 3, "pause": 0,
+        "every": 3, "pause": 0, "evaluate": 10,
     }  # fmt: skip
     program = show.PROGRAMS / "feedrace_run.py"
     found = show.trained(
-        sys.executable, program, given, 2, held_out, FEEDRACE_CACHE_DIR=str(tmp_path / "cache")
+        sys.executable, program, given, 1, held_out, FEEDRACE_CACHE_DIR=str(tmp_path / "cache")
     )
     assert (found["lost"], found["repeated"]) == (0, 0)
     assert found["same"][0] == found["same"][1] > 10
-    assert {processes for processes, _ in found["sizes"]} == {1, 2, 4}
+    complete, evaluations = found["evaluations"]
+    assert complete == evaluations > 0
+    assert {processes for processes, _ in found["sizes"]} == {1, 2}

@@ -31,6 +31,7 @@ def run(*, quick, peers, page):
         given = {
             "data": str(folder / "train"), "held-out": str(folder / "held-out"),
             "records": train, "epochs": EPOCHS, "workers": 2, "every": EVERY, "pause": 0,
+            "evaluate": 25 if quick else 100,
         }  # fmt: skip
         variables = {
             "FEEDRACE_CACHE_DIR": str(folder / "cache"),

@@ -1,7 +1,8 @@
 """Feedrace: train a small language model, evaluate in between, and save model and place together.
 
 usage: as `logged.py` says; besides, `given` has the number of `processes`, this `process`, their
-`port`, and the folder `held-out` of the texts to evaluate on. Process 0 saves.
+`port`, the folder `held-out` of the texts to evaluate on, and `evaluate`, the updates between two
+evaluations, if they are not 100. Process 0 saves.
 """
 
 import io
@@ -35,7 +36,7 @@ def pipeline(given, sharding=None):
     fields = {"tokens": LENGTH}
     evaluation = {
         "stream": "held-out",
-        "every_n_updates": EVALUATE,
+        "every_n_updates": given.get("evaluate", EVALUATE),
         "source": {"use": "json-lines", "path": given["held-out"]},
     }
     return feedrace.build(

@@ -7,7 +7,7 @@ project = "Feedrace"
 author = "The Feedrace developers"
 version = release = importlib.metadata.version("feedrace")
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx_design"]
-exclude_patterns = ["_build", "examples"]
+exclude_patterns = ["_build", "examples/*"]
 html_theme = "furo"
 html_static_path = ["static"]
 myst_enable_extensions = ["colon_fence"]

@@ -56,3 +56,11 @@ def test_a_loaders_stream_is_cut_in_epochs_and_padding_is_left_out(monkeypatch):
     stream = [[{"id": np.arange(400) % 200}]]
     assert [len(ids) for ids in common.ids_of(stream, 200)] == [200, 200]
     sys.modules.pop("common", None)
+
+
+def test_the_readme_has_the_table_of_the_page():
+    root = SHOW.parents[2]
+    page = (root / "docs/demonstrations/count-your-records.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("|")]
+    assert len(rows) == 7
+    assert "\n".join(rows) in (root / "README.md").read_text()

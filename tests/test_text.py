@@ -1,68 +1,24 @@
-"""Text in batches: the configs of the page on text, with workers of every kind, and resumed."""
+"""Text in batches, with workers of every kind, and resumed."""
 
 import json
-import re
-from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.page_data import write_tokenizer
 
 import feedrace
 from feedrace.errors import StateError
 
 tokenizers = pytest.importorskip("tokenizers")
 
-ROOT = Path(__file__).parents[1]
-TEXTS = ["Feed the mill.", "Grüße", "A race is a channel."]
 WORKERS = [0, 2, {"kind": "process", "count": 2}]
 
 
 @pytest.fixture
-def tokenizer_json(tmp_path, monkeypatch):
-    """A tokenizer whose tokens are characters and <s>, which comes before each text."""
-    vocabulary = {"<s>": 0, **{c: i for i, c in enumerate(sorted(set("".join(TEXTS))), 1)}}
-    made = tokenizers.Tokenizer(tokenizers.models.BPE(vocabulary, []))
-    made.post_processor = tokenizers.processors.TemplateProcessing(
-        single="<s> $A", special_tokens=[("<s>", 0)]
-    )
-    path = tmp_path / "tokenizer.json"
-    made.save(str(path))
-    monkeypatch.setenv("MODEL", str(tmp_path))
-    return path
-
-
-def configs_of_the_page(folder):
-    """Return the paths of the page's configs, written into a folder."""
-    blocks = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/text.md").read_text(), re.DOTALL)
-    paths = []
-    for i, block in enumerate(blocks):
-        paths.append(folder / f"{i}.toml")
-        paths[-1].write_text(block)
-    return paths
-
-
-def test_the_configs_of_the_page_run(tokenizer_json, tmp_path):
-    packed, bucketed = configs_of_the_page(tmp_path)
-    batches = list(feedrace.load(packed))
-    texts = {
-        bytes(np.asarray(row - 3, np.uint8)[(segments == n) & (row != 1)].tobytes()).decode()
-        for batch in batches
-        for row, segments in zip(
-            np.asarray(batch["tokens"]), np.asarray(batch["tokens_segmentation"]), strict=True
-        )
-        for n in range(1, segments.max() + 1)
-    }
-    assert texts == set(TEXTS)
-    rows = [
-        np.asarray(ids)[np.asarray(mask)].tolist()
-        for batch in feedrace.load(bucketed)
-        for ids, mask, valid in zip(
-            batch["text"], batch["text_mask"], batch["valid_mask"], strict=True
-        )
-        if valid
-    ]
-    tokenizer = tokenizers.Tokenizer.from_file(str(tokenizer_json))
-    assert sorted(rows) == sorted(tokenizer.encode(text).ids for text in TEXTS)
+def tokenizer_json(tmp_path):
+    """The tokenizer of the page on text."""
+    write_tokenizer(tmp_path / "tokenizer.json")
+    return tmp_path / "tokenizer.json"
 
 
 def config(stage, batcher, **options):

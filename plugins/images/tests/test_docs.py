@@ -7,16 +7,6 @@ PAGE = Path(__file__).parents[3] / "docs" / "images.md"
 
 
 @pytest.mark.skipif(not PAGE.exists(), reason="the documentation is not here")
-def test_the_blocks_of_the_page_run_in_order():
-    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    assert blocks
-    names = {}
-    for block in blocks:
-        exec(compile(block, PAGE.name, "exec"), names)
-    assert names["batch"]["image"].shape == (4, 224, 224, 3)
-
-
-@pytest.mark.skipif(not PAGE.exists(), reason="the documentation is not here")
 def test_the_table_of_the_page_has_every_field_of_every_config():
     import attrs
 

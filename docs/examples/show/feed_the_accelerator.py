@@ -20,7 +20,7 @@ H100, ENOUGH = 400 / 0.224, 0.9  # photographs/s of one; utilization: MLPerf Sto
 BATCH = 64
 PHOTOGRAPHS, QUICK = 24 * BATCH, 5 * BATCH
 SHARES = (0.8, 0.95, 1.1, 1.25, 1.5)  # of a loader's rate: the emulated rates
-QUICK_SHARES = (0.8, 1.1, 1.4)
+QUICK_SHARES = (0.9, 1.25)
 ROUNDS, SECONDS = 3, 1.0
 # By name: program, environment (None for this one), kind of workers. Peers follow ours.
 FEEDERS = {
@@ -107,6 +107,7 @@ def run(*, quick, peers, page):
     if quick:
         count, shares, rounds = QUICK, QUICK_SHARES, 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         folder = Path(name) / "photographs"
         folder.mkdir()
@@ -149,6 +150,7 @@ def run(*, quick, peers, page):
             Path(__file__).with_suffix(".md"),
             count=f"{count:,}",
             cores=cores,
+            load=f"{load:.1f}",
             batch=BATCH,
             rate=f"{H100:,.0f}",
             shares=", ".join(f"{share:g}" for share in shares),
@@ -348,7 +350,8 @@ def draw(rows, path):
     lines.set_xlabel("rate of the emulated step, in accelerators", fontsize=8)
     lines.set_title("utilization, %", fontsize=9)
     lines.legend(fontsize=7, frameon=False, loc="lower left")
-    lines.set_ylim(bottom=40, top=104)
+    lines.set_ylim(40, 104)
+    lines.set_xlim(left=0)
     lines.tick_params(labelsize=8)
     for side in ("top", "right"):
         lines.spines[side].set_visible(False)

@@ -115,6 +115,20 @@ def test_a_page_has_nothing_on_a_step_that_was_not_measured(shown):
     assert "one X1" in feed.real_text(seen) and "90.0%" in feed.real_text(seen)
 
 
+def test_a_real_step_that_fails_or_has_no_gpu_is_named_and_left_out(shown, monkeypatch, capsys):
+    feed = shown("feed_the_accelerator")
+    monkeypatch.setattr(feed.report, "ran", lambda *arguments, **variables: "null")
+    assert feed.real_step("photographs", 2, 5) is None
+    assert "jax has no GPU here" in capsys.readouterr().out
+
+    def fails(*arguments, **variables):
+        raise RuntimeError("it ended with out of memory")
+
+    monkeypatch.setattr(feed.report, "ran", fails)
+    assert feed.real_step("photographs", 2, 5) is None
+    assert "left out: it ended with out of memory" in capsys.readouterr().out
+
+
 def test_one_process_bounds_what_workers_bring(shown):
     feed = shown("feed_the_accelerator")
     text = feed.bounds([row("a, processes", 1.0), row("b, threads", 1.0)], feed.H100, 4)

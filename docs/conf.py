@@ -1,13 +1,17 @@
 """Settings of the documentation site."""
 
 import importlib.metadata
-import pathlib
+import os
 import re
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # for reference.py
 
 project = "Feedrace"
 author = "The Feedrace developers"
 version = release = importlib.metadata.version("feedrace")
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx_design"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx_design", "reference"]
 exclude_patterns = ["_build", "examples/*"]
 html_theme = "furo"
 html_static_path = ["static"]
@@ -22,6 +26,7 @@ nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 nb_merge_streams = True
+os.environ["TQDM_DISABLE"] = "1"  # whether a bar comes depends on how busy the machine is
 
 _FIELD = re.compile(r"^([a-z_]\w*(?:, [a-z_]\w*)*): ")
 _CODE = re.compile(r"`([^`]+)`(\w*)")
@@ -38,7 +43,7 @@ def with_news(app, page, text):
     """Append what comes with the next release to the changelog."""
     if page != "changelog":
         return
-    changes = pathlib.Path(app.srcdir).parent / "changes"
+    changes = Path(app.srcdir).parent / "changes"
     for kind, title in (("feature", "Features"), ("bugfix", "Bugfixes"), ("removal", "Removals")):
         text[0] += f"\n### {title}\n\n"
         for fragment in sorted(changes.glob(f"*.{kind}.*md")):

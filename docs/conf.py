@@ -1,6 +1,7 @@
 """Settings of the documentation site."""
 
 import importlib.metadata
+import os
 import re
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx_design", "reference"]
 exclude_patterns = ["_build", "examples/*"]
 html_theme = "furo"
 html_static_path = ["static"]
+html_css_files = ["pages.css"]
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 autodoc_typehints = "signature"
@@ -24,6 +26,7 @@ nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 nb_merge_streams = True
+os.environ["TQDM_DISABLE"] = "1"  # whether a bar comes depends on how busy the machine is
 
 _FIELD = re.compile(r"^([a-z_]\w*(?:, [a-z_]\w*)*): ")
 _CODE = re.compile(r"`([^`]+)`(\w*)")
@@ -36,5 +39,18 @@ def as_rest(app, what, name, obj, options, lines):
         lines[i] = _FIELD.sub(r":\1: ", marked)
 
 
+def with_news(app, page, text):
+    """Append what comes with the next release to the changelog."""
+    if page != "changelog":
+        return
+    changes = Path(app.srcdir).parent / "changes"
+    for kind, title in (("feature", "Features"), ("bugfix", "Bugfixes"), ("removal", "Removals")):
+        text[0] += f"\n### {title}\n\n"
+        for fragment in sorted(changes.glob(f"*.{kind}.*md")):
+            news = fragment.read_text(encoding="utf-8").strip()
+            text[0] += news + "\n" if news.startswith("- ") else f"- {news}\n"
+
+
 def setup(app):
+    app.connect("source-read", with_news)
     app.connect("autodoc-process-docstring", as_rest)

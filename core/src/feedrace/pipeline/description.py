@@ -7,11 +7,30 @@ import numpy as np
 
 from feedrace import registry
 from feedrace.errors import FeedraceError
+from feedrace.pipeline.iteration import Progress
 from feedrace.pipeline.streams import Parts
 from feedrace.plan import state
 from feedrace.plan.steps import TRAIN, StreamPlan
 from feedrace.plan.windows import WindowPlan
 from feedrace.protocols import Fitted, Identified, provides
+
+
+class Described:
+    """What a pipeline shows of itself."""
+
+    _parts: Parts
+    _progress: Progress
+
+    def __repr__(self) -> str:
+        return summary_of(self._parts)
+
+    def __str__(self) -> str:
+        return repr(self)  # flax shows all attributes
+
+    def _repr_html_(self) -> str:
+        from feedrace.pipeline.showing import html_of
+
+        return html_of(self._parts, self._progress)
 
 
 def components_of(parts: Parts) -> dict[str, tuple[str, Any]]:

@@ -29,6 +29,7 @@ def fingerprint(parts: Mapping[str, Any]) -> dict[str, Any]:
 
     parts: name (`"source"`, `"stages[0]"`) to a JSON-able description.
     """
+    parts = {name: _without_nan(part) for name, part in parts.items()}
     texts = {name: json.dumps(part, sort_keys=True) for name, part in parts.items()}
     short = dict(parts)
     for name in sorted(texts, key=lambda name: len(texts[name]), reverse=True):
@@ -38,6 +39,15 @@ def fingerprint(parts: Mapping[str, Any]) -> dict[str, Any]:
     if len(json.dumps(short)) <= _FINGERPRINT_BYTES:
         return short
     return {"all": _digest(json.dumps(texts, sort_keys=True))}
+
+
+def _without_nan(part: Any) -> Any:
+    """Return a description with text for NaN, which equals nothing and has no JSON."""
+    if isinstance(part, Mapping):
+        return {name: _without_nan(value) for name, value in part.items()}
+    if isinstance(part, list | tuple):
+        return [_without_nan(value) for value in part]
+    return "nan" if isinstance(part, float) and part != part else part
 
 
 def document(counters: Mapping[str, int], fingerprint: Mapping[str, Any]) -> dict[str, Any]:

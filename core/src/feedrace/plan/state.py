@@ -51,7 +51,17 @@ def _without_nan(part: Any) -> Any:
 
 
 def document(counters: Mapping[str, int], fingerprint: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the state document of a pipeline at these counters."""
+    """Return the state document of a pipeline at these counters.
+
+    format: the version of the document's form.
+    order: the version of the shuffled order; under another one other records would follow.
+    counters: ints. `pass` is the number of passes that have ended. The others are the scheduler's:
+        `update`, the train batches since the start of the run, and within an evaluation `callback`,
+        its number, and `batch`. A stream whose batcher groups windows of records adds where it
+        stands in them, such as `train.window` and `train.batch`.
+    fingerprint: what the pipeline is made of. Digests replace its longest parts until it is short
+        enough.
+    """
     return {
         "format": FORMAT,
         "order": order.VERSION,

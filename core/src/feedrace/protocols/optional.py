@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 class Configured(Protocol):
-    """Was made from a config, whose fields describe it in files and in saved states."""
+    """Was made from a config, whose fields describe it in files and in saved states.
+
+    config: that config, an attrs class.
+    """
 
     config: Any
 
@@ -39,7 +42,9 @@ class Identified(Protocol):
 class Detailed(Protocol):
     """Has sentences for `feedrace describe`."""
 
-    def details(self) -> list[str]: ...
+    def details(self) -> list[str]:
+        """Return them, one line each."""
+        return []
 
 
 # Optional, for sources

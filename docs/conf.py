@@ -1,7 +1,9 @@
 """Settings of the documentation site."""
 
 import importlib.metadata
+import os
 import re
+import sys
 
 project = "Feedrace"
 author = "The Feedrace developers"
@@ -15,11 +17,15 @@ myst_heading_anchors = 3
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 nitpicky = False
-# Tutorials are notebooks in text; they run while the site is built, and what they show is theirs.
+# Tutorials are notebooks in text. They run while the site is built, in empty folders, unless a
+# cache has them, as in `tox -e docs`: `-D nb_execution_mode=cache -D nb_execution_cache_path=DIR`.
 nb_execution_mode = "force"
+nb_execution_in_temp = True
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 nb_merge_streams = True
+# Cells call `feedrace`, `pip` and `pytest` of this environment, which need not be activated.
+os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]
 
 _FIELD = re.compile(r"^([a-z_]\w*(?:, [a-z_]\w*)*): ")
 _CODE = re.compile(r"`([^`]+)`(\w*)")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from feedrace.errors import DataError, StorageError
-from feedrace.storage import paths, tables
+from feedrace.storage import paths
 from feedrace.storage.files import Storage
 from feedrace.storage.tables import Table, TableCache
 
@@ -335,11 +335,6 @@ def test_a_digest_shows_whether_a_files_content_changed(storage, folder):
     path.write_bytes(content)
     second = cache.digests(storage.find([str(path), f"{folder}/a.txt"]))
     assert (second[0] != first[0], second[1] == first[1]) == (True, True)
-
-
-def test_progress_is_silent_off_a_terminal(capsys):
-    assert list(tables.progress(range(3), 3, "indexing", "files")) == [0, 1, 2]
-    assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("change", ["content", "replaced", "removed"])

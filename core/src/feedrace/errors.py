@@ -30,6 +30,14 @@ def in_words(error: BaseException) -> str:
 class FeedraceError(Exception):
     """Base of all errors that Feedrace raises itself."""
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({clipped(str(self))})"
+
+    def _repr_html_(self) -> str:
+        from feedrace import notebook
+
+        return notebook.error(self)
+
 
 class ComponentError(FeedraceError):
     """A name does not lead to a component.

@@ -44,6 +44,7 @@ from feedrace.modules.sampler import (
     SamplerModule as SamplerModule,
 )
 from feedrace.modules.source import SourceModule as SourceModule
+from feedrace.registry.shown import Configured as Configured
 
 # Errors
 from feedrace.errors import (
@@ -100,6 +101,7 @@ from feedrace.host.records import (
 )
 from feedrace.host.stages import LeafSpec as LeafSpec
 from feedrace.host.machine import usable_cpus as usable_cpus, usable_memory as usable_memory
+from feedrace.host.progress import bars_are_shown as bars_are_shown, progress as progress
 
 # Where files lie, and the records in them
 from feedrace.storage.ahead import ahead as ahead
@@ -132,11 +134,7 @@ from feedrace.storage.ranges import (
     Unreadable as Unreadable,
     too_few as too_few,
 )
-from feedrace.storage.tables import (
-    Table as Table,
-    TableCache as TableCache,
-    progress as progress,
-)
+from feedrace.storage.tables import Table as Table, TableCache as TableCache
 from feedrace.storage.tfrecord import (
     check_tfrecord as check_tfrecord,
     scan_tfrecord as scan_tfrecord,

@@ -6,22 +6,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from feedrace.config.mapping import shown_fields
 from feedrace.errors import DataError
 from feedrace.host.records import VALID_MASK
+from feedrace.registry.shown import Configured
 
 
-class _Configured:
-    """A stage with a config, which its repr shows."""
+class _Stage(Configured):
+    """A stage with a config."""
 
     def __init__(self, config: Any) -> None:
         self.config = config
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(shown_fields(self.config))})"
 
-
-class Rescale(_Configured):
+class Rescale(_Stage):
     """Field * scale + offset, in float32."""
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -29,14 +26,14 @@ class Rescale(_Configured):
         return {**batch, self.config.field: value * self.config.scale + self.config.offset}
 
 
-class Cast(_Configured):
+class Cast(_Stage):
     """The field in another dtype, as `astype` converts it."""
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         return {**batch, self.config.field: _field(self, batch).astype(self.config.dtype)}
 
 
-class OneHot(_Configured):
+class OneHot(_Stage):
     """The integer field as float32 vectors of `num_classes`; zeros where it is out of range."""
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -44,7 +41,7 @@ class OneHot(_Configured):
         return {**batch, self.config.field: hot}
 
 
-class Select(_Configured):
+class Select(_Stage):
     """Only the named fields and the valid mask."""
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -54,7 +51,7 @@ class Select(_Configured):
         return {name: batch[name] for name in (*self.config.fields, VALID_MASK)}
 
 
-class Flip(_Configured):
+class Flip(_Stage):
     """The field mirrored along one axis, with the given probability for each record."""
 
     stochastic = True

@@ -1,6 +1,5 @@
 """`feedrace run`: iterate a pipeline and report what came."""
 
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, nullcontext
@@ -19,6 +18,7 @@ from feedrace.cli.output import (
     spec_texts,
 )
 from feedrace.errors import NotInstalledError, install_line
+from feedrace.host.progress import progress
 from feedrace.protocols import CountedAtLeast, Filling, provides
 
 Report = dict[str, dict[str, Any]]  # by stream
@@ -52,16 +52,12 @@ def run(
     with (
         pipeline.traced(trace) if trace else nullcontext(),
         closing(pipeline.steps()) as made,
-        click.progressbar(
-            _timed(islice(made, steps), report, lambda: after_first.update(pipeline.stats())),
-            length=steps or _length(pipeline),
-            item_show_func=lambda step: step and f"{step.stream} update {step.update}{least}",
-            file=sys.stderr,
-            hidden=as_json,
-        ) as shown,
+        progress("run", steps or _length(pipeline), "steps") as advance,
     ):
-        for _ in shown:
-            pass
+        for step in _timed(
+            islice(made, steps), report, lambda: after_first.update(pipeline.stats())
+        ):
+            advance(1, f"{step.stream} update {step.update}{least}")
     elapsed = time.perf_counter() - began
     stats = pipeline.stats()
     later = _advice(stats, after_first)

@@ -318,12 +318,19 @@ def _is_equal(value: Any, default: Any) -> bool:
 
 def shown_fields(config: Any) -> list[str]:
     """Return `name=value` of the fields of a config that differ from their defaults, for a repr."""
-    shown = []
+    return [f"{name}={text}" for name, text in shown_values(config).items()]
+
+
+def shown_values(config: Any) -> dict[str, str]:
+    """Return those fields by name, as text; none if it is no config."""
+    shown: dict[str, str] = {}
+    if not attrs.has(type(config)):
+        return shown
     for field in attrs.fields(type(config)):
         value, default = getattr(config, field.name), default_of(field, config)
         if field.repr and not _is_equal(value, default):
             text = field.repr(value) if callable(field.repr) else clipped(value, 80)
-            shown.append(f"{field.name}={text}")
+            shown[field.name] = text
     return shown
 
 

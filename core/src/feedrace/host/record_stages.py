@@ -13,6 +13,7 @@ from feedrace.errors import ConfigError, DataError, Problem, class_name, clipped
 from feedrace.host.records import arriving_dtype, is_host_dtype, leaves, map_leaves
 from feedrace.host.stages import LeafSpec, note_function_of_array, spec_text
 from feedrace.protocols import Fusing, Specified, is_stochastic, provides
+from feedrace.registry.shown import Configured
 
 Spec = Mapping[str, Any]
 
@@ -38,7 +39,7 @@ def record(
     return FunctionStage(function, spec, stochastic)
 
 
-class FunctionStage:
+class FunctionStage(Configured):
     """A function as a stage on records; see `record`. It can still be called as a function."""
 
     on = "record"
@@ -56,6 +57,9 @@ class FunctionStage:
         functools.update_wrapper(
             self, named if hasattr(named, "__qualname__") else type(named), updated=()
         )
+
+    def __repr__(self) -> str:
+        return f"record({class_name(self)})"
 
     def __call__(self, record: dict[str, Any], *rng: Any) -> Any:
         return self._function(record, *rng)

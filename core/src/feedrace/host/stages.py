@@ -21,6 +21,10 @@ class LeafSpec:
     shape: tuple[int | None, ...]
     dtype: Any
 
+    def __repr__(self) -> str:
+        sizes = ("?" if size is None else str(size) for size in self.shape)
+        return f"{self.dtype}[{', '.join(sizes)}]"
+
 
 @attrs.frozen(eq=False)
 class HostStages:

@@ -10,9 +10,10 @@ from feedrace.config.mapping import shown_fields
 from feedrace.modules import state as states
 from feedrace.modules.cache import IdentityDict, cached
 from feedrace.modules.statistics import Statistics
+from feedrace.registry.shown import Configured
 
 
-class Module(Statistics, nnx.Module):
+class Module(Configured, Statistics, nnx.Module):
     """A configured part of a pipeline, whose `nnx.Variable`s are its state.
 
     Raises `ValueError` if the config is stochastic and `rngs` is None or lacks its stream.

@@ -7,11 +7,30 @@ import numpy as np
 
 from feedrace import registry
 from feedrace.errors import FeedraceError
+from feedrace.pipeline.iteration import Progress
 from feedrace.pipeline.streams import Parts
 from feedrace.plan import state
 from feedrace.plan.steps import TRAIN, StreamPlan
 from feedrace.plan.windows import WindowPlan
 from feedrace.protocols import Fitted, Identified, provides
+
+
+class Described:
+    """What a pipeline shows of itself."""
+
+    _parts: Parts
+    _progress: Progress
+
+    def __repr__(self) -> str:
+        return summary_of(self._parts)
+
+    def __str__(self) -> str:
+        return repr(self)  # flax shows all attributes
+
+    def _repr_html_(self) -> str:
+        from feedrace.pipeline.showing import html_of
+
+        return html_of(self._parts, self._progress)
 
 
 def components_of(parts: Parts) -> dict[str, tuple[str, Any]]:
@@ -80,7 +99,17 @@ def config_of(parts: Parts) -> dict[str, Any]:
 
 
 def fingerprint_of(parts: Parts) -> dict[str, Any]:
-    """Return what must be equal for a saved state to name the same batches."""
+    """Return what must be equal for a saved state to name the same batches.
+
+    train: the batch size of the stream of this name, and its records in an epoch; and so for each
+        stream.
+    drop_remainder: whether a short last batch is dropped.
+    key: the PRNG key of stochastic stages, if there is one.
+    source: what the component at this path of the config is, and so for each component: its name,
+        dist, class and version of order; the fields of its config that decide which records come
+        and what becomes of them; `data`, the identity of its data; and `fitted`, the numbers that
+        it took from statistics.
+    """
     found: dict[str, Any] = {
         name: [stream.batch_size, stream.plan.records_per_epoch]
         for name, stream in parts.streams.items()

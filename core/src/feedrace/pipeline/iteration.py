@@ -122,6 +122,10 @@ class PipelineIterator(ClosableIterator):
         self._batches = batches
         self._items = make()
 
+    def __repr__(self) -> str:
+        at = ", ".join(f"{name} {value}" for name, value in self._progress.counters.items())
+        return f"{type(self).__name__}({'batches' if self._batches else 'steps'} after {at})"
+
     def __next__(self) -> Any:
         self._progress.check_process()
         step = next(self._items)

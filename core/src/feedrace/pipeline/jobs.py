@@ -17,11 +17,12 @@ from feedrace import registry
 from feedrace.config.fields import check_integer
 from feedrace.config.files import problems_located, read_mapping
 from feedrace.device.stages import Stages
-from feedrace.errors import ConfigError, FeedraceError, Problem
+from feedrace.errors import ConfigError, FeedraceError, Problem, clipped
 from feedrace.host import jobs
 from feedrace.host.beam import run_on_beam
 from feedrace.host.loader import HostLoader
 from feedrace.host.machine import usable_cpus
+from feedrace.host.progress import progress
 from feedrace.host.record_loader import RecordLoader
 from feedrace.host.record_stages import record_stages
 from feedrace.host.worker_process import obstacles_for_processes
@@ -33,7 +34,7 @@ from feedrace.storage.bad_records import BadRecord
 from feedrace.storage.tolerant import TolerantReader
 
 
-@attrs.frozen(kw_only=True, eq=False)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class AllRecords:
     """All records of a source after record stages, by number.
 
@@ -51,6 +52,9 @@ class AllRecords:
     unused: tuple[str, ...]
     obstacles: tuple[str, ...]
     identity: str
+
+    def __repr__(self) -> str:
+        return f"AllRecords({clipped(self.source)}, stages={clipped(self.loader.stages.stages)})"
 
     def __len__(self) -> int:
         """Return the number of records in the source."""
@@ -84,7 +88,7 @@ class AllRecords:
         bounds: part i has the records from `bounds[i]` to `bounds[i + 1]`.
         folder: keeps the results of this job alone; parts that have one there are not made again,
             unless `is_good` returns False for it.
-        what: names the work on the progress bar, which only a terminal shows.
+        what: names the work on the progress bar, which only a terminal or a notebook shows.
         workers: processes; 0 for this thread; by default one for each CPU, if processes can do it.
         runner: of Apache Beam, such as "DirectRunner", in place of processes; `runner_options` are
             its flags, such as "--project=p". All of its machines need to reach `folder`.
@@ -113,8 +117,6 @@ class AllRecords:
         runner_options: Sequence[str],
         is_good: Callable[[jobs.Made], bool] | None,
     ) -> Iterator[jobs.Made]:
-        from tqdm import tqdm
-
         found = {n: made for n in range(len(job)) if (made := job.kept(n)) is not None}
         if is_good is not None:
             found = {n: made for n, made in found.items() if is_good(made)}
@@ -125,8 +127,7 @@ class AllRecords:
             made_now = (job.kept(n) for n in missing)
         else:
             made_now = jobs.run_in_processes(job, missing, processes)
-        shown: Any = {"desc": what, "unit": " records", "delay": 1, "disable": None}
-        with closing(made_now), tqdm(total=job.bounds[-1], **shown) as bar:
+        with closing(made_now), progress(what, job.bounds[-1], "records") as advance:
             for number in range(len(job)):
                 made = found.get(number) or next(made_now)
                 if made is None:
@@ -135,7 +136,7 @@ class AllRecords:
                         f"machines need to reach that folder"
                     )
                 made = self.noted(made)
-                bar.update(made.stop - made.start)
+                advance(made.stop - made.start)
                 yield made
 
     def noted(self, made: jobs.Made) -> jobs.Made:

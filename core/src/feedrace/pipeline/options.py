@@ -20,7 +20,7 @@ from feedrace.config.fields import (
     one_of,
 )
 from feedrace.config.files import problems_located, read_mapping
-from feedrace.config.mapping import structure
+from feedrace.config.mapping import shown_fields, structure
 from feedrace.errors import ConfigError, Problem, did_you_mean, join
 from feedrace.host.machine import usable_cpus
 from feedrace.host.workers import WorkerCount
@@ -121,6 +121,9 @@ class PipelineOptions:
     prefetch: int = attrs.field(default=2, validator=integer(0))
     sharding: Any = attrs.field(default=None, validator=_AXIS)
     stall_seconds: float = attrs.field(default=300.0, validator=_MORE_THAN_0)
+
+    def __repr__(self) -> str:
+        return f"PipelineOptions({', '.join(shown_fields(self))})"
 
 
 def options_of(fields: Mapping[str, Any]) -> PipelineOptions:

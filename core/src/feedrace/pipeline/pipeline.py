@@ -29,7 +29,7 @@ from feedrace.plan.windows import WindowPlan
 from feedrace.protocols import Counted, EpochListener, Fitted, Timed, provides
 
 
-class Pipeline(nnx.Module):
+class Pipeline(description.Described, nnx.Module):
     """An iterable of batches on the device: dicts of arrays of static shape with a `valid_mask`.
 
     `Pipeline(source=..., batch_size=..., ...)` takes the fields of `PipelineOptions` by name, and
@@ -73,12 +73,6 @@ class Pipeline(nnx.Module):
         with problems.of("", data_path="sampler"):
             next(self._planned(), None)  # can a schedule be made?
         problems.report()
-
-    def __repr__(self) -> str:
-        return description.summary_of(self._parts)
-
-    def __str__(self) -> str:
-        return repr(self)  # flax shows all attributes
 
     def __len__(self) -> int:
         """Return the number of batches in a pass, of all streams.

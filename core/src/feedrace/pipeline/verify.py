@@ -15,6 +15,7 @@ import attrs
 
 from feedrace.config.fields import check_integer
 from feedrace.errors import FeedraceError, text_of
+from feedrace.host.progress import progress
 from feedrace.protocols import Counted, CountedAtLeast, provides
 
 _REFUSED = 3  # the exit status of a part that ended with a `FeedraceError`
@@ -49,8 +50,12 @@ def verify_resume(
     `ConfigError` for fewer than 1 stop.
     """
     check_integer("stops", stops, 1)
-    with tempfile.TemporaryDirectory(prefix="feedrace-verify-") as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="feedrace-verify-") as folder,
+        progress("verify resume", stops + 2, "parts") as advance,
+    ):
         whole = _part(config, Path(folder), False, steps)
+        advance(1)
         if len(whole) < 2:
             raise FeedraceError(f"a run of {len(whole)} steps cannot be stopped in the middle")
         drawn = random.Random(seed).sample(range(1, len(whole)), min(stops, len(whole) - 1))
@@ -58,6 +63,7 @@ def verify_resume(
         broken: list[Any] = []
         for begin, end in pairwise([0, *places, len(whole)]):
             broken += _part(config, Path(folder), begin > 0, end - begin)
+            advance(1)
     return Verdict(
         steps=len(whole),
         records=sum(len(step[4]) for step in whole),

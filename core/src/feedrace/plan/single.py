@@ -5,11 +5,12 @@ from collections.abc import Iterator, Mapping
 from feedrace.errors import StateError, clipped
 from feedrace.plan.steps import TRAIN, Step, StreamPlan
 from feedrace.plan.windows import WindowPlan
+from feedrace.registry.shown import Configured
 
 Plans = Mapping[str, StreamPlan | WindowPlan]
 
 
-class SingleScheduler:
+class SingleScheduler(Configured):
     """The batches of the train stream, to the end of the pass; endless if its sampler is."""
 
     def steps(self, state: Mapping[str, int], plans: Plans) -> Iterator[Step]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feedrace.config.fields import MAX_INT, integer
-from feedrace.errors import ConfigError, DataError, Problem, StateError
+from feedrace.errors import ConfigError, DataError, Problem, StateError, clipped
 from feedrace.protocols import Epochal, Windowed, provides
 
 TRAIN = "train"
@@ -51,6 +51,15 @@ class Step:
     last: bool
     after: Mapping[str, int]
     batch: Any = attrs.field(default=None, repr=_shapes)
+
+    def _repr_html_(self) -> str:
+        from feedrace import notebook
+
+        counts = (f"{name} {getattr(self, name):,}" for name in ("epoch", "update", "sample"))
+        about = f"{', '.join(counts)}; {len(self.indices):,} records from position {self.start:,}"
+        numbers = notebook.table([(clipped(self.indices.tolist(), 400),)])
+        parts = notebook.batch(self.batch), notebook.fold("Record numbers", numbers)
+        return notebook.page(f"Step of {self.stream}", about, *parts)
 
     def with_batch(self, batch: Any) -> "Step":
         """Return this step with a batch; this one holds none, for what only names it later."""

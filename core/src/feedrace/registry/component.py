@@ -10,6 +10,7 @@ import pluggy
 
 from feedrace.errors import BrokenPluginError, ConfigError, Problem, clipped, in_words
 from feedrace.registry.kinds import CAPABILITIES, KINDS
+from feedrace.registry.shown import Declared
 
 API_LEVEL = 1
 CODE = "code"  # the namespace of what `feedrace.register` offers
@@ -27,8 +28,8 @@ def _as_set(value: Any) -> frozenset[Any]:
     return frozenset(_as_tuple(value))
 
 
-@attrs.frozen(kw_only=True)
-class Component:
+@attrs.frozen(kw_only=True, repr=False)
+class Component(Declared):
     """What a plugin offers under a name, and where its code is.
 
     kind: one of `KINDS`. name: in kebab-case. summary: one sentence, for listings.
@@ -100,10 +101,8 @@ class Component:
         return None if self.config is None else self._load("config", self.config)
 
     def _load(self, role: str, where: Any) -> Any:
-        if not isinstance(where, str):
-            return where
         try:
-            return pkgutil.resolve_name(where)
+            return pkgutil.resolve_name(where) if isinstance(where, str) else where
         except (Exception, SystemExit) as error:  # a plugin's module may fail in any way
             message = f"{self.origin}: its {role} {where!r} does not load: {in_words(error)}"
             raise BrokenPluginError(message) from error

@@ -13,6 +13,7 @@ import attrs
 
 from feedrace.config.stored import local_path
 from feedrace.errors import DataError, StorageError, clipped
+from feedrace.host.progress import progress
 from feedrace.storage.paths import is_remote, local_files, missing_file
 
 if TYPE_CHECKING:
@@ -82,9 +83,14 @@ class Storage:
         addresses = [one for one in paths if is_remote(one)]
         named = iter(self._remote().find(addresses, suffixes) if addresses else ())
         found = list[File]()
-        for one in paths:
-            local = not is_remote(one)
-            found += [_found(n) for n in local_files(one, suffixes)] if local else next(named)
+        with progress("find files", None, "files") as advance:
+            for one in paths:
+                if is_remote(one):
+                    found += next(named)
+                    continue
+                for name in local_files(one, suffixes):
+                    found.append(_found(name))
+                    advance()
         seen = set[str]()
         for file in found:
             if file.path in seen:

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO
 
 import attrs
 import msgspec
@@ -20,10 +20,9 @@ from numpy.typing import NDArray
 
 from feedrace.errors import DataError
 from feedrace.host.machine import usable_cpus
+from feedrace.host.progress import Advance, progress
 from feedrace.storage.files import File, OpenFile, Storage
 from feedrace.storage.paths import is_remote
-
-Item = TypeVar("Item")
 
 _MAGIC = b"feedrace tables\n"
 _HEAD = struct.Struct("<16sIQ")  # magic, CRC of what follows, bytes of the index
@@ -132,19 +131,51 @@ class TableCache:
             )
 
 
-def progress(items: Iterable[Item], total: int, what: str, unit: str) -> Iterator[Item]:
-    """Yield the items, with a progress bar if it takes above a second and there is a terminal."""
-    from tqdm import tqdm
+@attrs.define(eq=False)
+class _Watched:
+    """An open file that reports how far it is read."""
 
-    yield from tqdm(items, total=total, desc=what, unit=f" {unit}", delay=1, disable=None)
+    _opened: OpenFile
+    _advance: Advance
+    _at: int = 0
+
+    @property
+    def file(self) -> File:
+        return self._opened.file
+
+    def read(self, start: int, size: int) -> bytes:
+        data = self._opened.read(start, size)
+        self.reach(start + size)
+        return data
+
+    def read_many(self, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> Iterator[bytes]:
+        return self._opened.read_many(starts, sizes)
+
+    def binary(self) -> BinaryIO:
+        return self._opened.binary()
+
+    def reach(self, place: int) -> None:
+        if place > self._at:
+            self._advance(place - self._at)
+            self._at = place
 
 
 def _scanned(storage: Storage, files: Sequence[File], scan: Scan, kind: str) -> list[Table]:
     threads = min(len(files), 16 if is_remote(files[0].path) else usable_cpus())
-    with ThreadPoolExecutor(threads, "feedrace-scan") as pool:
+    size = sum(file.size for file in files)
+    with (
+        progress(f"index {kind}", size, "B") as advance,
+        ThreadPoolExecutor(threads, "feedrace-scan") as pool,
+    ):
+
+        def scanned(file: File) -> Table:
+            watched = _Watched(storage.open(file), advance)
+            table = scan(watched)
+            watched.reach(file.size)
+            return table
+
         try:
-            made = pool.map(lambda file: scan(storage.open(file)), files)
-            return list(progress(made, len(files), kind, "files"))
+            return list(pool.map(scanned, files))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

@@ -14,6 +14,7 @@ from feedrace.plugin import (
     DataError,
     NotInstalledError,
     Table,
+    bars_are_shown,
     check_walk,
     clipped,
     install_line,
@@ -69,6 +70,8 @@ def open_dataset(path: str, name: str | None, split: str | None) -> Any:
         raise NotInstalledError(message, fix=install_line("hugging-face"))
     import datasets
 
+    if not bars_are_shown() and "HF_DATASETS_DISABLE_PROGRESS_BARS" not in os.environ:
+        datasets.disable_progress_bars()
     try:
         if any(os.path.isfile(os.path.join(path, f)) for f in ("state.json", "dataset_dict.json")):
             if name is not None:

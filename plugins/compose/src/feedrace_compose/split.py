@@ -16,6 +16,7 @@ from feedrace.plugin import (
     clipped,
     did_you_mean,
     leaves,
+    progress,
     protocols,
 )
 from feedrace_compose.config import SplitConfig
@@ -88,9 +89,11 @@ def _keys(source: Any, field: str) -> Iterator[tuple[int, NDArray[Any]]]:
     if protocols.provides(source, protocols.Columnar):
         yield 0, np.asarray(source.column(field))
         return
-    for start in range(0, len(source), _READ):
-        numbers = np.arange(start, min(start + _READ, len(source)))
-        yield start, np.asarray(source.fetch(numbers)[field])
+    with progress(f"split by {clipped(field)}", len(source), "records") as advance:
+        for start in range(0, len(source), _READ):
+            numbers = np.arange(start, min(start + _READ, len(source)))
+            yield start, np.asarray(source.fetch(numbers)[field])
+            advance(len(numbers))
 
 
 def _hashed(keys: NDArray[Any], first: int) -> NDArray[np.int64]:

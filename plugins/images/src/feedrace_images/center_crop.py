@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from feedrace.plugin import Configured
 from feedrace_images.config import CenterCropConfig
 from feedrace_images.decode_image import DecodePart, fuse
 from feedrace_images.records import image_of, image_spec, with_size
@@ -11,7 +12,7 @@ from feedrace_images.windows import Window, centered, whole
 _NAME = "center-crop"
 
 
-class CenterCrop:
+class CenterCrop(Configured):
     """The middle of each image; smaller images get a border of zeros, as torchvision gives them.
 
     After `decode-image`, or after `resize` or `random-resized-crop` that was fused with it, only

@@ -8,7 +8,7 @@ import attrs
 import cv2
 import numpy as np
 
-from feedrace.plugin import DataError, LeafSpec
+from feedrace.plugin import Configured, DataError, LeafSpec
 from feedrace_images import jpeg
 from feedrace_images.config import DecodeImageConfig
 from feedrace_images.records import Image, check_encoded, encoded_of
@@ -24,7 +24,7 @@ _PNG_FLAGS = {
 _NAME = "decode-image"
 
 
-class DecodeImage:
+class DecodeImage(Configured):
     """Encoded images as uint8 arrays of shape (height, width, channels).
 
     JPEG by libjpeg-turbo, PNG of up to 8 bits by OpenCV, other formats by Pillow. Of 16 bits the
@@ -106,8 +106,10 @@ class DecodeImage:
         try:
             return function(*arguments, **options)
         except Exception as error:
-            kind = "JPEG" if data[:3] == jpeg.START else "PNG" if data[:8] == _PNG else "image"
-            found = f"field {self.config.field!r} holds a {kind} of {len(data):,} bytes"
+            kind = (
+                "a JPEG" if data[:3] == jpeg.START else "a PNG" if data[:8] == _PNG else "an image"
+            )
+            found = f"field {self.config.field!r} holds {kind} of {len(data):,} bytes"
             message = f"{_NAME}: {found} that cannot be decoded: {error}"
             raise DataError(message) from error
 

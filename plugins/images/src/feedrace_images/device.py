@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from feedrace.plugin import VALID_MASK, DataError, FieldStatistics
+from feedrace.plugin import VALID_MASK, Configured, DataError, FieldStatistics
 from feedrace_images import config as configs
 
 _LEAST_STD = 1e-6  # as of a std that is given
 
 
-class Normalize:
+class Normalize(Configured):
     """Images of values from 0 to 1, minus a mean, divided by a deviation.
 
     Integers are divided by the greatest of their dtype first; floating images are taken as they
@@ -83,7 +83,7 @@ class Normalize:
         return {**batch, self.config.field: values.astype(self.config.dtype)}
 
 
-class RandomCrop:
+class RandomCrop(Configured):
     """A random part of each image, after a border of zeros was added.
 
     Raises `DataError` for a field that is missing or holds no images, and for images that are
@@ -116,7 +116,7 @@ class RandomCrop:
         return {**batch, self.config.field: jax.vmap(part)(keys, images)}
 
 
-class ColorJitter:
+class ColorJitter(Configured):
     """Brightness, contrast, saturation and hue of colour images, changed at random, in this order.
 
     Floating images hold values from 0 to 1, and uint8 images from 0 to 255; both keep their dtype,
@@ -150,7 +150,7 @@ class ColorJitter:
         return _turned(image, 6 * config.hue * drawn[3])
 
 
-class Mixup:
+class Mixup(Configured):
     """Images and labels blended with those of other records of the batch (Zhang et al., 2018).
 
     Each record draws its own share and its own partner, from the records of the batch that are
@@ -179,7 +179,7 @@ class Mixup:
         return {**batch, **{k: _blend(v, v[partners], shares) for k, v in mixed.items()}}
 
 
-class Cutmix:
+class Cutmix(Configured):
     """Images with a box taken from another record of the batch, labels blended by area (Yun, 2019).
 
     Each record draws its own box and its own partner, from the records of the batch that are valid;

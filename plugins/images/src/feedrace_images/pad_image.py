@@ -4,14 +4,14 @@ from typing import Any
 
 import numpy as np
 
-from feedrace.plugin import DataError, LeafSpec
+from feedrace.plugin import Configured, DataError, LeafSpec
 from feedrace_images.config import PadImageConfig
 from feedrace_images.records import image_of, image_spec, with_size
 
 _NAME = "pad-image"
 
 
-class PadImage:
+class PadImage(Configured):
     """Images in the upper left corner of one size, and a field with their own height and width.
 
     The new field is int32 of shape (2,).

@@ -4,13 +4,14 @@ from typing import Any
 
 import numpy as np
 
+from feedrace.plugin import Configured
 from feedrace_images.config import HORIZONTAL, RandomFlipConfig
 from feedrace_images.records import Image, image_of, image_spec
 
 _NAME = "random-flip"
 
 
-class RandomFlip:
+class RandomFlip(Configured):
     """Images mirrored with a probability, left and right or top and bottom.
 
     Raises `DataError` for a field that is missing or holds no image.

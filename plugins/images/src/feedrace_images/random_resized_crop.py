@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+from feedrace.plugin import Configured
 from feedrace_images.config import RandomResizedCropConfig
 from feedrace_images.decode_image import fuse
 from feedrace_images.records import image_of, image_spec, with_size
@@ -13,7 +14,7 @@ _NAME = "random-resized-crop"
 _TRIES = 10
 
 
-class RandomResizedCrop:
+class RandomResizedCrop(Configured):
     """A random part of each image, resized to one size.
 
     The part has a random share of the area and a random ratio of its sides, as torchvision's

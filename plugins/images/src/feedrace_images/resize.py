@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from feedrace.plugin import DataError
+from feedrace.plugin import Configured, DataError
 from feedrace_images.config import ResizeConfig
 from feedrace_images.decode_image import fuse
 from feedrace_images.records import image_of, image_spec, with_size
@@ -12,7 +12,7 @@ from feedrace_images.windows import MOST, Size, Window, whole
 _NAME = "resize"
 
 
-class Resize:
+class Resize(Configured):
     """Images brought to a height and width, or to a length of their shorter side.
 
     After `decode-image`, a JPEG is decoded no finer than its size asks for.

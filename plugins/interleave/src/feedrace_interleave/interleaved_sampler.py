@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from feedrace.plugin import (
     TRAIN,
     ConfigError,
+    Configured,
     DataError,
     Problem,
     StateError,
@@ -28,7 +29,7 @@ from feedrace_interleave.dataset import InterleavedCollator, InterleavedDataset
 _STARTS = ("start_epoch", "start_update", "start_sample")
 
 
-class InterleavedSampler:
+class InterleavedSampler(Configured):
     """Yields (is_full_batch, index) pairs of training, interrupted by the callback samplers.
 
     Indices of the train sampler come first in a common numbering, then those of each callback

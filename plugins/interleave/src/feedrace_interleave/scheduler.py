@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 
-from feedrace.plugin import TRAIN, ConfigError, Problem, Step, StreamPlan, WindowPlan
+from feedrace.plugin import TRAIN, ConfigError, Configured, Problem, Step, StreamPlan, WindowPlan
 from feedrace_interleave import counted, schedule, timeline
 from feedrace_interleave.config import CallbackConfig, InterleavedSchedulerConfig
 
 Plans = Mapping[str, schedule.Plan]
 
 
-class InterleavedScheduler:
+class InterleavedScheduler(Configured):
     """Runs the train stream and, whenever a callback's interval has passed, its stream whole."""
 
     def __init__(self, config: InterleavedSchedulerConfig) -> None:

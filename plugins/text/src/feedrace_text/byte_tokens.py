@@ -5,14 +5,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from feedrace.plugin import DataError, clipped
+from feedrace.plugin import Configured, DataError, clipped
 from feedrace_text.config import ByteTokensConfig
 from feedrace_text.fields import spec_with_ids, text_of, with_ids
 
 _NAME = "byte-tokens"
 
 
-class ByteTokens:
+class ByteTokens(Configured):
     """Turns a field of text into int32 ids: each UTF-8 byte plus the offset, with bos and eos.
 
     Bytes are taken as they are, in whatever encoding. `max_length` may cut a character of several

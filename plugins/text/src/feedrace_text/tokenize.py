@@ -10,6 +10,7 @@ import numpy as np
 
 from feedrace.plugin import (
     ConfigError,
+    Configured,
     DataError,
     NotInstalledError,
     Problem,
@@ -24,7 +25,7 @@ _FILE = "tokenizer.json"
 _loading = threading.Lock()
 
 
-class Tokenize:
+class Tokenize(Configured):
     """Turns a field of text into the int32 ids that a tokenizer gives it.
 
     Padding and truncation that the tokenizer's file asks for are left out: `max_length` truncates,

@@ -1,5 +1,6 @@
 """The source that loads a split once and then needs JAX alone."""
 
+from contextlib import closing
 from typing import Any
 
 import jax
@@ -17,6 +18,7 @@ from feedrace.plugin import (
     is_host_dtype,
     leaves,
     map_leaves,
+    progress,
 )
 from feedrace_tfds.config import TFDSEagerConfig
 from feedrace_tfds.memory import device_memory, in_words
@@ -69,9 +71,13 @@ class TFDSEagerSource(SplitSource, ArraySource):
             return start, part, reader.noted()
 
         blocks = range(0, count, _BLOCK)
-        for start, part, bad in ahead(load, blocks, threads=self._threads, most=2 * self._threads):
-            arrays.put(start, part)
-            self.note(bad)
+        loaded_blocks = ahead(load, blocks, threads=self._threads, most=2 * self._threads)
+        what = f"load {self.dataset_name}:{self.split_name}"
+        with closing(loaded_blocks), progress(what, count, "records") as advance:
+            for start, part, bad in loaded_blocks:
+                arrays.put(start, part)
+                self.note(bad)
+                advance(min(_BLOCK, count - start))
         loaded = reader.pack(np.arange(count), arrays)
         good = ~reader.invalid_rows(np.arange(count))
         if not good.all():

@@ -16,6 +16,7 @@ from tensorflow_datasets.core.utils import error_utils
 
 from feedrace.plugin import (
     DataError,
+    bars_are_shown,
     clipped,
     did_you_mean,
     install_line,
@@ -58,6 +59,8 @@ def prepared_builder(config: TFDSConfig) -> tuple[Any, str]:
     try:
         import_tensorflow(config.num_threads)
         builder = _code_builder(config, name)
+        if not bars_are_shown():
+            tfds.disable_progress_bar()
         with contextlib.redirect_stdout(sys.stderr):  # TFDS prints; stdout is the program's own
             print(f"feedrace: preparing {builder.info.full_name} in {builder.data_dir}", flush=True)
             builder.download_and_prepare(**_prepare_arguments(config))

@@ -36,6 +36,7 @@ def executed(path, work):
         notebook,
         timeout=600,
         kernel_name="python3",
+        coalesce_streams=True,
         record_timing=False,  # it would go to the cells, which are the cache's key
         resources={"metadata": {"path": str(work)}},
     ).execute()

@@ -3,14 +3,19 @@
 import importlib.metadata
 import os
 import re
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # for reference.py
 
 project = "Feedrace"
 author = "The Feedrace developers"
 version = release = importlib.metadata.version("feedrace")
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx_design"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx_design", "reference"]
 exclude_patterns = ["_build", "examples/*"]
 html_theme = "furo"
 html_static_path = ["static"]
+html_css_files = ["pages.css"]
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 autodoc_typehints = "signature"
@@ -34,5 +39,19 @@ def as_rest(app, what, name, obj, options, lines):
         lines[i] = _FIELD.sub(r":\1: ", marked)
 
 
+def with_news(app, page, text):
+    """Append what comes with the next release to the changelog."""
+    if page != "changelog":
+        return
+    changes = Path(app.srcdir).parent / "changes"
+    for kind, title in (("feature", "Features"), ("bugfix", "Bugfixes"), ("removal", "Removals")):
+        text[0] += f"\n### {title}\n\n"
+        for fragment in sorted(changes.glob(f"*.{kind}.*md")):
+            news = fragment.read_text(encoding="utf-8").strip()
+            item = news if news.startswith("- ") else "- " + news.replace("\n", "\n  ")
+            text[0] += item + "\n"
+
+
 def setup(app):
+    app.connect("source-read", with_news)
     app.connect("autodoc-process-docstring", as_rest)

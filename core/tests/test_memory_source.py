@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
+import feedrace
 from feedrace import Pipeline, create
 from feedrace.builtin.memory import MemorySource
 from feedrace.builtin.records import RecordsSource
-from feedrace.errors import ConfigError, DataError, StateError
+from feedrace.errors import ConfigError, DataError, FeedraceError, StateError
 
 IMAGES = np.arange(7 * 4, dtype=np.uint8).reshape(7, 2, 2)
 LABELS = np.arange(7, dtype=np.int64)
@@ -417,7 +418,8 @@ def test_a_data_set_of_torch_gets_the_line_that_works():
 @pytest.mark.parametrize("data", [{}, [], {"x": []}, {"x": np.zeros((0, 3))}, 5, None, "x"])
 def test_data_without_records_is_refused(data):
     with pytest.raises(
-        (ConfigError, DataError), match=r"memory source has no|is no dict|not a table"
+        (ConfigError, DataError),
+        match=r"memory source has no|is no dict|not a table|missing; give either",
     ):
         create("source", "memory", data=data)
 
@@ -444,3 +446,41 @@ def test_texts_take_the_room_of_each_and_not_of_the_longest():
     texts = ["a" * 10**7, *["b"] * 10**5]  # 4 TB if each was as long as the first
     made = create("source", "memory", data={"text": texts})
     assert made.fetch([10**5])["text"].tolist() == ["b"]
+
+
+def test_the_arrays_of_a_file_are_served_by_its_name(tmp_path):
+    np.savez(tmp_path / "a.npz", image=IMAGES, label=LABELS, name=np.array(list("abcdefg")))
+    made = create("source", "memory", path=str(tmp_path / "a.npz"))
+    assert (
+        made.identity()
+        == create(
+            "source",
+            "memory",
+            data={"image": IMAGES, "label": LABELS, "name": np.array(list("abcdefg"))},
+        ).identity()
+    )
+    found = made.fetch(np.array([3, 0]))
+    assert found["name"].tolist() == ["d", "a"] and found["label"].tolist() == [3, 0]
+    assert found["image"].tolist() == IMAGES[[3, 0]].tolist()
+    (tmp_path / "c.toml").write_text(
+        f'batch_size = 4\nsource = {{ use = "memory", path = "{tmp_path}/a.npz" }}\n'
+    )
+    assert [int(b["valid_mask"].sum()) for b in feedrace.load(tmp_path / "c.toml")] == [4, 3]
+
+
+def test_a_file_that_holds_no_arrays_by_name_is_refused(tmp_path):
+    np.save(tmp_path / "one.npy", IMAGES)
+    np.savez(tmp_path / "objects.npz", x=np.array([None, 1], object))
+    np.savez(tmp_path / "torn.npz", x=np.zeros(100))
+    whole = (tmp_path / "torn.npz").read_bytes()
+    (tmp_path / "torn.npz").write_bytes(whole[:300] + b"torn" + whole[304:])
+    for name, found in [
+        ("one.npy", r"one\.npy is no \.npz file; numpy\.savez"),
+        ("objects.npz", "something other than arrays of numbers or text"),
+        ("torn.npz", "cannot be read: Bad CRC"),
+        ("tarn.npz", r"does not exist; did you mean 'torn\.npz'"),
+    ]:
+        with pytest.raises(FeedraceError, match=found):
+            create("source", "memory", path=str(tmp_path / name))
+    with pytest.raises(ConfigError, match="data: given beside path; give either"):
+        create("source", "memory", path=str(tmp_path / "torn.npz"), data={"x": [1]})

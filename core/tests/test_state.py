@@ -248,3 +248,10 @@ def test_values_in_messages_are_clipped():
         parse_options({"source": "s" * 9999, "batch_size": "x" * 9999, "prefetch": ["y"] * 9999})
     assert len(caught.value.problems) == 3
     assert len(str(caught.value)) < 1500
+
+
+def test_a_fingerprint_with_nan_equals_itself():
+    """As of a config that fills what is missing with NaN."""
+    made = fingerprint({"source": {"nulls": {"income": float("nan")}, "scales": [float("nan"), 1]}})
+    saved = json.loads(json.dumps(document({"pass": 1}, made), allow_nan=False))
+    assert counters_of(saved, made) == {"pass": 1}

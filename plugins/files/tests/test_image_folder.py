@@ -3,8 +3,9 @@ import os
 import numpy as np
 import pytest
 
-from feedrace import create
+from feedrace import Pipeline, create, record
 from feedrace.errors import ConfigError, DataError
+from feedrace.plugin import all_records
 from feedrace_testing.sample_files import grey_image
 
 
@@ -187,3 +188,22 @@ def test_a_folder_may_be_an_address_of_this_machine(folder):
     source = images_of(f"file://{folder}")
     assert source.column("path").tolist()[0] == "cat/b.PNG"
     assert source.identity() == images_of(folder).identity()
+
+
+def _fails_at_gif(record):
+    if record["image"] == grey_image(3):
+        raise ValueError("I know no GIF")
+    return record
+
+
+def test_an_error_of_a_record_stage_names_the_file(folder):
+    """Whatever fields the record has."""
+    source = images_of(folder, columns=["image", "label"])
+    stages = [record(_fails_at_gif)]
+    place = f"record 3 is record 0 of {folder}/dog/d.gif"
+    with pytest.raises(ValueError, match="I know no GIF") as caught:
+        list(Pipeline(source=source, stages=stages, batch_size=2))
+    assert place in caught.value.__notes__
+    with pytest.raises(ValueError, match="I know no GIF") as caught:
+        list(all_records(source, stages).sample(np.arange(4)))
+    assert place in caught.value.__notes__

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+import feedrace
 from feedrace_preview.commands import preview
 from feedrace_preview.fields import rows_of, unchanged
 from feedrace_preview.gather import gather
 from feedrace_preview.page import page
 from feedrace_preview.pictures import histogram, is_image, scatter, strip, thumbnails
+from feedrace_preview.points import Point
 from feedrace_preview.terminal import lines
 
 CONFIG = """
@@ -43,8 +45,9 @@ def facts(config):
 
 def test_each_point_has_the_batch_that_the_stages_up_to_it_make(facts):
     (stream,) = facts.streams
-    assert [point.after for point in stream.points] == ["memory", "flip", "rescale"]
-    source, flipped, scaled = (point.fields["image"] for point in stream.points)
+    assert [point.after for point in stream.points] == ["memory", "batching", "flip", "rescale"]
+    source, batch, flipped, scaled = (point.fields["image"] for point in stream.points)
+    assert np.array_equal(batch, source)
     assert np.array_equal(flipped, source[:, :, ::-1])
     assert np.array_equal(scaled, flipped * 0.5)
     assert stream.records.tolist() == [0, 1, 2, 3]
@@ -56,14 +59,16 @@ def test_the_page_shows_parts_pictures_records_and_time_without_network(facts):
     text = page(facts)
     assert not re.search(r"(src|href)=.?(http|//)|url\(|@import", text)
     assert text.count("data:image/png;base64,") == 3 * 4
-    for words in ("builtin/flip", "stages[1]: stage on the device", "label 3, record 3",
-                  "Where the time goes", "float32[4, 8, 8]", "As before: label"):  # fmt: skip
+    for words in ("builtin/<wbr>flip", "stage on batches, on the device", "label 3<br>record 3",
+                  "A field times a scale plus an offset", "Records stacked in order",
+                  "Where the time goes", "float32[4, 8, 8]",
+                  "As before: image, label"):  # fmt: skip
         assert words in text
     opened: list[str] = []
 
     class Closes(HTMLParser):
         def handle_starttag(self, tag, attrs):
-            if tag not in ("meta", "img", "br", "rect", "path"):
+            if tag not in ("meta", "img", "br", "wbr", "rect", "path"):
                 opened.append(tag)
 
         def handle_endtag(self, tag):
@@ -96,7 +101,11 @@ def test_records_that_make_no_batch_yet_are_shown_one_by_one(tmp_path):
     facts = gather(str(place), seconds=0.01)
     assert facts.streams[0].points[0].fields["text"].tolist() == ["a", "<b>"]
     assert "&lt;b&gt;" in page(facts)
-    assert any("after batches: text object[2]" in line for line in lines(facts))
+    assert any("after batching: text text or bytes[2]" in line for line in lines(facts))
+
+
+def _point(fields, records, names=()):
+    return Point(after="", place="", spec={}, fields=fields, records=np.array(records), names=names)
 
 
 def test_packed_tokens_have_the_colour_of_their_segment_and_padding_is_dim():
@@ -107,7 +116,7 @@ def test_packed_tokens_have_the_colour_of_their_segment_and_padding_is_dim():
         "t_mask": np.array([[True, True, True, False]]),
         "valid_mask": np.array([True]),
     }
-    text = rows_of(fields, set(), np.array([0]))
+    text = rows_of(_point(fields, []), set())
     assert text.count('class="t0" ') == 2 and 'class="t1" title="32, segment 2"' in text
     assert 'class="t0 padding" title="0, segment 0"' in text
     assert "2 segments, 3 of 4 tokens" in text
@@ -119,7 +128,8 @@ def test_only_what_looks_like_an_image_is_one():
     assert not is_image(np.zeros((2, 8, 8, 5))) and not is_image(np.zeros((2, 7, 8)))
     assert not is_image(np.array(["a", "b"], object))
     encoded = np.array([b"\xff\xd8\xff damaged"], object)
-    assert is_image(encoded) and len(thumbnails(encoded)) == 1
+    assert is_image(encoded) and len(thumbnails(encoded)[0]) == 1
+    assert not is_image(np.array([["a", "b"]], object))
 
 
 def test_drawings_are_empty_without_numbers():
@@ -129,9 +139,75 @@ def test_drawings_are_empty_without_numbers():
 
 
 def test_fields_are_compared_by_value():
-    one = {"x": np.array([1, 2]), "t": np.array(["a", None], object), "y": np.zeros(2)}
+    one = {
+        "n": np.array([np.nan, 1]),
+        "x": np.array([1, 2]),
+        "t": np.array(["a", None], object),
+        "y": np.zeros(2),
+    }
     other = {"x": np.array([1, 2], np.int32), "t": one["t"].copy(), "y": np.ones(2)}
-    assert unchanged(one, other) == {"x", "t"}
+    other["n"] = one["n"].copy()
+    assert unchanged(one, other) == {"n", "x", "t"}
+
+
+def test_dark_images_are_made_brighter_and_the_page_says_how():
+    dark = np.zeros((2, 8, 8), np.uint8)
+    dark[1, 0, 0] = 16
+    assert thumbnails(dark)[1] == "from 0 (black) to 16 (white)"
+    assert thumbnails(dark * 15)[1] == ""
+    photograph = np.zeros((1, 100, 90, 3), np.uint8) + 200
+    assert thumbnails(photograph)[0][0].startswith("data:image/jpeg;base64,")
+
+
+def test_rows_name_their_classes_records_and_what_is_left_out():
+    fields = {
+        "image": np.full((3, 8, 8), 200, np.uint8),
+        "label": np.array([1, 0, 7]),
+        "valid_mask": np.array([True, False, False]),
+    }
+    text = rows_of(_point(fields, [4, 5], ("cat", "dog")), set())
+    for words in ("label 1 dog<br>record 4", "label 0 cat<br>record 5, left out",
+                  "label 7<br>padding"):  # fmt: skip
+        assert words in text
+    assert text.count("<figure class=padding>") == 2
+    windows = {"x": np.arange(6).reshape(2, 3)}
+    text = rows_of(_point(windows, [[0, 1, 2], [1, 2, 3]]), set())
+    assert "records 0, 1, 2" in text and "histogram from 0 to 5" in text
+
+
+class _Drawn:
+    """A record stage that draws a number."""
+
+    on = "record"
+    stochastic = True
+
+    def __init__(self, config=None, **_):
+        self.config = config
+
+    def __call__(self, record, rng):
+        return {**record, "drawn": np.float32(rng.random())}
+
+    def spec(self, spec):
+        return {**spec, "drawn": np.zeros((), np.float32)}
+
+
+def test_random_stages_draw_for_a_record_what_they_draw_in_the_batch(tmp_path):
+    """In whatever order the records come."""
+    place = tmp_path / "drawn.toml"
+    place.write_text(
+        "seed = 3\nbatch_size = 4\nstages = [{ use = 'drawn' }, { use = 'rescale', field = 'y' }]\n"
+        "source = { use = 'memory', data = { x = [0, 1, 2, 3, 4], y = [5, 6, 7, 8, 9] },"
+        " shuffle = true }\n"
+    )
+    with feedrace.temporary():
+        feedrace.register("stage", "drawn", _Drawn)
+        (stream,) = gather(str(place), seconds=0.01).streams
+    source, drawn, batch, last = stream.points
+    assert drawn.records.tolist() == stream.records.tolist() == source.fields["x"].tolist()
+    assert drawn.records.tolist() != [0, 1, 2, 3]
+    assert drawn.fields["drawn"].tolist() == batch.fields["drawn"].tolist()
+    assert drawn.fields["drawn"].tolist() == last.fields["drawn"].tolist()
+    assert len(set(drawn.fields["drawn"].tolist())) == 4
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium")

@@ -17,9 +17,11 @@ from feedrace.config.fields import (
     integer,
     number,
     one_of,
+    path_field,
     string_keys,
     text,
 )
+from feedrace.errors import ConfigError, Problem
 from feedrace.protocols.containers import columns_of, random_access
 
 _DTYPES = ("bool", "int8", "int16", "int32", "uint8", "uint16", "uint32",
@@ -38,15 +40,17 @@ _FIELDS = Rule(
     "a list of different field names",
     {"uniqueItems": True},
 )
-_COLUMNS = Rule(string_keys.holds, string_keys.rule, {"type": ["object", "array"]})
+_COLUMNS = Rule(string_keys.holds, string_keys.rule, {"type": ["object", "array"]}, optional=True)
 
 
 def _as_columns(data: Any) -> Any:
-    return data if type(data) is dict else columns_of(data)
+    return data if data is None or type(data) is dict else columns_of(data)
 
 
 def _shapes(data: Any) -> str:
     """Return a dict of arrays in a few words, without their contents."""
+    if data is None:
+        return "None"
     shown = [
         f"{name}: {field.dtype}{list(field.shape)}"
         if hasattr(field, "shape")
@@ -62,11 +66,15 @@ class MemorySourceConfig(StructuralConfig):
 
     data: dict of field name to array, all with one leading axis, the records; or a list of
         records as dicts, a table of pandas, polars or pyarrow, or a data set of Hugging Face.
-
     shuffle, seed: the source's own order, which holds if there is no sampler.
+    path: of a local .npz file that holds the arrays, as `numpy.savez(path, image=..., label=...)`
+        writes it; in place of `data`.
+
+    Raises `ConfigError` unless exactly one of `data` and `path` is given.
     """
 
     data: Any = attrs.field(
+        default=None,
         converter=_as_columns,
         validator=_COLUMNS,
         eq=False,
@@ -75,6 +83,14 @@ class MemorySourceConfig(StructuralConfig):
     )
     shuffle: bool = attrs.field(default=False, validator=boolean)
     seed: int = attrs.field(default=42, validator=integer(0, MAX_SEED))
+    path: str | None = path_field(default=None)
+
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        if (self.data is None) == (self.path is None):
+            found = "missing" if self.data is None else "given beside path"
+            message = f"{found}; give either data or path, the name of a .npz file"
+            raise ConfigError([Problem("data", message)])
 
 
 def _of_how_many(data: Any) -> str:

@@ -1,7 +1,10 @@
 """Sources whose records are arrays in memory."""
 
 import hashlib
+import os
 import threading
+import zipfile
+import zlib
 from typing import Any
 
 import attrs
@@ -9,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from numpy.typing import NDArray
 
 from feedrace.builtin.config import MemorySourceConfig
 from feedrace.config.fields import StructuralConfig
@@ -18,6 +22,7 @@ from feedrace.host.arrays import ArrayReader
 from feedrace.host.records import check_numbers, count_records, is_host_dtype, is_ragged
 from feedrace.host.values import as_array, as_text, bad_entry, is_rounded
 from feedrace.modules.source import SourceModule
+from feedrace.storage.paths import missing_file
 
 
 class ArraySource(SourceModule):
@@ -102,10 +107,10 @@ class ArraySource(SourceModule):
 
 
 class MemorySource(ArraySource):
-    """The records of `config.data`, held on the device; strings stay on the host.
+    """The records of `config.data` or of the file `config.path`, on the device.
 
-    So do fields whose records differ in shape, given as a list of arrays of one rank; a batcher
-    that pads them makes arrays for the device of them.
+    Strings stay on the host. So do fields whose records differ in shape, given as a list of arrays
+    of one rank; a batcher that pads them makes arrays for the device of them.
 
     Raises `DataError` if there are no records or fields differ in length.
     """
@@ -115,7 +120,7 @@ class MemorySource(ArraySource):
     ) -> None:
         super().__init__(config, rngs=rngs, name=name)
         self._digest = ""
-        if not config.data:
+        if config.data is not None and not config.data:
             raise DataError("a memory source has no fields; data needs at least one array")
         self.length = count_records(self.data)
         if self.length < 1:
@@ -123,7 +128,7 @@ class MemorySource(ArraySource):
 
     def load(self) -> dict[str, Any]:
         data: dict[str, Any] = self.config.data
-        return data
+        return _read(self.config.path) if data is None else data
 
     def element_spec(self) -> Any:
         return specs.spec_of(self.data)
@@ -142,6 +147,24 @@ class MemorySource(ArraySource):
                     digest.update(repr(host.tolist()).encode() if strings else host.tobytes())
             self._digest = digest.hexdigest()
         return self._digest
+
+
+def _read(path: str) -> dict[str, NDArray[Any]]:
+    """Return the arrays of a .npz file by name; raise `DataError` if it cannot be read as one."""
+    how = "numpy.savez(path, image=images, label=labels) writes such a file"
+    if not os.path.exists(path):
+        raise missing_file(path)
+    if not zipfile.is_zipfile(path):
+        raise DataError(f"{path} is no .npz file; {how}")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except ValueError as error:
+        raise DataError(
+            f"{path} holds something other than arrays of numbers or text ({error}); {how}"
+        ) from error
+    except (OSError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{path} cannot be read: {error}; write it again") from error
 
 
 @jax.jit

@@ -286,6 +286,9 @@ default_attributes(StructuralConfig)
 
 @attrs.frozen(slots=False)
 class SamplerConfig(StructuralConfig):
-    """A structural config with the number of records, 1 or more; None takes the source's."""
+    """A structural config with the number of records.
+
+    num_records: records in the data set; None for those of the pipeline's source.
+    """
 
     num_records: int | None = attrs.field(default=None, validator=integer(1, optional=True))

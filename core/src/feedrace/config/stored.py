@@ -76,7 +76,9 @@ def local_path(path: str) -> str:
 class StoredConfig(StructuralConfig):
     """What every source that reads stored records needs to know.
 
-    shuffle: shuffle the source's own order by `seed`, differently in each epoch.
+    shuffle: shuffle the source's own order, which holds if there is no sampler, differently in each
+        epoch.
+    seed: chooses that order.
     on_error: what to do with a record that cannot be read or decoded: "raise" an error; "skip" it;
         "substitute" the next good record.
     error_budget: how many different bad records to tolerate: a count, or a share of all records.

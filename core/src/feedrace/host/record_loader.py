@@ -21,7 +21,7 @@ from feedrace.host.records import (
     pad_batch,
 )
 from feedrace.host.timing import Clock
-from feedrace.protocols import Noting, Skipping, provides
+from feedrace.protocols import Locating, Noting, Skipping, provides
 
 Allocate = Callable[[tuple[int, ...], Any], Any]  # of (shape, dtype)
 
@@ -118,7 +118,18 @@ class RecordLoader:
                 record = {name: leaf[row] for name, leaf in fields.items()}
             else:
                 record = map_leaves(lambda leaf, row=row: leaf[row], records)
-            yield record if run is None else run(record, number, number, 0)
+            try:
+                values = record if run is None else run(record, number, number, 0)
+            except Exception as error:
+                self._note_place(error, number)
+                raise
+            yield values
+
+    def _note_place(self, error: Exception, number: int) -> None:
+        """Note at an error in which file the record is that a stage failed on, if that is known."""
+        if provides(self.reader, Locating):
+            file, place = self.reader.locate(number)
+            error.add_note(f"record {number} is record {place} of {file}")
 
     def make(
         self,
@@ -198,7 +209,11 @@ class RecordLoader:
                 record = map_leaves(lambda leaf, row=row: leaf[row], records)
             element, inner = divmod(row, width)
             place = element if self.rows is None else int(self.rows[element])
-            values = run(record, listed[row], first + place, inner)
+            try:
+                values = run(record, listed[row], first + place, inner)
+            except Exception as error:
+                self._note_place(error, listed[row])
+                raise
             for name, value in values.items():
                 dtype = dtypes[name]
                 if dtype.hasobject:

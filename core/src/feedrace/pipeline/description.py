@@ -99,7 +99,17 @@ def config_of(parts: Parts) -> dict[str, Any]:
 
 
 def fingerprint_of(parts: Parts) -> dict[str, Any]:
-    """Return what must be equal for a saved state to name the same batches."""
+    """Return what must be equal for a saved state to name the same batches.
+
+    train: the batch size of the stream of this name, and its records in an epoch; and so for each
+        stream.
+    drop_remainder: whether a short last batch is dropped.
+    key: the PRNG key of stochastic stages, if there is one.
+    source: what the component at this path of the config is, and so for each component: its name,
+        dist, class and version of order; the fields of its config that decide which records come
+        and what becomes of them; `data`, the identity of its data; and `fitted`, the numbers that
+        it took from statistics.
+    """
     found: dict[str, Any] = {
         name: [stream.batch_size, stream.plan.records_per_epoch]
         for name, stream in parts.streams.items()

@@ -29,6 +29,7 @@ def fingerprint(parts: Mapping[str, Any]) -> dict[str, Any]:
 
     parts: name (`"source"`, `"stages[0]"`) to a JSON-able description.
     """
+    parts = {name: _without_nan(part) for name, part in parts.items()}
     texts = {name: json.dumps(part, sort_keys=True) for name, part in parts.items()}
     short = dict(parts)
     for name in sorted(texts, key=lambda name: len(texts[name]), reverse=True):
@@ -40,8 +41,27 @@ def fingerprint(parts: Mapping[str, Any]) -> dict[str, Any]:
     return {"all": _digest(json.dumps(texts, sort_keys=True))}
 
 
+def _without_nan(part: Any) -> Any:
+    """Return a description with text for NaN, which equals nothing and has no JSON."""
+    if isinstance(part, Mapping):
+        return {name: _without_nan(value) for name, value in part.items()}
+    if isinstance(part, list | tuple):
+        return [_without_nan(value) for value in part]
+    return "nan" if isinstance(part, float) and part != part else part
+
+
 def document(counters: Mapping[str, int], fingerprint: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the state document of a pipeline at these counters."""
+    """Return the state document of a pipeline at these counters.
+
+    format: the version of the document's form.
+    order: the version of the shuffled order; under another one other records would follow.
+    counters: ints. `pass` is the number of passes that have ended. The others are the scheduler's:
+        `update`, the train batches since the start of the run, and within an evaluation `callback`,
+        its number, and `batch`. A stream whose batcher groups windows of records adds where it
+        stands in them, such as `train.window` and `train.batch`.
+    fingerprint: what the pipeline is made of. Digests replace its longest parts until it is short
+        enough.
+    """
     return {
         "format": FORMAT,
         "order": order.VERSION,

@@ -119,24 +119,34 @@ class Predicate(Protocol):
 
 @runtime_checkable
 class Source(Protocol):
-    """A source as the interface documents have it: it yields its records one by one."""
+    """A source as the interface documents have it: it yields its records one by one.
+
+    length: the number of its records, None if that is not known.
+    """
 
     length: int | None
 
-    def element_spec(self) -> Any: ...
+    def element_spec(self) -> Any:
+        """Return the spec of one record."""
 
-    def __iter__(self) -> Iterator[Arrays]: ...
+    def __iter__(self) -> Iterator[Arrays]:
+        """Yield the records that are left, each a dict of field to array."""
+        return iter(())
 
-    def reset(self) -> None: ...
+    def reset(self) -> None:
+        """Begin again with the first record."""
 
 
 @runtime_checkable
 class Stateful(Protocol):
     """Says in a small JSON-able dict where it stands, and goes back there."""
 
-    def get_state(self) -> dict[str, Any]: ...
+    def get_state(self) -> dict[str, Any]:
+        """Return where it stands."""
+        return {}
 
-    def set_state(self, state: dict[str, Any]) -> None: ...
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go to where `get_state` was called."""
 
 
 KINDS: Mapping[str, type] = {

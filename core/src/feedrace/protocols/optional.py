@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 class Configured(Protocol):
-    """Was made from a config, whose fields describe it in files and in saved states."""
+    """Was made from a config, whose fields describe it in files and in saved states.
+
+    config: that config, an attrs class.
+    """
 
     config: Any
 
@@ -39,7 +42,9 @@ class Identified(Protocol):
 class Detailed(Protocol):
     """Has sentences for `feedrace describe`."""
 
-    def details(self) -> list[str]: ...
+    def details(self) -> list[str]:
+        """Return them, one line each."""
+        return []
 
 
 # Optional, for sources
@@ -98,6 +103,14 @@ class Noting(Protocol):
         return []
 
 
+class Locating(Protocol):
+    """A reader that knows where a record is stored, for messages about it."""
+
+    def locate(self, number: int) -> tuple[str, int]:
+        """Return the path or address of the record's file, and the record's number in it."""
+        raise NotImplementedError
+
+
 class Noted(Protocol):
     """A source that is given what its readers noted, step by step, in the order of the steps."""
 
@@ -139,6 +152,15 @@ class Composed(Protocol):
 
     def part(self, name: str) -> Any:
         """Return the source of this name."""
+
+
+class Classed(Protocol):
+    """A source whose field `label` numbers classes that have names.
+
+    classes: the name of each class, by number; empty if they have none.
+    """
+
+    classes: Sequence[str]
 
 
 # What is not a source, but a source can read: data sets of other libraries, and sequences

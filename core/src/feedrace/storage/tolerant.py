@@ -172,6 +172,10 @@ class TolerantReader:
             return self.pack(numbers, self._from(self.kept, numbers))
         return self.pack(numbers, self._filled(numbers))
 
+    def locate(self, number: int) -> tuple[str, int]:
+        """Return the path of a record's file, and its number in it."""
+        return self.content.locate(number)
+
     def invalid_rows(self, indices: ArrayLike) -> NDArray[np.bool_]:
         """Return which of these fetched records were skipped."""
         numbers = np.asarray(indices, np.int64)

@@ -106,8 +106,10 @@ class DecodeImage(Configured):
         try:
             return function(*arguments, **options)
         except Exception as error:
-            kind = "JPEG" if data[:3] == jpeg.START else "PNG" if data[:8] == _PNG else "image"
-            found = f"field {self.config.field!r} holds a {kind} of {len(data):,} bytes"
+            kind = (
+                "a JPEG" if data[:3] == jpeg.START else "a PNG" if data[:8] == _PNG else "an image"
+            )
+            found = f"field {self.config.field!r} holds {kind} of {len(data):,} bytes"
             message = f"{_NAME}: {found} that cannot be decoded: {error}"
             raise DataError(message) from error
 

@@ -7,12 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feedrace.plugin import VALID_MASK
-from feedrace_preview.gather import Fields
 from feedrace_preview.pictures import histogram, is_image, thumbnails
+from feedrace_preview.points import Fields, Point
 
-_CHARACTERS = 400  # of a text that are shown
+_CHARACTERS = 300  # of a text that are shown
 _TOKENS = 160
 _COLOURS = 6
+_CAPTIONED = 3  # values under an image
 
 
 def unchanged(before: Fields, after: Fields) -> set[str]:
@@ -25,7 +26,7 @@ def _same(one: NDArray[Any], other: NDArray[Any]) -> bool:
         return False
     if object in (one.dtype, other.dtype):
         return all(map(_same_value, one.tolist(), other.tolist()))
-    return np.array_equal(one, other)
+    return np.array_equal(one, other, equal_nan="f" in one.dtype.kind + other.dtype.kind)
 
 
 def _same_value(one: Any, other: Any) -> bool:
@@ -34,11 +35,12 @@ def _same_value(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def rows_of(fields: Fields, same: set[str], records: NDArray[np.int64]) -> str:
-    """Return the fields of some rows; rows of padding are dimmed, each says its record.
+def rows_of(point: Point, same: set[str]) -> str:
+    """Return the rows of a point; those of padding and of records left out are dimmed.
 
     same: the fields that are as they were at the point before, which are named alone.
     """
+    fields = point.fields
     if not fields:
         return ""
     count = max(len(value) for value in fields.values())
@@ -46,31 +48,53 @@ def rows_of(fields: Fields, same: set[str], records: NDArray[np.int64]) -> str:
     packed = [name for name in fields if f"{name}_segmentation" in fields]
     images = [name for name, value in fields.items() if is_image(value) and name not in same]
     masks = {f"{name}_{end}" for name in packed for end in ("segmentation", "position", "mask")}
-    plain = [name for name in fields if name not in {*packed, *images, *masks, VALID_MASK}]
-    shown = [_sheet(name, fields, plain, valid, records) for name in images]
+    plain = [name for name in fields if name not in {*packed, *images, *masks, *same, VALID_MASK}]
+    captioned = [name for name in fields if fields[name].ndim == 1 and not is_image(fields[name])]
+    captioned = [name for name in captioned if name != VALID_MASK][:_CAPTIONED]
+    shown = [_sheet(name, point, captioned, valid) for name in images]
     shown += [_tokens(name, fields, valid) for name in packed]
-    shown += [_values(name, fields[name], valid) for name in plain if name not in same]
+    listed = [name for name in plain if not (images and name in captioned)]
+    shown += [_table(point, listed, valid)] if listed else []
     names = ", ".join(sorted(same - {VALID_MASK}))
     return "".join(shown) + (f"<p><small>As before: {escape(names)}</small></p>" if names else "")
 
 
-def _sheet(
-    name: str, fields: Fields, plain: list[str], valid: NDArray[Any], records: NDArray[np.int64]
-) -> str:
-    """Return a contact sheet: each image with its record and the scalars beside it."""
-    scalars = [other for other in plain if fields[other].ndim == 1][:3]
+def _row_name(point: Point, row: int, valid: NDArray[Any]) -> str:
+    """Return the record of a row in words; "" if rows hold several."""
+    if not len(point.records):
+        return "" if valid[row] else "padding"
+    if row >= len(point.records):
+        return "padding"
+    record = point.records[row]
+    name = (
+        f"records {', '.join(map(str, record.reshape(-1)))}" if record.ndim else f"record {record}"
+    )
+    return f"{name}{'' if valid[row] else ', left out'}"
+
+
+def _value(point: Point, name: str, row: int) -> str:
+    """Return a value in one line, a label with the name of its class."""
+    value = point.fields[name][row]
+    if name == "label" and point.names and np.ndim(value) == 0 and 0 <= value < len(point.names):
+        return f"{_short(value)} {point.names[int(value)]}"
+    return _short(value)
+
+
+def _sheet(name: str, point: Point, captioned: list[str], valid: NDArray[Any]) -> str:
+    """Return a contact sheet: each image with the scalars beside it and its record."""
     tiles = []
-    for row, picture in enumerate(thumbnails(fields[name])):
-        words = [f"{other} {_short(fields[other][row])}" for other in scalars]
-        if row < len(records):
-            words.append(f"record {_short(records[row])}")
-        caption = escape(", ".join(words))
+    pictures, spread = thumbnails(point.fields[name])
+    for row, picture in enumerate(pictures):
+        words = [f"{other} {_value(point, other, row)}" for other in captioned]
+        words = [escape(word) for word in [*words, _row_name(point, row, valid)] if word]
         dim = "" if valid[row] else " class=padding"
         tiles.append(
-            f'<figure{dim}><img src="{picture}" alt="{escape(name)} {caption}" loading="lazy">'
-            f"<figcaption>{caption}</figcaption></figure>"
+            f'<figure{dim}><img src="{picture}" '
+            f'alt="{escape(name)} {", ".join(words)}" loading="lazy">'
+            f"<figcaption>{'<br>'.join(words)}</figcaption></figure>"
         )
-    return f"<h4>{escape(name)}</h4><div class=sheet>{''.join(tiles)}</div>"
+    note = f" <small>{escape(spread)}</small>" if spread else ""
+    return f"<h4>{escape(name)}{note}</h4><div class=sheet>{''.join(tiles)}</div>"
 
 
 def _tokens(name: str, fields: Fields, valid: NDArray[Any]) -> str:
@@ -96,13 +120,26 @@ def _character(token: Any) -> str:
     return chr(token) if 32 < token < 127 else f"{int(token):02x}" if token != 32 else "\u2423"
 
 
-def _values(name: str, value: NDArray[Any], valid: NDArray[Any]) -> str:
-    """Return a field as a line of values, or of texts, and a histogram of numbers."""
-    kept = value[valid[: len(value)]] if len(valid) == len(value) else value
-    numbers = value.dtype.kind in "iuf" and len(np.unique(value)) > 4
-    picture = histogram(kept) if numbers else ""
-    cells = "".join(f"<li>{escape(_short(one))}</li>" for one in value)
-    return f"<h4>{escape(name)}</h4><ol class=values>{cells}</ol>{picture}"
+def _table(point: Point, names: list[str], valid: NDArray[Any]) -> str:
+    """Return fields as the columns of a table, a histogram under the name of each with numbers."""
+    count = max(len(point.fields[name]) for name in names)
+    heads = "".join(f"<th>{escape(name)}{_histogram(point, name, valid)}</th>" for name in names)
+    rows = []
+    for row in range(count):
+        cells = "".join(f"<td>{escape(_value(point, name, row))}</td>" for name in names)
+        known = len(valid) != count or valid[row]
+        dim = "" if known else " class=padding"
+        first = _row_name(point, row, valid) if len(valid) == count else ""
+        rows.append(f"<tr{dim}><td><small>{escape(first)}</small></td>{cells}</tr>")
+    return f"<table class=rows><tr><td></td>{heads}</tr>{''.join(rows)}</table>"
+
+
+def _histogram(point: Point, name: str, valid: NDArray[Any]) -> str:
+    value = point.fields[name]
+    kept = value[valid] if len(valid) == len(value) else value
+    is_class = name == "label" and bool(point.names)
+    numbers = value.dtype.kind in "iuf" and not is_class and len(np.unique(value)) > 4
+    return histogram(kept) if numbers else ""
 
 
 def _short(value: Any) -> str:

@@ -2,7 +2,8 @@
 
 import itertools
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -11,46 +12,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 import feedrace
-from feedrace.plugin import TRAIN, FeedraceError, all_records, clipped, leaves, protocols, registry
+from feedrace.plugin import TRAIN, clipped, protocols, registry
+from feedrace_preview.points import BATCHING, ROWS, WHOLE, Point, batch_size_of, points_of
 
-ROWS = 12  # of the first batch that are shown
+_IN_CODE = "registered in code"  # of a component that no dist brings
 _POINTS = 2000  # of the picture of the order
-_WHOLE = 200_000  # positions up to which an epoch's order is computed whole
 _STEPS = 5000  # of the schedule that are drawn
 _WARM = 4  # batches before the time is taken
-
-Fields = dict[str, NDArray[Any]]
 
 
 @attrs.frozen(kw_only=True)
 class Part:
     """One component of the pipeline.
 
-    path: in the config. place: "record", "host", "device", or "" for what is no stage.
+    path: in the config of the stream, "" if it is not in it. stream: "" if it belongs to none.
+    summary: what it does, in a sentence. place: "record", "host", "device", or "" for what is no
+        stage.
     config: its fields that differ from their defaults. details: sentences of its own.
     """
 
     path: str
+    stream: str
     kind: str
+    summary: str
     place: str
     name: str
     dist: str
     config: Mapping[str, str]
     details: list[str]
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class Point:
-    """What there is at one point of the way: the spec, and some rows of the first batch.
-
-    after: the name of the stage before it, or of the source. spec: of a field, in words.
-    problem: why there is no batch here, if there is none.
-    """
-
-    after: str
-    spec: Mapping[str, str]
-    fields: Fields
-    problem: str = ""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -94,6 +83,7 @@ def gather(path: str, seconds: float) -> Facts:
     pipeline = feedrace.load(path)
     start = pipeline.get_state()
     parts = [_part(place, kind, value) for place, (kind, value) in pipeline.components().items()]
+    parts += _default_batchers(parts, list(pipeline.plans))
     firsts = _first_steps(pipeline)
     streams = [_stream(pipeline, name, firsts.get(name)) for name in pipeline.plans]
     scheduler = pipeline.scheduler
@@ -104,7 +94,7 @@ def gather(path: str, seconds: float) -> Facts:
     spent, batches, rate = _timed(pipeline, seconds)
     return Facts(
         title=Path(path).name,
-        versions={part.dist.split()[0]: part.dist.split()[-1] for part in parts},
+        versions=dict(part.dist.split() for part in parts if part.dist != _IN_CODE),
         parts=parts,
         streams=streams,
         schedule=_schedule(pipeline) if len(streams) > 1 else [],
@@ -118,15 +108,30 @@ def gather(path: str, seconds: float) -> Facts:
 def _part(path: str, kind: str, value: Any) -> Part:
     component = registry.component_of(kind, value)
     described = registry.describe(kind, value)
+    stream, _, inner = path.rpartition(".")
     return Part(
-        path=path,
+        path=inner,
+        stream="" if kind == "scheduler" else stream or TRAIN,
         kind=kind,
+        summary=component.summary,
         place=protocols.place_of(value) if kind == "stage" else "",
         name=component.reference,
-        dist=f"{component.dist} {component.version}",
+        dist=f"{component.dist} {component.version}" if component.dist else _IN_CODE,
         config={key: clipped(v, 60) for key, v in described.items() if key != "use"},
         details=list(value.details()) if protocols.provides(value, protocols.Detailed) else [],
     )
+
+
+def _default_batchers(parts: Sequence[Part], streams: Sequence[str]) -> list[Part]:
+    """Return the core's own batching as a part of each stream that has no batcher."""
+    having = {part.stream for part in parts if part.kind == "batcher"}
+    core = f"feedrace {metadata.version('feedrace')}"
+    what = "Records stacked in order; a short last batch is padded and masked."
+    return [
+        Part(path="", stream=name, kind="batcher", summary=what, place="", name=BATCHING,
+             dist=core, config={}, details=[])
+        for name in streams if name not in having
+    ]  # fmt: skip
 
 
 def _first_steps(pipeline: Any) -> dict[str, Any]:
@@ -142,86 +147,22 @@ def _first_steps(pipeline: Any) -> dict[str, Any]:
 
 def _stream(pipeline: Any, name: str, first: Any) -> Stream:
     plan = pipeline.plans[name]
-    epochs = "endless" if plan.epochs is None else f"epochs in a pass: {plan.epochs}"
+    passes = "endless" if plan.epochs is None else f"epochs in a pass: {plan.epochs}"
+    size = "" if first is None else f", batches of {batch_size_of(first)}"
     records = np.empty(0, np.int64) if first is None else np.asarray(first.indices)
     return Stream(
         name=name,
-        summary=f"{plan.records_per_epoch:,} records an epoch, {epochs}",
+        summary=f"{plan.records_per_epoch:,} records an epoch{size}, {passes}",
         records=records[:ROWS],
-        points=list(_points(pipeline, name, first)),
+        points=[] if first is None else list(points_of(pipeline, name, first)),
         order=_order(plan),
     )
-
-
-def _points(pipeline: Any, name: str, last: Any) -> Iterator[Point]:
-    """Yield what there is after the source, and after each stage of the train stream.
-
-    Keys come from the number of a stage and the position of a record, so a pipeline with the first
-    stages alone makes what these stages make in the whole one.
-    """
-    found = pipeline.components()
-    prefix = "" if name == TRAIN else f"{name}."
-    _, source = found[f"{prefix}source"]
-    if last is not None:
-        numbers = np.asarray(last.indices).reshape(-1)[:ROWS]
-        yield Point(
-            after=_name("source", source),
-            spec=_spec(source.element_spec()),
-            fields=_rows(source.fetch(numbers)),
-        )
-    stages = [value for path, (_, value) in found.items() if path.startswith(f"{prefix}stages[")]
-    if name == TRAIN and last is not None:
-        for count in range(1, len(stages)):
-            yield _after(pipeline, stages[:count], np.asarray(last.indices).reshape(-1)[:ROWS])
-    if last is not None:
-        what = _name("stage", stages[-1]) if stages else "batches"
-        yield _point(what, pipeline.batch_spec(name), last.batch)
-
-
-def _after(pipeline: Any, stages: list[Any], numbers: NDArray[np.int64]) -> Point:
-    """Return what there is after the first stages: a batch or, if they make none, some records."""
-    config, after = pipeline.config, _name("stage", stages[-1])
-    named = config["stages"][: len(stages)]
-    try:
-        shorter = feedrace.build({**config, "stages": named, "scheduler": {"use": "single"}})
-        with shorter.steps() as steps:
-            return _point(after, shorter.batch_spec(), next(steps).batch)
-    except FeedraceError as error:
-        if any(protocols.place_of(stage) != "record" for stage in stages):
-            return Point(after=after, spec={}, fields={}, problem=clipped(str(error), 300))
-    every = all_records(config["source"], named, seed=config.get("seed"))
-    records = list(every.sample(numbers))  # what random stages draw differs from that of batches
-    fields = {name: _objects([one[name] for one in records]) for name in records[0]}
-    return Point(after=after, spec=_spec(every.spec), fields=fields)
-
-
-def _objects(values: list[Any]) -> NDArray[Any]:
-    """Return values that may differ in shape as an array of objects."""
-    made = np.empty(len(values), object)
-    made[:] = values
-    return made
-
-
-def _point(after: str, spec: Any, batch: Any) -> Point:
-    return Point(after=after, spec=_spec(spec), fields=_rows(batch))
-
-
-def _name(kind: str, value: Any) -> str:
-    return str(registry.component_of(kind, value).name)
-
-
-def _spec(spec: Any) -> dict[str, str]:
-    return {name: f"{leaf.dtype}{list(leaf.shape)}" for name, leaf in leaves(spec)}
-
-
-def _rows(batch: Any) -> Fields:
-    return {name: np.asarray(leaf[:ROWS]) for name, leaf in leaves(batch)}
 
 
 def _order(plan: Any) -> NDArray[np.int64]:
     """Return some positions of the first epoch, and the records there."""
     length = plan.records_per_epoch
-    if length <= _WHOLE:
+    if length <= WHOLE:
         every = np.asarray(plan.sampler.indices(0, length))
         positions = np.unique(np.linspace(0, length - 1, _POINTS).astype(np.int64))
         records = every.reshape(length, -1)[positions, 0]

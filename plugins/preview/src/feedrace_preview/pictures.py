@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _SIDE = 128  # pixels of a thumbnail's longer side
+_DARK = 63  # 8-bit images with nothing above it are made brighter
 _BINS = 24
 _ENCODED = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"RIFF")  # JPEG, PNG, GIF, BMP, WebP
 _MOST_TILES = 600  # marks of one strip
@@ -18,22 +19,36 @@ _MOST_TILES = 600  # marks of one strip
 def is_image(value: NDArray[Any]) -> bool:
     """Return whether rows of a field look like images: height, width, and up to 4 channels."""
     if value.dtype == object:
-        return len(value) > 0 and all(
-            is_image(one[None]) if isinstance(one, np.ndarray) else _is_encoded(one)
-            for one in value
+        return (
+            value.ndim == 1
+            and len(value) > 0
+            and all(
+                is_image(one[None]) if isinstance(one, np.ndarray) else _is_encoded(one)
+                for one in value
+            )
         )
     shape = value.shape[1:]
     flat = len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4))
     return bool(flat and min(shape[:2]) >= 8 and value.dtype.kind in "uif")
 
 
-def thumbnails(value: NDArray[Any]) -> list[str]:
-    """Return a data URI for each row of a field of images.
+def thumbnails(value: NDArray[Any]) -> tuple[list[str], str]:
+    """Return a data URI for each row of a field of images, and what was done to show them.
 
-    Encoded images are decoded. 8-bit values are shown as they are; others are spread from a row's
-    lowest to its highest.
+    Encoded images are decoded. 8-bit values are shown as they are if they are not all dark; others
+    are spread from the lowest to the highest value of all rows.
     """
-    return [_png(_decoded(row) if isinstance(row, bytes) else np.asarray(row)) for row in value]
+    rows = [_decoded(row) if isinstance(row, bytes) else np.asarray(row) for row in value]
+    sized = [row for row in rows if row.size]
+    if not sized:
+        return [], ""
+    wide = [np.nan_to_num(row.astype(np.float32)) for row in sized]
+    low, high = min(float(row.min()) for row in wide), max(float(row.max()) for row in wide)
+    if value.dtype == object or (rows[0].dtype == np.uint8 and high > _DARK):
+        return [_picture(row) for row in rows], ""
+    scale = 255 / ((high - low) or 1)
+    bright = [((row - low) * scale).astype(np.uint8) for row in wide]
+    return [_picture(row) for row in bright], f"from {low:.4g} (black) to {high:.4g} (white)"
 
 
 def _is_encoded(value: Any) -> bool:
@@ -52,26 +67,26 @@ def _decoded(data: bytes) -> NDArray[Any]:
         return np.full((_SIDE, _SIDE), 128, np.uint8)
 
 
-def _png(row: NDArray[Any]) -> str:
+def _picture(row: NDArray[Any]) -> str:
     from PIL import Image
 
     if row.dtype != np.uint8:
-        wide = np.nan_to_num(row.astype(np.float32))
-        low, high = float(wide.min()), float(wide.max())
-        row = ((wide - low) * (255 / ((high - low) or 1))).astype(np.uint8)
+        row = (np.clip(np.nan_to_num(row.astype(np.float32)), 0, 1) * 255).astype(np.uint8)
     if row.ndim == 3 and row.shape[2] == 1:
         row = row[:, :, 0]
     image = Image.fromarray(row)
-    longest = max(image.size)
+    longest, kind = max(image.size), "png"
     if longest < 64:  # pixels stay visible
         scale = 64 // longest + 1
         size = (image.width * scale, image.height * scale)
         image = image.resize(size, Image.Resampling.NEAREST)
     else:
         image.thumbnail((_SIDE, _SIDE))
+        if image.mode != "RGBA":
+            kind = "jpeg"  # a tenth of the bytes of a photograph
     out = io.BytesIO()
-    image.save(out, "png")
-    return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
+    image.save(out, kind, quality=88)
+    return f"data:image/{kind};base64,{base64.b64encode(out.getvalue()).decode()}"
 
 
 def histogram(value: NDArray[Any]) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from feedrace.plugin import TRAIN
 from feedrace_preview.gather import Facts
 
 _WIDTH = 30  # of a bar
@@ -12,7 +13,9 @@ def lines(facts: Facts) -> Iterator[str]:
     yield facts.title
     for part in facts.parts:
         place = f" on the {part.place}" if part.place else ""
-        yield f"  {part.path}: {part.name}{place} ({part.dist})"
+        path = part.path if part.stream in ("", TRAIN) else f"{part.stream}.{part.path}"
+        if path:
+            yield f"  {path}: {part.name}{place} ({part.dist})"
     for stream in facts.streams:
         yield ""
         yield f"{stream.name}: {stream.summary}"

@@ -42,7 +42,10 @@ class EpochAwareSamplerConfig(SamplerConfig):
 
 @attrs.frozen(kw_only=True)
 class ShuffleSamplerConfig(SamplerConfig):
-    """Config of the shuffle sampler: one epoch a pass, shuffled by `seed`, 0 to 2**63 - 1."""
+    """Config of the shuffle sampler, of which a pass is one epoch.
+
+    seed: chooses the order of each epoch.
+    """
 
     seed: int = attrs.field(default=42, validator=integer(0, MAX_SEED))
 
@@ -52,6 +55,7 @@ class RangeSamplerConfig(SamplerConfig):
     """Config of the range sampler: records `start`, `start` + `step`, ... before `stop`.
 
     start: the first record. stop: None for `num_records`. step: not 0; below 0 it counts down.
+    num_epochs: epochs in one pass, or -1 for an endless one.
 
     Raises `ConfigError` for a range that is empty or leaves the records.
     """
@@ -86,6 +90,7 @@ class SlidingWindowSamplerConfig(SamplerConfig):
     """Config of the sliding-window sampler.
 
     window_size: consecutive records in one element. stride: from one window to the next.
+    num_epochs: epochs in one pass, or -1 for an endless one.
     shuffle, seed: the order of the windows, another one each epoch.
 
     Raises `ConfigError` for a window longer than the data.
@@ -144,9 +149,11 @@ class MixtureSamplerConfig(SamplerConfig):
         move along a line from each point to the next.
     stop: the end of a pass: "first" when a component was served whole, as often as its sampler
         serves it; "all" when all were; or a number of draws.
-    samplers: a sampler for each component by name; its epochs are counted apart. Other components
-        are shuffled by `shuffle` and `seed`, in another order each time they were served whole.
+    samplers: a sampler for each component by name; its epochs are counted apart.
     epoch_size: draws in one epoch; None for the number of records.
+    num_epochs: epochs in one pass, or -1 for an endless one.
+    shuffle, seed: shuffle the components that have no sampler in `samplers`, in another order each
+        time they were served whole.
     """
 
     sizes: tuple[int, ...] | dict[str, int] | None = attrs.field(
@@ -315,6 +322,8 @@ class BlockShuffleSamplerConfig(SamplerConfig):
 
     block_size: consecutive records that are read near one another.
     window_blocks: blocks whose records are shuffled together.
+    num_epochs: epochs in one pass, or -1 for an endless one.
+    seed: chooses the order of each epoch.
     """
 
     block_size: int = attrs.field(default=1024, validator=integer(1))

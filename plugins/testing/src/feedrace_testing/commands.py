@@ -16,7 +16,9 @@ def plugins() -> None:
 
 @plugins.command()
 @click.argument("name")
-@click.option("--kind", type=click.Choice(KINDS), default="sampler", show_default=True)
+@click.option(
+    "--kind", type=click.Choice(KINDS), default="sampler", show_default=True, help="What it offers."
+)
 @click.option("--into", type=click.Path(file_okay=False), help="New folder; NAME by default.")
 @json_option
 @report_errors

@@ -98,6 +98,7 @@ class TFDSConfig(StoredConfig):
     try_gcs: let TFDS look for a prepared copy in its public bucket.
     shuffle_mode: "global", a permutation of the whole split, or "buffer", one of each window of
         `shuffle_buffer_size` consecutive records, for storage where distant reads are slow.
+    shuffle_buffer_size: records in such a window.
     as_supervised: keep only the two features that the dataset names as input and target; an image
         and a class label are called "image" and "label", others keep their names.
     pad_to: pad features whose shape varies from record to record with zeros to this length, or

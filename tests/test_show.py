@@ -16,7 +16,7 @@ def counting(monkeypatch):
     import count_your_records
 
     yield count_your_records
-    for name in ("count_your_records", "peers"):
+    for name in ("count_your_records", "report", "peers"):
         sys.modules.pop(name, None)
 
 

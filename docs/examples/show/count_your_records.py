@@ -2,21 +2,17 @@
 
 import itertools
 import json
-import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from string import Template
 
 import numpy as np
-import peers as environments
+import report
 
 LOADERS = {"feedrace": None, "torch": "torch", "tensorflow": "tensorflow", "grain": "grain",
            "datarax": "datarax"}  # fmt: skip
 RECORDS, QUICK = 65_537, 4_097
 SIDE = 32
-QUIET = {"JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
 LOADER_FOLDER = Path(__file__).with_name("loaders")
 
 
@@ -36,40 +32,29 @@ def patches(count):
 
 def run(*, quick, peers, page):
     count = QUICK if quick else RECORDS
-    rows = []
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data.npz"
         np.savez(data, **patches(count))
-        for name, peer in LOADERS.items():
-            try:
-                python = sys.executable if peer is None else environments.python_of(peer, peers)
-                rows.append(counted(served(name, python, data), count))
-            except RuntimeError as error:
-                print(f"({name} is left out: {error})")
-                continue
-            print(f"{name} is done", flush=True)
+
+        def served(name, python):
+            out = data.with_name(f"{name}.npz")
+            report.ran(python, LOADER_FOLDER / f"{name}_loader.py", data, out)
+            return counted(dict(np.load(out)), count)
+
+        rows = list(report.each(LOADERS, peers, sys.executable, served).values())
     text = "\n".join(table(rows, count))
     print(f"\n{text}")
     if page is not None:
         page.parent.mkdir(parents=True, exist_ok=True)
-        draw(rows, count, page.with_suffix(".svg"))
-        page.write_text(document(rows, count, text, page), encoding="utf-8")
-        print(f"\nwritten: {page}")
-
-
-def served(name, python, data):
-    """Run a loader's program, and return what it wrote down."""
-    out = data.with_name(f"{name}.npz")
-    program = LOADER_FOLDER / f"{name}_loader.py"
-    done = subprocess.run(
-        [python, program, data, out],
-        env={**os.environ, **QUIET},
-        text=True,
-        capture_output=True,
-    )
-    if done.returncode:
-        raise RuntimeError(f"it ended with {done.stderr[-400:]}")
-    return dict(np.load(out))
+        draw(rows, page.with_suffix(".svg"))
+        report.write(
+            page,
+            Path(__file__).with_suffix(".md"),
+            count=f"{count:,}",
+            table=text,
+            ways="\n".join(f"- {row['loader']}: {row['how']}" for row in rows),
+            versions=report.versions_of(rows),
+        )
 
 
 def counted(made, count):
@@ -109,76 +94,46 @@ def table(rows, count):
         "loader", f"unique ids of {count:,}", "lost", "came again",
         "epochs shared by seeds 0, 1, 2", "held-out records seen in 5 epochs", "records/s",
     ]  # fmt: skip
-    yield "| " + " | ".join(heads) + " |"
-    yield "| --- |" + " ---: |" * (len(heads) - 1)
-    for row in rows:
-        shared = "; ".join(f"{_epoch(one)} = {_epoch(other)}" for one, other in row["shared"])
-        leaked = "-"
-        if row["leaked"] is not None:
-            seen, held = row["leaked"]
-            leaked = f"{seen:,} of {held:,}"
-        cells = [
-            row["loader"],
-            f"{row['unique']:,}",
-            f"{row['lost']:,}",
-            f"{row['again']:,}",
-            shared or ("none" if row["later"] else "none (a second epoch is empty)"),
-            leaked,
-            f"{row['rate']:,.0f}",
-        ]
-        yield "| " + " | ".join(cells) + " |"
+    yield from report.table(heads, map(_cells, rows))
+
+
+def _cells(row):
+    shared = "; ".join(f"{_epoch(one)} = {_epoch(other)}" for one, other in row["shared"])
+    leaked = "-"
+    if row["leaked"] is not None:
+        seen, held = row["leaked"]
+        leaked = f"{seen:,} of {held:,}"
+    return [
+        row["loader"],
+        f"{row['unique']:,}",
+        f"{row['lost']:,}",
+        f"{row['again']:,}",
+        shared or ("none" if row["later"] else "none (a second epoch is empty)"),
+        leaked,
+        f"{row['rate']:,.0f}",
+    ]
 
 
 def _epoch(place):
     return f"seed {place[0]} epoch {place[1]}"
 
 
-def draw(rows, count, path):
+def draw(rows, path):
     """Draw the three counts as bars."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "feedrace"
-    from matplotlib import pyplot
-
     names = [row["loader"] for row in rows]
     leaks = [100 * row["leaked"][0] / row["leaked"][1] if row["leaked"] else 0 for row in rows]
+    lost, rates = [row["lost"] for row in rows], [row["rate"] / 1e3 for row in rows]
     panels = [
-        ("records lost in an epoch", [row["lost"] for row in rows], "{:,.0f}"),
-        ("held-out records seen, %", leaks, "{:.0f}"),
-        ("thousand records/s", [row["rate"] / 1e3 for row in rows], "{:,.0f}"),
+        ("records lost in an epoch", lost, "{:,.0f}", report.FAULTS),
+        ("held-out records seen in training", leaks, "{:.3g} %", report.FAULTS),
+        ("thousand records/s", rates, "{:,.0f}", report.OTHERS),
     ]
-    figure, axes = pyplot.subplots(1, 3, figsize=(9, 2.4), layout="constrained")
-    colours = ["#1f6f8b" if name == "Feedrace" else "#b8b8b8" for name in names]
-    for axis, (title, values, form) in zip(axes, panels, strict=True):
-        bars = axis.barh(names, values, color=colours)
+    figure, axes = report.pyplot().subplots(1, 3, figsize=(9, 2.7), layout="constrained")
+    for axis, (title, values, form, others) in zip(axes, panels, strict=True):
         labels = [
             "no split" if "held-out" in title and row["leaked"] is None else form.format(value)
             for row, value in zip(rows, values, strict=True)
         ]
-        axis.bar_label(bars, labels, padding=3, fontsize=8)
-        axis.set_title(title, fontsize=9)
-        axis.invert_yaxis()
-        axis.set_xlim(0, max(*values, 1) * 1.35)
-        axis.tick_params(labelsize=8)
-        axis.xaxis.set_visible(False)
-        for side in ("top", "right", "bottom"):
-            axis.spines[side].set_visible(False)
-    figure.savefig(path, metadata={"Date": None})
-    pyplot.close(figure)
-
-
-def document(rows, count, text, page):
-    """Return the page."""
-    versions = "; ".join(
-        " ".join(f"{name} {version}" for name, version in row["versions"].items()) for row in rows
-    )
-    ways = "\n".join(f"- {row['loader']}: {row['how']}" for row in rows)
-    template = Template(Path(__file__).with_suffix(".md").read_text(encoding="utf-8"))
-    return template.substitute(
-        count=f"{count:,}",
-        picture=f"{page.stem}.svg",
-        table=text,
-        ways=ways,
-        versions=versions,
-    )
+        report.draw_bars(axis, title, names, values, labels, others=others, size=11)
+        axis.tick_params(left=False, labelleft=axis is axes[0])
+    report.save(figure, path)

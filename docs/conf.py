@@ -48,7 +48,8 @@ def with_news(app, page, text):
         text[0] += f"\n### {title}\n\n"
         for fragment in sorted(changes.glob(f"*.{kind}.*md")):
             news = fragment.read_text(encoding="utf-8").strip()
-            text[0] += news + "\n" if news.startswith("- ") else f"- {news}\n"
+            item = news if news.startswith("- ") else "- " + news.replace("\n", "\n  ")
+            text[0] += item + "\n"
 
 
 def setup(app):

@@ -122,16 +122,18 @@ def draw(rows, path):
     """Draw the three counts as bars."""
     names = [row["loader"] for row in rows]
     leaks = [100 * row["leaked"][0] / row["leaked"][1] if row["leaked"] else 0 for row in rows]
+    lost, rates = [row["lost"] for row in rows], [row["rate"] / 1e3 for row in rows]
     panels = [
-        ("records lost in an epoch", [row["lost"] for row in rows], "{:,.0f}"),
-        ("held-out records seen, %", leaks, "{:.0f}"),
-        ("thousand records/s", [row["rate"] / 1e3 for row in rows], "{:,.0f}"),
+        ("records lost in an epoch", lost, "{:,.0f}", report.FAULTS),
+        ("held-out records seen in training", leaks, "{:.3g} %", report.FAULTS),
+        ("thousand records/s", rates, "{:,.0f}", report.OTHERS),
     ]
-    figure, axes = report.pyplot().subplots(1, 3, figsize=(9, 2.4), layout="constrained")
-    for axis, (title, values, form) in zip(axes, panels, strict=True):
+    figure, axes = report.pyplot().subplots(1, 3, figsize=(9, 2.7), layout="constrained")
+    for axis, (title, values, form, others) in zip(axes, panels, strict=True):
         labels = [
             "no split" if "held-out" in title and row["leaked"] is None else form.format(value)
             for row, value in zip(rows, values, strict=True)
         ]
-        report.draw_bars(axis, title, names, values, labels)
+        report.draw_bars(axis, title, names, values, labels, others=others, size=11)
+        axis.tick_params(left=False, labelleft=axis is axes[0])
     report.save(figure, path)

@@ -7,7 +7,7 @@ from string import Template
 import peers as environments
 
 QUIET = {"JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
-OURS, OTHERS = "#1f6f8b", "#b8b8b8"
+OURS, OTHERS, FAULTS = "#1f6f8b", "#b8b8b8", "#c8635f"
 
 
 def ran(python, program, *arguments, **variables):
@@ -69,14 +69,14 @@ def pyplot():
     return pyplot
 
 
-def draw_bars(axis, title, names, values, labels):
+def draw_bars(axis, title, names, values, labels, *, others=OTHERS, size=8):
     """Draw one bar a name, those of Feedrace in a colour, with a label at the end of each."""
-    colours = [OURS if name.startswith("Feedrace") else OTHERS for name in names]
-    axis.bar_label(axis.barh(names, values, color=colours), labels, padding=3, fontsize=8)
-    axis.set_title(title, fontsize=9)
+    colours = [OURS if name.startswith("Feedrace") else others for name in names]
+    axis.bar_label(axis.barh(names, values, color=colours), labels, padding=3, fontsize=size)
+    axis.set_title(title, fontsize=size + 1)
     axis.invert_yaxis()
     axis.set_xlim(0, max(*values, 1e-9) * 1.35)
-    axis.tick_params(labelsize=8)
+    axis.tick_params(labelsize=size)
     axis.xaxis.set_visible(False)
     for side in ("top", "right", "bottom"):
         axis.spines[side].set_visible(False)

@@ -161,7 +161,14 @@ def _mkdir(shell: Shell, arguments: list[str]) -> None:
 
 
 def _git(shell: Shell, arguments: list[str]) -> None:
-    assert arguments[0] == "clone", f"nobody checks git {arguments[0]}"
+    assert arguments[0] in ("clone", "pull"), f"nobody checks git {arguments[0]}"
+
+
+def _uv(shell: Shell, arguments: list[str]) -> None:
+    if arguments[0] == "pip":
+        _pip(shell, arguments[1:])
+    else:
+        assert arguments[0] == "venv", f"nobody checks uv {arguments[0]}"
 
 
 def _nothing(shell: Shell, arguments: list[str]) -> None:
@@ -170,7 +177,7 @@ def _nothing(shell: Shell, arguments: list[str]) -> None:
 
 COMMANDS: dict[str, Callable[[Shell, list[str]], None]] = {
     "feedrace": _feedrace, "pip": _pip, "tox": _tox, "pytest": _pytest, "git": _git, "cd": _cd,
-    "python": _python, "python3": _python, "mkdir": _mkdir,
+    "uv": _uv, "python": _python, "python3": _python, "mkdir": _mkdir,
     ".": _nothing, "source": _nothing, "activate": _nothing, "export": _nothing, "true": _nothing,
     "eval": _nothing,
 }  # fmt: skip

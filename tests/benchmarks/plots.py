@@ -12,7 +12,6 @@ _STYLE = {
     "axes.labelcolor": _INK,
     "axes.spines.right": False,
     "axes.spines.top": False,
-    "axes.titlesize": 10,
     "figure.facecolor": "none",
     "axes.facecolor": "none",
     "savefig.facecolor": "none",
@@ -86,8 +85,8 @@ CHARTS = {
     "workers": Lines(
         "Scaling with workers",
         "Photographs, and a stage that computes for 1 ms in Python, which holds its lock: threads "
-        "cannot share that. There are as many cores as the table below says; more workers than "
-        "cores bring nothing (`curves`).",
+        "cannot share that. The number of cores is in the last table; more workers than cores do "
+        "not help work that only computes (`curves`).",
     ),
 }
 
@@ -110,7 +109,6 @@ def draw(results: dict[str, dict], folder: Path) -> dict[str, tuple[str, str]]:
                 if name in found:
                     figure, axes = pyplot.subplots(figsize=(7, 3.2), layout="constrained")
                     drawn(axes, found[name], about)
-                    axes.set_title(about.title, loc="left")
                     file = f"{name.replace(' ', '-')}.svg"
                     figure.savefig(folder / file, metadata={"Date": None})
                     pyplot.close(figure)

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import random
 import shutil
 import sys
@@ -20,6 +21,7 @@ EPOCHS, EVERY, KILLS, QUICK_KILLS = 2, 10, 20, 4
 PROCESSES = (1, 2, 4, 1)
 WORKERS = (2, {"kind": "process", "count": 1}, 0, 4, {"kind": "process", "count": 2})
 SHARES = (5, 50, 95)
+COLOURS = (report.OURS, "#d9822b", "#8a5fb0", "#5a9e4b", "#7d7d7d")
 
 
 def run(*, quick, peers, page):
@@ -274,19 +276,24 @@ def own_table(row):
 
 def draw(rows, path):
     """Draw the seconds to the first batch as lines, and two counts as bars."""
-    figure, (lines, *bars) = report.pyplot().subplots(1, 3, figsize=(10, 2.8), layout="constrained")
-    for row, mark in zip(rows, "os^Dv", strict=False):
-        colour = report.OURS if row is rows[0] else None
+    figure, (lines, *bars) = report.pyplot().subplots(
+        1, 3, figsize=(10, 3), layout="constrained", width_ratios=(1.4, 1, 1)
+    )
+    for row, mark, colour in zip(rows, "os^Dv", COLOURS, strict=False):
         lines.plot(SHARES, row["seconds"], marker=mark, label=row["loader"], color=colour)
     lines.set_yscale("log")
+    lines.set_ylim(0.2 * min(min(row["seconds"]) for row in rows))  # room for the legend
     lines.set_title("seconds to the first batch, by % of the epoch", fontsize=9)
     lines.set_xticks(SHARES)
     lines.tick_params(labelsize=8)
-    lines.legend(fontsize=7)
+    lines.legend(fontsize=7, loc="lower center", ncols=2)
     names = [row["loader"] for row in rows]
     wrong = [row["lost"] + row["repeated"] for row in rows]
-    same = [100 * row["same"][0] / row["same"][1] for row in rows]
-    report.draw_bars(bars[0], "texts lost or repeated", names, wrong, [f"{n:,}" for n in wrong])
-    labels = [f"{share:.0f}" for share in same]
-    report.draw_bars(bars[1], "batches as without a kill, %", names, same, labels)
+    sizes = [row["bytes"] for row in rows]
+    panels = (
+        ("texts lost or repeated", wrong, wrong),
+        ("bytes of state (logarithmic)", [math.log10(size) for size in sizes], sizes),
+    )
+    for axis, (title, values, labels) in zip(bars, panels, strict=True):
+        report.draw_bars(axis, title, names, values, [f"{label:,}" for label in labels])
     report.save(figure, path)

@@ -1,10 +1,13 @@
 """Settings of the documentation site."""
 
+import functools
 import importlib.metadata
 import os
 import re
 import sys
 from pathlib import Path
+
+from jupyter_cache.executors import utils
 
 sys.path.insert(0, str(Path(__file__).parent))  # for reference.py
 
@@ -21,11 +24,17 @@ myst_heading_anchors = 3
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 nitpicky = False
-# Tutorials are notebooks in text; they run while the site is built, and what they show is theirs.
+# Tutorials are notebooks in text. They run while the site is built, in empty folders, unless a
+# cache has them, as in `tox -e docs`: `-D nb_execution_mode=cache -D nb_execution_cache_path=DIR`.
 nb_execution_mode = "force"
+nb_execution_in_temp = True
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 nb_merge_streams = True
+# What a command prints may come in parts, which end anywhere in a line; myst-nb would end the line.
+utils.executenb = functools.partial(utils.executenb, coalesce_streams=True)
+# Cells call `feedrace`, `pip` and `pytest` of this environment, which need not be activated.
+os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]
 os.environ["TQDM_DISABLE"] = "1"  # whether a bar comes depends on how busy the machine is
 
 _FIELD = re.compile(r"^([a-z_]\w*(?:, [a-z_]\w*)*): ")
@@ -48,7 +57,8 @@ def with_news(app, page, text):
         text[0] += f"\n### {title}\n\n"
         for fragment in sorted(changes.glob(f"*.{kind}.*md")):
             news = fragment.read_text(encoding="utf-8").strip()
-            text[0] += news + "\n" if news.startswith("- ") else f"- {news}\n"
+            item = news if news.startswith("- ") else "- " + news.replace("\n", "\n  ")
+            text[0] += item + "\n"
 
 
 def setup(app):

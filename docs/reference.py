@@ -101,7 +101,10 @@ def fields(config: type) -> Iterator[str]:
     nested: dict[str, Any] = {}
     schema = object_schema(config, nested)["properties"]
     own = [f for f in attrs.fields(config) if f.init and not f.metadata.get(QUIET)]
-    own.sort(key=lambda f: (default(f) != "required", f.name not in config.__annotations__))
+    # What must be given comes first, then what is the config's own.
+    homes = {name: i for i, base in reversed([*enumerate(config.__mro__)])
+             for name in inspect.get_annotations(base)}  # fmt: skip
+    own.sort(key=lambda f: (default(f) != "required", homes[f.name]))
     rows = (
         (f"`{f.name}`", words(schema[f.name]), default(f), sentence(described(config, f.name)))
         for f in own
@@ -164,7 +167,8 @@ def limits(schema: Mapping[str, Any]) -> str:
 
 def walk(command: click.Command, names: tuple[str, ...], parent: Any = None) -> Iterator[Any]:
     """Yield (names, command, context) of a command and all below it, those of plugins too."""
-    context = click.Context(command, info_name=names[-1], parent=parent)
+    settings = command.context_settings  # click keeps the help option that it finds with them
+    context = click.Context(command, info_name=names[-1], parent=parent, **settings)
     yield names, command, context
     if isinstance(command, click.Group):
         for name in command.list_commands(context):

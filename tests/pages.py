@@ -22,8 +22,8 @@ from feedrace.pipeline.options import PipelineOptions, read_options
 ROOT = Path(__file__).parents[1]
 CONFIGS = ("toml", "yaml", "json")
 LANGUAGES = (*CONFIGS, "python", "sh", "text")
-# Sphinx checks these itself; what `literalinclude` shows has tests of its own.
-DIRECTIVES = ("{eval-rst}", "{literalinclude}", "{toctree}")
+# Sphinx checks these itself; what is included from elsewhere has tests of its own, or is a page.
+DIRECTIVES = ("{eval-rst}", "{include}", "{literalinclude}", "{toctree}")
 MARK = re.compile(r" *<!-- runs: (?:needs (?P<needs>.+)|in (?P<test>.+)|no, (?P<reason>.+)) -->")
 _FENCE = re.compile(r"( *)(`{3,})(?:\{code-(?:block|cell)\} *)?(.*)")
 _FILE = re.compile(r"# ([\w-]+\.(?:toml|yaml|py))\b")

@@ -4,6 +4,7 @@ A command that no function here checks is an error: add one.
 """
 
 import configparser
+import contextlib
 import itertools
 import os
 import re
@@ -68,13 +69,16 @@ def _check(shell: Shell, command: list[str]) -> None:
 
 def _feedrace(shell: Shell, arguments: list[str]) -> None:
     command: click.Command = main
-    context, rest = None, list(arguments)
-    while isinstance(command, click.Group) and not (rest and rest[0].startswith("-")):
-        context = click.Context(command, info_name=command.name, parent=context)
+    parent, rest = None, list(arguments)
+    while True:  # with the settings of each, of which click keeps what they say of --help
+        settings = command.context_settings
+        context = click.Context(command, info_name=command.name, parent=parent, **settings)
+        if not isinstance(command, click.Group) or (rest and rest[0].startswith("-")):
+            break
         _, found, rest = command.resolve_command(context, rest)
         assert found is not None
-        command = found
-    options, _, _ = command.make_parser(click.Context(command)).parse_args(list(rest))
+        parent, command = context, found
+    options, _, _ = command.make_parser(context).parse_args(list(rest))
     missing = [
         str(options[parameter.name])
         for parameter in command.params
@@ -83,7 +87,8 @@ def _feedrace(shell: Shell, arguments: list[str]) -> None:
     ]  # fmt: skip
     # Types, choices and what is required are checked even if the config is not there.
     there = [str(ROOT / "tox.ini") if value in missing else value for value in rest]
-    command.make_context(command.name, there, parent=context).close()
+    with contextlib.suppress(click.exceptions.Exit):  # of --help and --version
+        command.make_context(command.name, there, parent=parent).close()
     if shell.run and not missing and command.name not in NOT_RUN and "--metrics-port" not in rest:
         done = CliRunner().invoke(main, arguments, catch_exceptions=False)
         assert done.exit_code == 0, done.output
@@ -156,7 +161,14 @@ def _mkdir(shell: Shell, arguments: list[str]) -> None:
 
 
 def _git(shell: Shell, arguments: list[str]) -> None:
-    assert arguments[0] == "clone", f"nobody checks git {arguments[0]}"
+    assert arguments[0] in ("clone", "pull"), f"nobody checks git {arguments[0]}"
+
+
+def _uv(shell: Shell, arguments: list[str]) -> None:
+    if arguments[0] == "pip":
+        _pip(shell, arguments[1:])
+    else:
+        assert arguments[0] == "venv", f"nobody checks uv {arguments[0]}"
 
 
 def _nothing(shell: Shell, arguments: list[str]) -> None:
@@ -165,7 +177,7 @@ def _nothing(shell: Shell, arguments: list[str]) -> None:
 
 COMMANDS: dict[str, Callable[[Shell, list[str]], None]] = {
     "feedrace": _feedrace, "pip": _pip, "tox": _tox, "pytest": _pytest, "git": _git, "cd": _cd,
-    "python": _python, "python3": _python, "mkdir": _mkdir,
+    "uv": _uv, "python": _python, "python3": _python, "mkdir": _mkdir,
     ".": _nothing, "source": _nothing, "activate": _nothing, "export": _nothing, "true": _nothing,
     "eval": _nothing,
 }  # fmt: skip

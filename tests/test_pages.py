@@ -118,6 +118,7 @@ def test_blocks_share_their_names_and_files_and_some_run_only_if_they_can(tmp_pa
   ```
 
 ```sh
+feedrace --version && feedrace run --help
 mkdir made && cd made
 feedrace fill ../a.toml -o filled.toml
 ```

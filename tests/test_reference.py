@@ -83,7 +83,7 @@ def test_every_option_of_a_pipeline_is_there():
 
 def test_every_command_is_there_with_its_options():
     shown = sections(page("commands"))
-    for name in main.list_commands(click.Context(main)):
+    for name in main.list_commands(click.Context(main, **main.context_settings)):
         assert f"feedrace {name}" in shown
     assert {"feedrace plugins new", "feedrace convert", "feedrace preview"} <= shown.keys()
     for names, command, _ in reference.walk(main, ("feedrace",)):

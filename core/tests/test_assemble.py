@@ -5,7 +5,7 @@ import pytest
 
 import feedrace
 from feedrace import build, load, registry
-from feedrace.errors import ConfigError, NotInstalledError, UnknownComponentError
+from feedrace.errors import ConfigError, DataError, NotInstalledError, UnknownComponentError
 from feedrace.pipeline.options import parse_options, read_options
 
 GOOD = """
@@ -94,6 +94,22 @@ def test_what_a_component_finds_wrong_carries_its_path():
     wrong = {"use": "sequential", "stochastic": True, "stream_name": "a"}
     with pytest.raises(ConfigError, match=r"sampler\.stochastic: .*give a seed"):
         build({"batch_size": 1, "source": {"use": "memory", "data": {"x": [1]}}, "sampler": wrong})
+
+
+def test_a_stage_that_cannot_be_made_causes_no_problem_of_the_batcher():
+    class TokensBatcher:
+        def process(self, elements, *, batch_size, drop_remainder): ...
+
+        def batch_spec(self, element_spec, *, batch_size):
+            raise DataError(f"there is no field 'tokens'; there are {', '.join(element_spec)}")
+
+    source = {"use": "memory", "data": {"x": [1, 2]}}
+    whole = {"source": source, "batcher": TokensBatcher(), "batch_size": 2}
+    with pytest.raises(ConfigError, match=r"^batcher: there is no field 'tokens'; there are x$"):
+        build(whole)
+    with pytest.raises(ConfigError) as caught:
+        build({**whole, "stages": [{"use": "rescale", "field": "x", "scale": "much"}]})
+    assert [problem.path for problem in caught.value.problems] == ["stages[0].scale"]
 
 
 def test_a_failed_look_up_is_the_cause():

@@ -19,7 +19,7 @@ import feedrace
 from feedrace import registry
 from feedrace.cli import main
 from feedrace.config import files
-from feedrace.config.fields import path_field
+from feedrace.config.fields import one_of, path_field
 from feedrace.config.files import key_lines, located, read_mapping, write_text
 from feedrace.config.mapping import structure, unstructure
 from feedrace.errors import ConfigError, Problem
@@ -414,7 +414,7 @@ def test_the_schema_accepts_good_configs_filled_ones_and_their_own_schema_key(tm
         {"batch_size": "2"},
         {"batch": 2},
         {"source": {"use": "memori"}},
-        {"source": {"use": "memory"}},
+        {"source": {"use": "memory", "data": 3}},
         {"source": "memory"},
         {"sampler": {"use": "sequential", "num_epochs": 0}},
         {"sampler": {"use": "sequential", "num_records": 0}},
@@ -429,6 +429,19 @@ def test_schema_and_validate_refuse_the_same_configs(tmp_path, change):
     mapping = {**tomllib.loads(GOOD), **change}
     assert problems_by_schema(mapping)
     assert call("validate", write(tmp_path, json.dumps(mapping), "c.json")).exit_code == 1
+
+
+def test_the_schema_allows_null_if_a_choice_is_optional():
+    @attrs.frozen
+    class Config:
+        one: str = attrs.field(validator=one_of("a", "b"))
+        maybe: str | None = attrs.field(
+            default=None, validator=attrs.evolve(one_of("a", "b"), optional=True)
+        )
+
+    properties = schema(Config)["properties"]
+    assert properties["one"]["enum"] == ["a", "b"]
+    assert properties["maybe"]["enum"] == ["a", "b", None]
 
 
 def test_the_schema_has_names_defaults_and_what_the_docstrings_say():

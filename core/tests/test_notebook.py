@@ -125,8 +125,21 @@ def test_a_large_field_is_not_copied():
 
 @pytest.mark.parametrize(
     "leaf",
-    [jax.random.split(jax.random.key(0), 3), "text", None, np.zeros((0, 3)), object()],
-    ids=["keys", "text", "none", "empty", "object"],
+    [
+        jax.random.split(jax.random.key(0), 3),
+        "text",
+        None,
+        np.zeros((0, 3)),
+        object(),
+        np.array([["a", "b"]]),
+        np.array([["2026-01-01"]], "M8[D]"),
+        np.zeros((2, 2), "i4,f4"),
+        np.zeros((2, 2), "V3"),
+        jnp.ones((2, 2), jnp.bfloat16),
+        jnp.ones((2, 2), jnp.int4),
+        jnp.ones((), bool),
+    ],
+    ids=lambda leaf: str(getattr(leaf, "dtype", type(leaf).__name__)),
 )
 def test_a_step_shows_whatever_is_in_a_batch(leaf):
     assert any(row[0] == "x" for row in cells(step_of({"x": leaf})._repr_html_()))

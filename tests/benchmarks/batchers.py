@@ -9,7 +9,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from measure import Served, alternate, report
+from measure import QUICK, Served, alternate, quick_option, report
 from serve_datarax_batches import IN_A_ROW, images
 
 from feedrace_batchers import (
@@ -56,7 +56,7 @@ def default(datarax):
 
 
 def sequences(count=20_000):
-    generator = np.random.default_rng(0)
+    count, generator = count // 4 if QUICK else count, np.random.default_rng(0)
     lengths = np.clip(generator.lognormal(5.5, 1, count), 1, ROW).astype(int)
     return [{"tokens": generator.integers(1, 30_000, n, dtype=np.int32)} for n in lengths]
 
@@ -180,6 +180,7 @@ def compilations():
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
+    quick_option(parser)
     parser.add_argument("--datarax", help="the Python of an environment that has datarax")
     default(parser.parse_args().datarax)
     pack()

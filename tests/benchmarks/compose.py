@@ -14,7 +14,7 @@ from pathlib import Path
 import compose_cache
 import compose_tokens
 import numpy as np
-from measure import alternate, figure, report
+from measure import QUICK, alternate, figure, report
 from predicates import Thinks
 
 import feedrace
@@ -147,7 +147,7 @@ def filters(records=RECORDS, rounds=1):
 
 def selections():
     generator = np.random.default_rng(0)
-    for records in (RECORDS, 100 * RECORDS):
+    for records in (RECORDS,) if QUICK else (RECORDS, 100 * RECORDS):
         passes = generator.random(records) < 0.5
         compact, plain = RecordNumbers.of([(0, passes)], records), np.flatnonzero(passes)
         for count in (256, 1_000_000):
@@ -169,7 +169,7 @@ def selections():
 
 
 if __name__ == "__main__":
-    filters()
+    filters(RECORDS // 10 if QUICK else RECORDS)
     selections()
     bulk()
     seek()

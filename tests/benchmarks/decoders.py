@@ -16,7 +16,7 @@ from functools import partial
 import cv2
 import numpy as np
 import simplejpeg
-from measure import report
+from measure import QUICK, quick_option, report
 from PIL import Image
 
 from feedrace_images import (
@@ -27,7 +27,7 @@ from feedrace_images import (
 )
 from feedrace_images.windows import whole
 
-SIDE, COUNT, ROUNDS = 224, 300, 7
+SIDE, COUNT, ROUNDS = 224, 100 if QUICK else 300, 3 if QUICK else 7
 cv2.setNumThreads(1)
 
 
@@ -194,6 +194,7 @@ def work(name, function, images, boxes):
 
 def main():
     parser = argparse.ArgumentParser()
+    quick_option(parser)
     parser.add_argument("--libturbojpeg")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     given = parser.parse_args()

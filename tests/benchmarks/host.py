@@ -34,7 +34,7 @@ from host_ours import (
     rate,
 )
 from host_work import Busy, Encoded, Made, Numbers, photograph, rounds_of_a_millisecond
-from measure import cpu_seconds, options, report, run_rows, take_turns
+from measure import begin, cpu_seconds, options, report, run_rows, take_turns
 
 
 def computed(function, count):
@@ -128,10 +128,11 @@ def streams(given):
             for f, source in made.items() for workers in (PROCESSES, THREADS)
         }  # fmt: skip
         functions["bare"] = functools.partial(computed, bare, len(made["tfrecord"]))
+        begin(name)
         rates = medians(functions, given.rounds)
         for f in sets.FORMATS:
             mine = [way for way in functions if way.startswith(f + ",")]
-            against(f"{name} {f}", rates, mine, ["bare"], "0.8")
+            against(f"{name} {f} against the bare decoder", rates, mine, ["bare"], "0.8")
 
 
 def streamed(source, workers, batch, skip=8):

@@ -1,11 +1,13 @@
 """Datasets of images for the benchmarks: crops of scikit-learn's two sample photographs."""
 
+import functools
 import io
 
 import numpy as np
 import tensorflow_datasets as tfds
+from measure import IMAGES
 
-SMALL, LARGE, PHOTOGRAPHS = 50_000, 4_000, 1_500
+PHOTOGRAPHS = 1_500
 
 
 def _crops(count, size, seed):
@@ -24,7 +26,7 @@ def _crops(count, size, seed):
 
 
 class SmallPng(tfds.core.GeneratorBasedBuilder):
-    """50,000 PNG images of 32x32, as CIFAR-10 is stored."""
+    """PNG images of 32x32, as CIFAR-10 is stored."""
 
     VERSION = tfds.core.Version("1.0.0")
 
@@ -45,12 +47,12 @@ class SmallPng(tfds.core.GeneratorBasedBuilder):
         return {"train": self._generate_examples()}
 
     def _generate_examples(self):
-        for i, image in _crops(SMALL, 32, 1):
+        for i, image in _crops(IMAGES["small_png"], 32, 1):
             yield i, {"id": f"train_{i:05}", "image": np.asarray(image), "label": i % 10}
 
 
 class LargeJpeg(tfds.core.GeneratorBasedBuilder):
-    """4,000 JPEG images of 224x224."""
+    """JPEG images of 224x224."""
 
     VERSION = tfds.core.Version("1.0.0")
 
@@ -70,20 +72,21 @@ class LargeJpeg(tfds.core.GeneratorBasedBuilder):
         return {"train": self._generate_examples()}
 
     def _generate_examples(self):
-        for i, image in _crops(LARGE, 224, 2):
+        for i, image in _crops(IMAGES["large_jpeg"], 224, 2):
             encoded = io.BytesIO()
             image.save(encoded, "JPEG", quality=90)
             encoded.seek(0)
             yield i, {"image": encoded, "label": i % 10}
 
 
+@functools.cache
 def _photographs():
-    """Yield number and JPEG of random parts of the photographs, 200 to 700 pixels a side."""
+    """Return the JPEGs of random parts of the photographs, 200 to 700 pixels a side."""
     from PIL import Image
     from sklearn.datasets import load_sample_images
 
     originals = [Image.fromarray(image) for image in load_sample_images().images]
-    rng = np.random.default_rng(3)
+    rng, made = np.random.default_rng(3), []
     for i in range(PHOTOGRAPHS):
         original = originals[i % len(originals)]
         width, height = rng.integers(200, 701, 2).tolist()
@@ -95,7 +98,8 @@ def _photographs():
         encoded = io.BytesIO()
         part = original.resize((width, height), Image.Resampling.BICUBIC, box)
         part.save(encoded, "JPEG", quality=90)
-        yield i, encoded.getvalue()
+        made.append(encoded.getvalue())
+    return made
 
 
 class Photographs(tfds.core.GeneratorBasedBuilder):
@@ -118,7 +122,7 @@ class Photographs(tfds.core.GeneratorBasedBuilder):
         return {"train": self._generate_examples()}
 
     def _generate_examples(self):
-        for i, encoded in _photographs():
+        for i, encoded in enumerate(_photographs()):
             yield i, {"id": i, "image": io.BytesIO(encoded)}
 
 
@@ -126,7 +130,7 @@ def write_encoded(path):
     """Write the photographs one after another to a file, and where each stops beside it."""
     stops = [0]
     with open(path, "wb") as file:
-        for _, encoded in _photographs():
+        for encoded in _photographs():
             file.write(encoded)
             stops.append(file.tell())
     np.save(f"{path}.stops.npy", stops)

@@ -4,15 +4,23 @@ import argparse
 import os
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+QUICK = "--quick" in sys.argv  # all programs take it: fewer records and rounds
+IMAGES = {"small_png": 5_000 if QUICK else 50_000, "large_jpeg": 400 if QUICK else 4_000}
+
 
 def alternate(functions: Mapping[str, Callable[[], object]], rounds: int = 7) -> dict[str, float]:
-    """Return the median seconds of each function, all called in turn `rounds` times."""
+    """Return the median seconds of each function, all called in turn `rounds` times.
+
+    A quick run takes a third of the rounds.
+    """
+    rounds = -(-rounds // 3) if QUICK else rounds
     times: dict[str, list[float]] = {name: [] for name in functions}
     for function in functions.values():
         function()  # the first call compiles and fills caches
@@ -34,17 +42,30 @@ def take_turns(functions: Mapping[str, Callable[[], Any]], rounds: int) -> dict[
 
 
 def data_folder() -> Path:
-    """Return the folder of the data sets that benchmarks make."""
+    """Return the folder of the data sets that benchmarks make; quick runs have smaller ones."""
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(os.environ.get("FEEDRACE_BENCH_DATA") or f"{home}/feedrace/benchmarks")
+    folder = Path(os.environ.get("FEEDRACE_BENCH_DATA") or f"{home}/feedrace/benchmarks")
+    return folder / "quick" if QUICK else folder
 
 
-def options(description: str | None, rows: Mapping[str, object]) -> argparse.Namespace:
-    """Return what the command line says of a program of several rows."""
+def quick_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--quick`, which the program itself need not look at: `QUICK` says it."""
+    parser.add_argument("--quick", action="store_true", help="fewer records and rounds")
+
+
+def options(
+    description: str | None, rows: Mapping[str, object], *, peers: bool = False
+) -> argparse.Namespace:
+    """Return what the command line says of a program of several rows.
+
+    peers: whether it runs peers in environments of their own.
+    """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--data", type=Path, default=data_folder(), help="folder of the sets")
     parser.add_argument("--only", nargs="+", choices=rows, metavar="NAME", help=", ".join(rows))
-    parser.add_argument("--quick", action="store_true", help="fewer records and rounds")
+    quick_option(parser)
+    if peers:
+        parser.add_argument("--peers", type=Path, default=".show", help="the peers' environments")
     return parser.parse_args()
 
 
@@ -53,9 +74,14 @@ def run_rows(given: argparse.Namespace, rows: Mapping[str, Callable[[Any], objec
     with tempfile.TemporaryDirectory() as cache:
         os.environ["FEEDRACE_CACHE_DIR"] = cache
         for name in given.only or rows:
-            load, cpus = os.getloadavg()[0], len(os.sched_getaffinity(0))
-            print(f"{name} (load {load:.1f} on {cpus} cores)", flush=True)
+            begin(name)
             rows[name](given)
+
+
+def begin(name: str) -> None:
+    """Print the line that opens a row; the rates below it are the row's."""
+    load, cpus = os.getloadavg()[0], len(os.sched_getaffinity(0))
+    print(f"{name} (load {load:.1f} on {cpus} cores)", flush=True)
 
 
 def _descendants() -> dict[int, list[str]]:
@@ -104,6 +130,22 @@ def report(what: str, ratio: float, target: str, detail: str) -> None:
 def figure(what: str, value: float, unit: str, most: str) -> None:
     """Print one line of a benchmark whose result is not a ratio."""
     print(f"{what}: {value:.2f} {unit} (at most {most})", flush=True)
+
+
+def point(chart: str, contender: str, value: float, unit: str, at: int, of: str) -> None:
+    """Print one point of a line of a chart, such as 3.1 "ms" at 1000 "records"."""
+    print(f"  {chart}, {contender}: {value:.4g} {unit} at {at:,} {of}", flush=True)
+
+
+def rate_of(contender: str, records: float) -> None:
+    """Print the rate of one contender of a row, a bar of the row's chart."""
+    print(f"  {contender}: {records:,.0f} records/s", flush=True)
+
+
+def ran_with(peer: str, versions: Mapping[str, str]) -> None:
+    """Print the versions of a peer that ran in an environment of its own."""
+    listed = ", ".join(f"{name} {version}" for name, version in versions.items())
+    print(f"({peer} ran with {listed})", flush=True)
 
 
 class Served:

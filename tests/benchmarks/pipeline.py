@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from measure import Served, alternate, figure, report
+from measure import Served, alternate, figure, quick_option, report
 from serve_datarax_epochs import BATCH, RECORDS, SHARE
 
 import feedrace
@@ -293,6 +293,7 @@ def states(data):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
+    quick_option(parser)
     parser.add_argument("--datarax", help="the Python of an environment that has datarax")
     given = parser.parse_args()
     images = arrays()

@@ -1,92 +1,35 @@
-"""Run the benchmarks, and show what is short of its target or worse than the figures kept here.
+"""Run the benchmarks; show what is short of its target, or worse than the figures kept here.
 
-`figures.json` holds the last figures that were kept, with the commit and the libraries they are of.
-`--keep` replaces those of the programs that ran, each as soon as it has ended. Kept figures are of
-a quiet machine. A program that fails or takes too long does not stop the others.
+`docs/benchmarks/figures.json` holds the last figures that were kept, with the commit and the
+libraries they are of; the page and the pictures beside it show them. A run of all programs keeps
+its figures, unless it is quick or `--out` is given; `--keep` keeps those of the programs that were
+named. A program that fails or takes too long does not stop the others. Kept figures are of a quiet
+machine.
 """
 
 import argparse
 import importlib.metadata
 import json
 import os
-import re
+import platform
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+
+import page
+import plots
+from results import Figure, charts_in, figures_in, findings, left_out, peers_in, rates_in
 
 FOLDER = Path(__file__).parent
-KEPT = FOLDER / "figures.json"
+KEPT = FOLDER.parents[1] / "docs" / "benchmarks" / "figures.json"
 PROGRAMS = ("samplers", "batchers", "interleave", "decoders", "pipeline", "startup", "tfds", "host",
-            "sources", "compose")  # fmt: skip
-QUICK = ("host", "sources")  # that know --quick
+            "sources", "compose", "loaders", "curves", "scale")  # fmt: skip
+WITH_PEERS = ("loaders", "curves")  # that take --peers
+WITH_DATARAX = ("batchers", "pipeline")  # that take the Python of an environment that has it
 LIBRARIES = ("jax", "flax", "numpy", "tensorflow", "torch", "grain", "datasets", "pyarrow")
 MOST_SECONDS = 900.0  # that a program may take
-WORSE = 1.25  # times, from which on a figure has become worse
-_LINE = re.compile(
-    r"(?P<what>[^ (].*): (?P<value>[\d.]+)(?P<unit>x| \w+|) \((?:target )?(?P<target>[^)]+)\)"
-)
-
-
-class Figure(NamedTuple):
-    """One result. target: as printed, such as "1.3" or "at most 2"; words if there is none."""
-
-    value: float
-    unit: str
-    target: str
-
-    @property
-    def is_cost(self) -> bool:
-        """Whether less is better."""
-        return self.target.startswith(("at most", "about"))
-
-    @property
-    def wanted(self) -> float | None:
-        """The number in the target, if there is one."""
-        found = re.search(r"[\d.]+", self.target)
-        return float(found[0]) if found else None
-
-    @property
-    def is_short(self) -> bool:
-        """Whether it misses its target."""
-        if self.wanted is None or "about" in self.target:
-            return False
-        return self.value > self.wanted if self.is_cost else self.value < self.wanted
-
-    def is_worse_than(self, other: "Figure") -> bool:
-        """Return whether it is worse than another by more than a quarter."""
-        less, more = sorted((self.value, other.value))
-        return more > less * WORSE and (self.value > other.value) == self.is_cost
-
-
-def figures_in(lines: Iterable[str]) -> dict[str, Figure]:
-    """Return the figures among the lines that a program printed."""
-    found = filter(None, map(_LINE.match, lines))
-    return {m["what"]: Figure(float(m["value"]), m["unit"].strip(), m["target"]) for m in found}
-
-
-def findings(now: dict[str, Figure], before: dict[str, Figure]) -> list[str]:
-    """Return a line for each figure that misses its target, or is worse than it was."""
-    short = [
-        f"short of its target: {what}: {f.value:g} {f.unit} (target {f.target})"
-        for what, f in now.items()
-        if f.is_short
-    ]
-    worse = [
-        f"worse than it was: {what}: {f.value:g} {f.unit}, was {before[what].value:g}"
-        for what, f in now.items()
-        if what in before and f.is_worse_than(before[what])
-    ]
-    return short + worse
-
-
-def left_out(lines: Iterable[str]) -> list[str]:
-    """Return what a program says that it did not measure, for want of a peer or a device."""
-    found = (line.strip("()") for line in lines if line.startswith("("))
-    return [line for line in found if "not measured" in line]
 
 
 def ran(command: list[str], seconds: float = MOST_SECONDS) -> tuple[str, list[str]]:
@@ -114,41 +57,98 @@ def ran(command: list[str], seconds: float = MOST_SECONDS) -> tuple[str, list[st
 
 
 def _about() -> dict[str, object]:
-    """Return what figures depend on: the commit, the libraries, the number of CPUs."""
+    """Return what figures depend on: the commit, the libraries, the CPUs and who else uses them."""
     git = ["git", "-C", str(FOLDER), "describe", "--always", "--dirty"]
     commit = subprocess.run(git, capture_output=True, text=True).stdout.strip()
     found = {d.name: d.version for d in importlib.metadata.distributions() if d.name in LIBRARIES}
-    return {"commit": commit, "cpus": os.cpu_count(), "libraries": dict(sorted(found.items()))}
+    return {
+        "commit": commit,
+        "python": platform.python_version(),
+        "cpus": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 1),
+        "libraries": dict(sorted(found.items())),
+    }
 
 
-def main() -> int:
-    """Run the programs; return 1 if one failed or a figure is worse than the kept one."""
+def _datarax(folder: str) -> list[str]:
+    """Return the option that names datarax's Python, or nothing if it cannot be installed."""
+    sys.path.append(str(FOLDER.parents[1] / "docs" / "examples" / "show"))
+    import peers
+
+    try:
+        return ["--datarax", peers.python_of("datarax", Path(folder).absolute())]
+    except RuntimeError as error:
+        print(error, flush=True)
+        return []
+
+
+def _write(results: dict[str, dict], folder: Path) -> None:
+    """Write figures, page and pictures."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "figures.json").write_text(json.dumps(results, indent=1) + "\n")
+    pictures = plots.draw(results, folder)
+    (folder / "index.md").write_text(page.document(results, pictures), encoding="utf-8")
+    print(f"\nwritten: {folder}")
+
+
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("programs", nargs="*", help=f"of {', '.join(PROGRAMS)}; all by default")
     parser.add_argument("--quick", action="store_true", help="fewer records and rounds")
-    parser.add_argument("--keep", action="store_true", help="keep the figures in figures.json")
+    parser.add_argument("--keep", action="store_true", help="keep the figures of these programs")
+    parser.add_argument("--out", type=Path, help="write page, pictures and figures there instead")
+    parser.add_argument("--peers", default=".show", help="folder of the peers' environments; a "
+                        "quick run makes none")  # fmt: skip
     given = parser.parse_args()
     if unknown := set(given.programs) - set(PROGRAMS):
         parser.error(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(PROGRAMS)}")
+    if given.keep and (given.quick or given.out):
+        parser.error("only figures of whole runs are kept, and only in docs/benchmarks; leave out "
+                     f"--keep or {'--quick' if given.quick else '--out'}")  # fmt: skip
+    return given
+
+
+def main() -> int:
+    """Run the programs; return 1 if one failed or a figure is worse than the kept one.
+
+    A quick run has fewer rounds, and is not compared with what is kept.
+    """
+    given = _options()
     kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
-    shown, missing = [], []
+    keep = given.keep or not (given.programs or given.quick or given.out)
+    results, shown, missing = {}, [], []
     for program in given.programs or PROGRAMS:
-        print(f"== {program} (load {os.getloadavg()[0]:.1f})", flush=True)
-        quick = ["--quick"] if given.quick and program in QUICK else []
+        about = _about()
+        print(f"== {program} (load {about['load']:.1f})", flush=True)
+        command = [sys.executable, "-u", str(FOLDER / f"{program}.py")]
+        command += ["--quick"] if given.quick else []
+        command += ["--peers", given.peers] if program in WITH_PEERS else []
+        command += _datarax(given.peers) if program in WITH_DATARAX and not given.quick else []
+        if program == "scale" and (keep or given.out):
+            command += ["--page", str((given.out or KEPT.parent) / "scale.md")]
         began = time.monotonic()
-        wrong, lines = ran([sys.executable, "-u", str(FOLDER / f"{program}.py"), *quick])
-        now = figures_in(lines)
+        wrong, lines = ran(command)
+        now, without = figures_in(lines), left_out(lines)
         print(f"== {program}: {len(now)} figures in {time.monotonic() - began:.0f} s", flush=True)
-        old = kept.get(program, {}).get("figures", {})
+        old = {} if given.quick else kept.get(program, {}).get("figures", {})
         shown += findings(now, {what: Figure(*figure) for what, figure in old.items()})
-        missing += [f"{program}: {line}" for line in left_out(lines)]
+        missing += [f"{program}: {line}" for line in without]
         if wrong:
             shown.append(f"failed: {program}.py {wrong}")
-        elif given.keep:
-            kept[program] = {**_about(), "figures": now}
+            continue
+        found = {"rates": rates_in(lines), "charts": charts_in(lines), "peers": peers_in(lines)}
+        results[program] = {**about, "figures": now, **found, "left_out": without}
+        if keep:
+            kept[program] = results[program]
+            KEPT.parent.mkdir(parents=True, exist_ok=True)
             KEPT.write_text(json.dumps(kept, indent=1) + "\n")
+    if given.out or keep:
+        ordered = {name: kept[name] for name in PROGRAMS if name in kept}
+        _write(ordered if keep else results, given.out or KEPT.parent)
+    mark = page.in_terminal if sys.stdout.isatty() else str
+    print("\n== Figures\n" + "\n".join(page.table(page.ranked(results), mark)))
     print("\n== Left out\n" + "\n".join(missing or ["nothing"]))
-    print("\n== Misses\n" + "\n".join(shown or ["none"]))
+    print("\n== Misses\n" + "\n".join(map(mark, shown) if shown else ["none"]))
     return 1 if any(line.startswith(("worse", "failed")) for line in shown) else 0
 
 

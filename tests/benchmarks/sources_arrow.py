@@ -13,15 +13,15 @@ import time
 import host_peers
 import numpy as np
 from host_ours import THREADS
-from measure import alternate, cpu_seconds, figure, report, take_turns
+from measure import QUICK, alternate, cpu_seconds, figure, report, take_turns
 from sources_data import empty_cache, late_start, made_once
 
-COUNT, WIDTH, GROUP, BATCH = 1_000_000, 128, 65_536, 1024
-MANY = 10_000
+COUNT, MANY = (200_000, 2_000) if QUICK else (1_000_000, 10_000)
+WIDTH, GROUP, BATCH = 128, 65_536, 1024
 
 
 def tokens(folder):
-    """Write a million rows of 128 tokens, the first of which is the row's number."""
+    """Write rows of 128 tokens, the first of which is the row's number."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -102,7 +102,7 @@ def medians(functions, rounds):
 
 
 def parquet_shuffled(given):
-    """A shuffled epoch of a million rows, everything from building on, against datasets."""
+    """A shuffled epoch, everything from building on, against datasets."""
     path = token_file(given)
     functions = {"feedrace": lambda: timed(ours(path, {"use": "epoch-aware"}), COUNT)}
     if host_peers.peer("datasets") and host_peers.peer("torch"):
@@ -189,7 +189,7 @@ def many_files(folder):
 
 
 def parquet_start(given):
-    """The start of a data set of 10,000 files whose footers are kept: to the first record."""
+    """The start of a data set of many files whose footers are kept: to the first record."""
     import feedrace
 
     folder = made_once(given.data / "many-parquet", many_files)

@@ -52,7 +52,7 @@ def converted(given):
     from feedrace_files.convert import convert
 
     folder = given.data
-    path = folder / "photographs.jpegs"
+    path = folder / "photographs.bin"
     if not path.exists():
         from image_sets import write_encoded
 

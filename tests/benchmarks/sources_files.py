@@ -13,11 +13,11 @@ import host_peers
 import numpy as np
 from host_ours import BATCH, CORES, PHOTOGRAPHS, PROCESSES, THREADS, rate
 from host_work import Encoded, decode_crop_resize
-from measure import alternate, figure, report, take_turns
+from measure import QUICK, alternate, figure, report, take_turns
 from sources_data import empty_cache, late_start, made_once
 
 SHARDS = 6
-LINES, MANY = 1_000_000, 10_000
+LINES, MANY = (200_000, 2_000) if QUICK else (1_000_000, 10_000)
 CROP = [{"use": "decode-image", "field": "jpg"},
         {"use": "random-resized-crop", "field": "jpg", "size": [224, 224]}]  # fmt: skip
 
@@ -51,7 +51,7 @@ def shards(given, folder):
 
 
 def lines(given):
-    """The index of a million short lines, against reading the file and nothing more."""
+    """The index of many short lines, against reading the file and nothing more."""
     import feedrace
 
     path = made_once(given.data / "short-lines", short_lines) / "lines.jsonl"
@@ -68,7 +68,7 @@ def lines(given):
                 pass
 
     seconds = alternate({"index": index, "bare": bare}, given.rounds)
-    report("index of 1 million lines, source made and table kept", LINES / seconds["index"] / 1e6,
+    report(f"index of {LINES:,} lines, source made and table kept", LINES / seconds["index"] / 1e6,
            "1 million/s", f"{seconds['index'] * 1e3:.0f} ms; the file is read in "
            f"{seconds['bare'] * 1e3:.0f} ms")  # fmt: skip
 
@@ -163,7 +163,7 @@ def tars(given):
 
 
 def written(name):
-    """Return a function that fills a folder with 10,000 small files of a source."""
+    """Return a function that fills a folder with small files of a source."""
     from feedrace_testing import sample_files
 
     def write(folder):
@@ -183,7 +183,7 @@ def written(name):
 
 
 def many_files(given):
-    """The start of a data set of 10,000 files whose tables are kept: to the first record."""
+    """The start of a data set of many files whose tables are kept: to the first record."""
     import feedrace
 
     for name in ("text-lines", "image-folder", "tar", "tfrecord"):

@@ -143,8 +143,9 @@ def late_start(make, what, rounds=5, **pipeline):
         made = start()
         states = {"start": made.get_state()}
         with made.steps() as steps:
-            for _ in range(int(0.9 * made.plans["train"].batches_per_epoch)):
-                next(steps)
+            for step in steps:  # how many batches there are shows only when they are read
+                if step.sample >= 0.9 * made.plans["train"].records_per_epoch:
+                    break
         states["late"] = made.get_state()
 
         def back(name):

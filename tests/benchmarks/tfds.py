@@ -21,13 +21,14 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import jax
 import jax.numpy as jnp
 import numpy as np
-from measure import alternate, report
+from measure import IMAGES, QUICK, alternate, data_folder, quick_option, report
 
 import feedrace
 
 BATCH = 128
 FORMATS = ("tfrecord", "array_record")
-SETS = {"small_png": (50_000, (32, 32, 3)), "large_jpeg": (4_000, (224, 224, 3))}
+SHAPES = {"small_png": (32, 32, 3), "large_jpeg": (224, 224, 3)}
+SETS = {name: (count, SHAPES[name]) for name, count in IMAGES.items()}
 
 DATARAX = """
 import sys, time
@@ -205,9 +206,10 @@ def offsets(folder, threads):
         read()
         made = functools.partial(scan_tfrecord, storage.open(files[0]))
         seconds = alternate({"made": made, "read": read}, 9)
-    rate = SETS["small_png"][0] / seconds["made"]
+    count = SETS["small_png"][0]
+    rate = count / seconds["made"]
     report("offset table, against 500,000 records/s", rate / 5e5, "1", f"{rate:,.0f} records/s")
-    print(f"offset table of 50,000 records read again: {seconds['read'] * 1e3:.2f} ms")
+    print(f"offset table of {count:,} records read again: {seconds['read'] * 1e3:.2f} ms")
 
 
 def memory_of(field):
@@ -263,8 +265,9 @@ def memory(folder, threads):
 
 
 def eager(folder, threads, peer):
-    loads = [in_process(folder, threads, "measure_load") for _ in range(3)]
-    passes = [in_process(folder, threads, "measure_tf_data")[0] for _ in range(3)]
+    rounds = 1 if QUICK else 3
+    loads = [in_process(folder, threads, "measure_load") for _ in range(rounds)]
+    passes = [in_process(folder, threads, "measure_tf_data")[0] for _ in range(rounds)]
     most, decoded = (statistics.median(column) for column in list(zip(*loads, strict=True))[:2])
     detail = f"{most / 2**20:.0f} MiB more at the peak, {decoded / 2**20:.0f} MiB decoded"
     report("eager load, memory", most / decoded, "at most 1.5", detail)
@@ -306,10 +309,9 @@ def eager(folder, threads, peer):
 
 
 if __name__ == "__main__":
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    kept = os.environ.get("FEEDRACE_BENCH_DATA") or f"{home}/feedrace/benchmarks"
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=Path(kept), help="folder of the sets")
+    parser.add_argument("--data", type=Path, default=data_folder(), help="folder of the sets")
+    quick_option(parser)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--peer", default=os.environ.get("DATARAX_PYTHON"),
                         help="a Python that has datarax")  # fmt: skip

@@ -111,7 +111,8 @@ def _values(leaf: Any, valid: Any) -> str:
         array = array[valid]
     if array.dtype == bool:
         return f"{int(array.sum())} of {array.size} true"
-    if array.ndim > 1 and array.size and not array.dtype.hasobject:
+    are_numbers = array.dtype.kind in "iufc" or array.dtype.isbuiltin == 2  # as bfloat16 is
+    if array.ndim > 1 and array.size and are_numbers:
         return f"{_number(array.min())} to {_number(array.max())}"
     shown = ", ".join(_number(value) for value in array.reshape(-1)[:_FEW])
     return shown + (", ..." if array.size > _FEW else "")

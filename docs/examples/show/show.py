@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-NAMES = ("count-your-records", "feed-the-accelerator")
+NAMES = ("count-your-records", "kill-shrink-grow", "feed-the-accelerator")
 
 
 def main():

@@ -216,3 +216,19 @@ def test_padding_that_does_not_arrive_as_it_is_is_refused(kind, dtype, value):
     given_ = [{"x": np.ones(1, dtype), "y": np.ones(1, dtype), "id": 0}]
     with pytest.raises(DataError, match=r"pad_value is .* cannot hold: it arrives as"):
         list(made.process(given_, batch_size=1))
+
+
+OPEN = """
+import feedrace, numpy as np
+data = {"x": [np.arange(n % 7 + 1, dtype=np.int32) for n in range(100)]}
+pipeline = feedrace.Pipeline(
+    source=data, batcher={"use": "pack", "fields": {"x": 16}}, batch_size=4, workers=0, prefetch=0
+)
+steps = iter(pipeline)
+next(steps)
+"""
+
+
+def test_a_program_may_end_in_the_middle_of_a_window():
+    done = subprocess.run([sys.executable, "-c", OPEN], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

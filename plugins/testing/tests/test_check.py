@@ -49,7 +49,7 @@ def test_check_of_a_good_plugin_is_green(temporary_plugin):
     temporary_plugin("mine", GOOD, dist="my-dist")
     done = call("check", "my-dist")
     assert done.exit_code == 0, done.output
-    assert "ok  plugin mine: my-dist 1.0 declares 1 components" in done.stdout
+    assert "ok  plugin mine: my-dist 1.0 declares 1 component\n" in done.stdout
     assert "nothing heavy" in done.stdout
     assert "ok  sampler mine/thing: A thing." in done.stdout
 

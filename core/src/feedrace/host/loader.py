@@ -157,8 +157,9 @@ def _naming(indices: NDArray[np.int64], kept: NDArray[np.int64]) -> Iterator[Non
     """Note on an error for a record of a window which record that is."""
     try:
         yield
-    except RecordError as error:
-        error.add_note(f"record {error.row} of the window is record {indices[kept[error.row]]}")
+    except Exception as error:  # `RecordError` is gone if the program ends with an open iterator
+        if isinstance(error, RecordError):
+            error.add_note(f"record {error.row} of the window is record {indices[kept[error.row]]}")
         raise
 
 

@@ -166,7 +166,8 @@ def ragged_error(name: str) -> DataError:
     """Return the error for a field whose records differ in shape, in a batch that needs one."""
     return DataError(
         f"the records of field {name!r} differ in shape; use a batcher that pads them (`bucket`, "
-        f"`pack` or `multi-rate`), or give them one shape"
+        f"`pack` or `multi-rate`), or give them one shape in a record "
+        f"stage, as `resize` and `random-resized-crop` do images"
     )
 
 

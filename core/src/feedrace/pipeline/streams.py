@@ -197,9 +197,8 @@ def build_parts(options: PipelineOptions, *, key: jax.Array | None, rngs: nnx.Rn
             plan = _plan(name, source, sampler, batcher, size, drop, problems, path)
             if staged is not None:
                 streams[name] = _stream(plan, size, source, sampler, batcher, staged, placement)
-        if streams[name] is not None and (
-            batcher is not None or (staged.on_record and options.batcher is None)
-        ):
+        made = streams[name] is not None and all(stage is not None for stage in stages)
+        if made and (batcher is not None or (staged.on_record and options.batcher is None)):
             with problems.of(f"{path}batcher"), suppress(NotImplementedError):
                 streams[name].host.specs()  # what the source has may not be what it takes
 
@@ -340,7 +339,8 @@ def _stream(
             source=source, plan=plan, batch_size=size, stages=stages, placement=placement
         )
     records = record_stages(stages.on_record, source.element_spec(), key=stages.key_bytes)
-    check_no_mask(records.spec)
+    if stages.on_record:  # the source's own fields are checked already
+        check_no_mask(records.spec)
     host = HostLoader(
         source=source,
         stages=records,

@@ -151,8 +151,11 @@ def _nested_schema(annotation: Any, definitions: dict[str, Any]) -> dict[str, An
 
 def _rules(validator: Any) -> dict[str, Any]:
     """Return the schema that the rules of a validator carry, which may be several."""
-    parts = getattr(validator, "_validators", (validator,))
-    return {k: v for part in parts if isinstance(part, Rule) for k, v in part.schema.items()}
+    rules = [r for r in getattr(validator, "_validators", (validator,)) if isinstance(r, Rule)]
+    found = {key: value for rule in rules for key, value in rule.schema.items()}
+    if "enum" in found and all(rule.optional for rule in rules):
+        return found | {"enum": [*found["enum"], None]}
+    return found
 
 
 def _names(component: Component) -> list[str]:

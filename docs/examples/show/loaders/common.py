@@ -1,6 +1,7 @@
 """What every loader's program does: serve epochs of records, and write down which records came.
 
-usage: python LOADER.py DATA.npz OUT.npz, with the Python of an environment that has the loader.
+usage: python LOADER.py DATA.npz OUT.npz [rate], with the Python of an environment that has the
+loader. With `rate` it writes down how many records came a second, and not which.
 
 A loader's module defines `epochs(data, seed, count)`, which yields `count` epochs of a shuffled
 run, each an iterable of batches (dicts of arrays with the fields of `data`), or None if the loader
@@ -48,8 +49,8 @@ def seconds_of_an_epoch(epoch):
 def main(loader):
     data = dict(np.load(sys.argv[1]))
     size = len(data["id"])
-    made = {}
-    for seed in range(SEEDS):
+    made, only_rate = {}, sys.argv[3:] == ["rate"]
+    for seed in range(0 if only_rate else SEEDS):
         for number, ids in enumerate(ids_of(loader.epochs(data, seed, EPOCHS), size)):
             made[f"seed {seed} epoch {number}"] = ids
     rates = []
@@ -59,7 +60,7 @@ def main(loader):
             rates.append(records / seconds)
     rates = rates[1:] or rates  # the first epoch compiles and warms up
     leaked = None
-    if hasattr(loader, "held_out"):
+    if hasattr(loader, "held_out") and not only_rate:
         test, epochs = loader.held_out(data, 0, LEAK_EPOCHS)
         seen = np.concatenate(ids_of(epochs, size))
         leaked = int(np.isin(np.asarray(test), seen).sum()), len(test)

@@ -43,7 +43,6 @@ class InterleavedSampler(Configured):
     callback_samplers: what interrupts training, in the order in which they run.
 
     Each iteration begins at the config's start, the next one after `set_state` at that state.
-
     A start is the tail of the uninterrupted run, but for `start_epoch` with `drop_last`, which
     follows the interface's reference: beyond the end it makes one update; an interval of samples
     that passed before the start counts at the first update; and if `batch_size` exceeds the

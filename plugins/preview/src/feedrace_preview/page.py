@@ -69,16 +69,29 @@ def _section(number: int, title: str, content: str) -> str:
 
 
 def _diagram(facts: Facts) -> str:
-    """Return a row of boxes for each stream, in the order of their work, and the scheduler."""
-    ranks = {"sampler": 0, "source": 1, "record": 2, "batcher": 3, "host": 4, "device": 5}
+    """Return a row of boxes for each stream, in the order of their work.
+
+    The scheduler is the first box or, if there are several streams, has a row of its own.
+    """
+    ranks = {
+        "scheduler": -1,
+        "sampler": 0,
+        "source": 1,
+        "record": 2,
+        "batcher": 3,
+        "host": 4,
+        "device": 5,
+    }
+    several = len(facts.streams) > 1
     rows = []
-    for name in ("", *(stream.name for stream in facts.streams)):
-        parts = [part for part in facts.parts if part.stream == name]
+    for name in [*([""] if several else []), *(stream.name for stream in facts.streams)]:
+        parts = [
+            part for part in facts.parts if part.stream == name or not (several or part.stream)
+        ]
         parts.sort(key=lambda part: ranks.get(part.place or part.kind, 6))
-        title = f"<h3>{escape(name)}</h3>" if name and len(facts.streams) > 1 else ""
-        boxes = "".join(map(_box, parts))
-        rows.append(f'{title}<ol class="diagram">{boxes}</ol>' if boxes else "")
-    return "".join([*rows[1:], rows[0]])
+        title = f"<h3>{escape(name)}</h3>" if name and several else ""
+        rows.append(f'{title}<ol class="diagram">{"".join(map(_box, parts))}</ol>')
+    return "".join(rows)
 
 
 _PLACES = {

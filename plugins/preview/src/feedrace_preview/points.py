@@ -95,7 +95,9 @@ def points_of(pipeline: Any, name: str, first: Any) -> Iterator[Point]:
     for count in range(on_record, len(stages) + 1):
         is_batcher = count == on_record
         after = batcher if is_batcher else _name("stage", stages[count - 1])
-        place = "batches" if is_batcher else f"batches, {protocols.place_of(stages[count - 1])}"
+        place = (
+            "batches" if is_batcher else f"batches, on the {protocols.place_of(stages[count - 1])}"
+        )
         if count == len(stages):
             spec, batch, problem = pipeline.batch_spec(name), first.batch, ""
         else:

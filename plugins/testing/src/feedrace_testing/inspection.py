@@ -108,9 +108,8 @@ def _plugin_findings(entry: registry.records.EntryPoint) -> Iterator[Health]:
             yield Health(subject, False, f"{error.message}\n{lines}", error.fix)
             return
     components = [c for c in found.components if c.namespace == entry.namespace]
-    yield Health(
-        subject, True, f"{entry.dist} {entry.version} declares {len(components)} components"
-    )
+    number = "1 component" if len(components) == 1 else f"{len(components)} components"
+    yield Health(subject, True, f"{entry.dist} {entry.version} declares {number}")
     modules = [entry.value, *(c.config for c in components if isinstance(c.config, str))]
     yield _weight(sorted({value.partition(":")[0] for value in modules}), entry.namespace)
     for component in components:

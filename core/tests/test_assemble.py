@@ -103,12 +103,11 @@ def test_a_stage_that_cannot_be_made_causes_no_problem_of_the_batcher():
         def batch_spec(self, element_spec, *, batch_size):
             raise DataError(f"there is no field 'tokens'; there are {', '.join(element_spec)}")
 
-    source = {"use": "memory", "data": {"x": [1, 2]}}
-    whole = {"source": source, "batcher": TokensBatcher(), "batch_size": 2}
+    whole = {"source": {"x": np.arange(2)}, "batcher": TokensBatcher(), "batch_size": 2}
     with pytest.raises(ConfigError, match=r"^batcher: there is no field 'tokens'; there are x$"):
-        build(whole)
+        feedrace.Pipeline(**whole)
     with pytest.raises(ConfigError) as caught:
-        build({**whole, "stages": [{"use": "rescale", "field": "x", "scale": "much"}]})
+        feedrace.Pipeline(**whole, stages=[{"use": "rescale", "field": "x", "scale": "much"}])
     assert [problem.path for problem in caught.value.problems] == ["stages[0].scale"]
 
 

@@ -359,6 +359,11 @@ def test_a_dict_of_arrays_is_taken_as_a_source():
         Pipeline(source={"path": ["a", "b"]}, batch_size=2)  # as a file may have it, without `use`
 
 
+def test_a_dict_of_lists_of_arrays_is_taken_as_a_source():
+    (batch,) = Pipeline(source={"x": [np.arange(2), np.arange(2, 4)]}, batch_size=2)
+    assert batch["x"].tolist() == [[0, 1], [2, 3]]
+
+
 def test_a_list_of_records_is_taken():
     made = create("source", "memory", data=RECORDS)
     assert made.fetch([2])["v"].tolist() == [[2, 2]]

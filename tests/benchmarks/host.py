@@ -119,10 +119,8 @@ def streams(given):
 
     sets.prepare(given.data)
     for name in sets.SETS:
-        part = "train[:20%]" if given.quick else "train"
-        made = {f: sets.source(given.data, name, f, split=part, exclude_keys=["id"])
-                for f in sets.FORMATS}  # fmt: skip
-        bare = sets.bare_decoder(given.data, name, CORES, part)
+        made = {f: sets.source(given.data, name, f, exclude_keys=["id"]) for f in sets.FORMATS}
+        bare = sets.bare_decoder(given.data, name, CORES)
         functions = {
             f"{f}, {workers['kind']}": functools.partial(streamed, source, workers, sets.BATCH)
             for f, source in made.items() for workers in (PROCESSES, THREADS)
@@ -144,6 +142,7 @@ def streamed(source, workers, batch, skip=8):
     pipeline = feedrace.Pipeline(source=source, workers=workers, batch_size=batch, seed=0,
                                  sampler={"use": "epoch-aware", "num_epochs": 3})  # fmt: skip
     steps, counts = 2 * pipeline.plans["train"].batches_per_epoch, []
+    skip = min(skip, steps // 4)
     with closing(iter(pipeline)) as batches:
 
         def go(steps):

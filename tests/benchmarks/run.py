@@ -56,13 +56,15 @@ def ran(command: list[str], seconds: float = MOST_SECONDS) -> tuple[str, list[st
     return f"ended with status {process.returncode}" if process.returncode else "", lines
 
 
-def _about() -> dict[str, object]:
-    """Return what figures depend on: the commit, the libraries, the CPUs and who else uses them."""
+def _commit() -> str:
     git = ["git", "-C", str(FOLDER), "describe", "--always", "--dirty"]
-    commit = subprocess.run(git, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(git, capture_output=True, text=True).stdout.strip()
+
+
+def _about() -> dict[str, object]:
+    """Return what figures depend on: the libraries, the CPUs and who else uses them."""
     found = {d.name: d.version for d in importlib.metadata.distributions() if d.name in LIBRARIES}
     return {
-        "commit": commit,
         "python": platform.python_version(),
         "cpus": os.cpu_count(),
         "load": round(os.getloadavg()[0], 1),
@@ -116,9 +118,10 @@ def main() -> int:
     given = _options()
     kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
     keep = given.keep or not (given.programs or given.quick or given.out)
+    commit = _commit()  # of all programs: what is kept below makes the tree dirty
     results, shown, missing = {}, [], []
     for program in given.programs or PROGRAMS:
-        about = _about()
+        about = {"commit": commit, **_about()}
         print(f"== {program} (load {about['load']:.1f})", flush=True)
         command = [sys.executable, "-u", str(FOLDER / f"{program}.py")]
         command += ["--quick"] if given.quick else []

@@ -104,12 +104,12 @@ def tf_data(folder, name, threads, shuffle=0):
     return go
 
 
-def bare_decoder(folder, name, threads, split="train"):
+def bare_decoder(folder, name, threads):
     """Return a function that decodes all images from bytes in memory, in `threads` threads."""
     import imagecodecs
     import simplejpeg
 
-    made, (_, shape) = source(folder, name, split=split, decode={"image": False}), SETS[name]
+    made, (_, shape) = source(folder, name, decode={"image": False}), SETS[name]
     encoded = made.fetch(np.arange(len(made)))["image"].tolist()
     buffers = [np.empty((BATCH, *shape), np.uint8) for _ in range(2 * threads)]
 

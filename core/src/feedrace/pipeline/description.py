@@ -70,7 +70,8 @@ def summary_of(parts: Parts) -> str:
 
 def batches_text(plan: StreamPlan | WindowPlan) -> str:
     """Return how many batches an epoch has; "at least" so many if only reading shows it."""
-    text = f"{plan.least_batches_per_epoch} batches of {plan.batch_size}"
+    count = plan.least_batches_per_epoch
+    text = f"{count} batch{'es' * (count != 1)} of {plan.batch_size}"
     if isinstance(plan, WindowPlan):
         return f"at least {text} (from windows of {plan.windows.batch_size} records)"
     return text

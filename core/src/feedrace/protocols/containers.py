@@ -82,7 +82,7 @@ def as_source(value: Any) -> Any:
         if value and all(map(_is_table, value.values())):
             message = f"{_kind(value)} holds several tables; write {source_line(value)}"
             raise ConfigError([Problem("", message)])
-        if not any(hasattr(part, "dtype") for part in _parts(value)):
+        if not any(_holds_an_array(part) for part in _parts(value)):
             return value  # as a file may have it
         return {"use": "builtin/memory", "data": dict(value)}
     named = any(has(value, IndexedSource, name) for name in ("element_spec", "fetch"))
@@ -128,6 +128,12 @@ def _lacking(data: Any) -> str:
         return "is one array, which has no field names"
     missing = [name for name in ("__len__", "__getitem__") if not has(data, RandomAccess, name)]
     return f"gives no records by number: it has no method {' or '.join(missing)}"
+
+
+def _holds_an_array(part: Any) -> bool:
+    """Return whether it is an array, or a list that begins with one, as of records that differ."""
+    first = part[0] if isinstance(part, list | tuple) and part else part
+    return hasattr(first, "dtype")
 
 
 def _parts(tree: Any) -> Iterator[Any]:

@@ -129,6 +129,17 @@ def test_a_real_step_that_fails_or_has_no_gpu_is_named_and_left_out(shown, monke
     assert "left out: it ended with out of memory" in capsys.readouterr().out
 
 
+def test_the_page_of_a_busy_machine_says_so(shown):
+    feed = shown("feed_the_accelerator")
+    assert "busy: its load was 9.0 on 2 cores" in feed.machine(9.0, 2)
+    assert feed.machine(0.3, 2).startswith("The machine was quiet")
+
+
+def test_versions_that_rows_share_are_listed_once(shown):
+    rows = [{"versions": {"a": "1", "b": "2"}}] * 2 + [{"versions": {"c": "3"}}]
+    assert shown("report").versions_of(rows) == "a 1 b 2; c 3"
+
+
 def test_one_process_bounds_what_workers_bring(shown):
     feed = shown("feed_the_accelerator")
     text = feed.bounds([row("a, processes", 1.0), row("b, threads", 1.0)], feed.H100, 4)

@@ -148,7 +148,7 @@ def run(*, quick, peers, page):
             Path(__file__).with_suffix(".md"),
             count=f"{count:,}",
             cores=cores,
-            load=f"{load:.1f}",
+            machine=machine(load, cores),
             batch=BATCH,
             rate=f"{H100:,.0f}",
             shares=", ".join(f"{share:g}" for share in shares),
@@ -156,7 +156,7 @@ def run(*, quick, peers, page):
             ways="\n".join(f"- {row['loader']}: {row['how']}" for row in rows).replace(
                 "CORES", str(cores)
             ),
-            versions=report.versions_of({row["loader"]: row for row in rows}.values()),
+            versions=report.versions_of(rows),
             **parts,
         )
 
@@ -249,6 +249,16 @@ def real_step(folder, cores, steps):
     if seen is None:
         print("(the real step was not measured: jax has no GPU here)", flush=True)
     return seen
+
+
+def machine(load, cores):
+    """Return whether the machine was quiet before, in words."""
+    if load > cores / 4:
+        return (
+            f"**The machine was busy: its load was {load:.1f} on {cores} cores before this began. "
+            f"Take no figure below for that of a quiet one.**"
+        )
+    return f"The machine was quiet: its load was {load:.1f} on {cores} cores before this began."
 
 
 def ours(row):

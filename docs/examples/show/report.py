@@ -52,10 +52,11 @@ def table(heads, rows):
 
 
 def versions_of(rows):
-    """Return the versions that each row has, as one line."""
-    return "; ".join(
+    """Return the versions that each row has, as one line; those of several rows once."""
+    each = (
         " ".join(f"{name} {version}" for name, version in row["versions"].items()) for row in rows
     )
+    return "; ".join(dict.fromkeys(each))
 
 
 def pyplot():

@@ -21,6 +21,8 @@ from tests.test_name import files_of
 NEXT = ".".join("789")  # put together, so that this file does not have it
 OF_OTHERS = {  # where the number is the version of something else, or of what was measured
     "docs/demonstrations/count-your-records.md",
+    "docs/demonstrations/feed-the-accelerator.md",
+    "docs/demonstrations/kill-shrink-grow.md",
     "docs/examples/feedrace-balanced/pyproject.toml",
     "plugins/testing/src/feedrace_testing/template/project/pyproject.toml.jinja",
     "plugins/testing/tests/test_new.py",

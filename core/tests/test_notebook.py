@@ -79,6 +79,7 @@ def test_showing_a_pipeline_in_the_middle_of_an_iteration_moves_nothing():
     assert seen == expected
 
 
+@pytest.mark.together
 def test_a_pipeline_with_evaluations_shows_both_streams():
     pytest.importorskip("feedrace_interleave")
     scheduler = {

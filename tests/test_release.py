@@ -313,7 +313,8 @@ def test_the_workflow_publishes_what_it_built_and_checked_without_passwords():
     jobs = workflow["jobs"]
     assert any("tox run -e release" in step.get("run", "") for step in jobs["build"]["steps"])
     assert "id-token" not in jobs["build"]["permissions"]
-    assert jobs["publish"]["needs"] == "build"
+    assert [step["run"] for step in jobs["test"]["steps"] if "run" in step] == [".ci/run"]
+    assert jobs["publish"]["needs"] == ["build", "test"]
     assert jobs["publish"]["permissions"] == {"id-token": "write"}
     assert [step["uses"].partition("@")[0] for step in jobs["publish"]["steps"]] == [
         "actions/download-artifact", "pypa/gh-action-pypi-publish"

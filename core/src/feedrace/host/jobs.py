@@ -4,6 +4,7 @@ Parts are made in this process, in worker processes, or by Apache Beam. What is 
 small JSON file, so that a job that was stopped goes on with the parts that it lacks.
 """
 
+import itertools
 import os
 import secrets
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -91,7 +92,7 @@ class Job:
             start=start,
             stop=stop,
             left_out=part.left_out,
-            noted=tuple(part.noted),
+            noted=tuple(itertools.chain.from_iterable(part.noted)),
             value=value,
         )
         write_whole(self._place(number), msgspec.json.encode(made, enc_hook=str))
@@ -111,7 +112,8 @@ class Job:
 class _Part:
     """Iterates over the records of one part, and knows where it is.
 
-    left_out: records that could not be read. noted: what the reader noted on them.
+    left_out: records that could not be read or decoded. noted: what the reader noted on them, as
+        a list for each block.
     """
 
     loader: RecordLoader
@@ -120,7 +122,7 @@ class _Part:
     clock: Clock
     where: str = ""
     left_out: int = 0
-    noted: list[Any] = attrs.field(factory=list)
+    noted: list[list[Any]] = attrs.field(factory=list)
 
     def __iter__(self) -> Records:
         size = bytes_of(self.loader.stages.specs[0], 1)
@@ -129,7 +131,7 @@ class _Part:
             last = min(first + block, self.stop)
             self.where = f"records {first} to {last - 1}"
             read, each = self.loader.each(np.arange(first, last), self.clock)
-            self.noted += read.noted
+            self.noted.append(read.noted)  # which grows as stages run
             for row, number in enumerate(range(first, last)):
                 self.where = f"record {number}"
                 values = next(each)

@@ -1,6 +1,6 @@
 """What workers do: read the records of a step, run the record stages, and stack the rows."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import attrs
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feedrace.errors import DataError, class_name, clipped
-from feedrace.host.record_stages import RecordStages, check_delivered
+from feedrace.host.record_stages import RecordStages, Run, check_delivered
 from feedrace.host.records import (
     VALID_MASK,
     aligned,
@@ -37,7 +37,7 @@ class Loaded:
 
     records: dict[str, Any]
     skipped: NDArray[np.bool_] | None = None
-    noted: Sequence[Any] = ()
+    noted: list[Any] = attrs.field(factory=list)
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -88,8 +88,8 @@ class RecordLoader:
         skipped = None
         if provides(self.reader, Skipping):
             skipped = np.asarray(self.reader.invalid_rows(numbers))
-        noted = self.reader.noted() if provides(self.reader, Noting) else ()
-        return Loaded(records, skipped if skipped is not None and skipped.any() else None, noted)
+        left_out = skipped if skipped is not None and skipped.any() else None
+        return Loaded(records, left_out, self._noted())
 
     def each(
         self, numbers: NDArray[np.int64], clock: Clock | None = None
@@ -98,7 +98,7 @@ class RecordLoader:
 
         The values are those after the stages in epoch 0, in which record i is at position i. They
         are made as they are asked for; None stands for a record that was left out, if there are
-        stages.
+        stages. What is noted on a record that a stage fails on joins what was noted before.
         """
         clock = clock or Clock()
         read = self.read(numbers, clock)
@@ -118,11 +118,15 @@ class RecordLoader:
                 record = {name: leaf[row] for name, leaf in fields.items()}
             else:
                 record = map_leaves(lambda leaf, row=row: leaf[row], records)
-            try:
-                values = record if run is None else run(record, number, number, 0)
-            except Exception as error:
-                self._note_place(error, number)
-                raise
+            values: dict[str, Any] | None = record
+            if run is not None:
+                try:
+                    values = run(record, number, number, 0)
+                except DataError as error:
+                    values = self._tolerated(error, read, run, number, number, 0)
+                except Exception as error:
+                    self._note_place(error, number)
+                    raise
             yield values
 
     def _note_place(self, error: Exception, number: int) -> None:
@@ -130,6 +134,18 @@ class RecordLoader:
         if provides(self.reader, Locating):
             file, place = self.reader.locate(number)
             error.add_note(f"record {number} is record {place} of {file}")
+
+    def _tolerated(
+        self, error: DataError, read: Loaded, run: Run, number: int, position: int, inner: int
+    ) -> dict[str, Any] | None:
+        """Return what `RecordStages.tolerated` does, and note what the reader notes."""
+        self._note_place(error, number)
+        values = self.stages.tolerated(self.reader, error, run, number, position, inner)
+        read.noted.extend(self._noted())
+        return values
+
+    def _noted(self) -> list[Any]:
+        return list(self.reader.noted()) if provides(self.reader, Noting) else []
 
     def make(
         self,
@@ -142,9 +158,10 @@ class RecordLoader:
         """Return what `load` does, from what `read` returned."""
         present = self._present(indices)
         size = len(indices) if self.rows is None else len(self.rows)
+        skipped = read.skipped
         if self.stages.stages:
             clock.enter("record stages")
-            records = self._staged(read, indices, start, size, allocate)
+            records, skipped = self._staged(read, indices, start, size, allocate)
             clock.enter("batch")
         else:
             clock.enter("batch")
@@ -152,7 +169,6 @@ class RecordLoader:
             if indices.ndim > 1:
                 shape = self._needed(indices).shape
                 records = map_leaves(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), records)
-        skipped = read.skipped
         if skipped is not None and indices.ndim > 1:
             whole = skipped.reshape(self._needed(indices).shape)
             skipped = np.asarray(whole.any(axis=tuple(range(1, whole.ndim))))
@@ -186,8 +202,11 @@ class RecordLoader:
         start: int,
         size: int,
         allocate: Allocate,
-    ) -> dict[str, Any]:
-        """Return arrays of `size` elements, each record after the stages in its place."""
+    ) -> tuple[dict[str, Any], NDArray[np.bool_] | None]:
+        """Return arrays of `size` elements, each record after the stages in its place.
+
+        And which records were left out, as `Loaded.skipped`.
+        """
         numbers, window = self._needed(indices), indices.shape[1:]
         present, width = self._present(indices), int(np.prod(window, dtype=np.int64))
         epoch, first = divmod(start, self.records_per_epoch)
@@ -199,6 +218,7 @@ class RecordLoader:
         fields = dict(leaves(records))
         is_flat = fields.keys() == records.keys()
         listed = numbers.reshape(-1).tolist()
+        failed: list[int] = []
         for row in range(present * width):
             if read.skipped is not None and read.skipped[row]:
                 _clear(flat, row, row + 1)
@@ -211,6 +231,13 @@ class RecordLoader:
             place = element if self.rows is None else int(self.rows[element])
             try:
                 values = run(record, listed[row], first + place, inner)
+            except DataError as error:
+                instead = self._tolerated(error, read, run, listed[row], first + place, inner)
+                if instead is None:
+                    failed.append(row)
+                    _clear(flat, row, row + 1)
+                    continue
+                values = instead
             except Exception as error:
                 self._note_place(error, listed[row])
                 raise
@@ -231,12 +258,16 @@ class RecordLoader:
                         )
                         raise DataError(message) from None
         _clear(flat, present * width, size * width)
+        skipped = read.skipped
+        if failed:
+            skipped = np.zeros(len(listed), bool) if skipped is None else skipped.copy()
+            skipped[failed] = True
         if not window:
-            return into  # type: ignore[no-any-return]
+            return into, skipped
         shaped: dict[str, Any] = map_leaves(
             lambda leaf: leaf.reshape(size, *window, *leaf.shape[1:]), into
         )
-        return shaped
+        return shaped, skipped
 
 
 def _as_numpy(leaf: Any) -> Any:

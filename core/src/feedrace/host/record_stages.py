@@ -9,10 +9,18 @@ from typing import Any
 import attrs
 import numpy as np
 
-from feedrace.errors import ConfigError, DataError, Problem, class_name, clipped, in_words
+from feedrace.errors import (
+    ConfigError,
+    DataError,
+    Problem,
+    StorageError,
+    class_name,
+    clipped,
+    in_words,
+)
 from feedrace.host.records import arriving_dtype, is_host_dtype, leaves, map_leaves
 from feedrace.host.stages import LeafSpec, note_function_of_array, spec_text
-from feedrace.protocols import Fusing, Specified, is_stochastic, provides
+from feedrace.protocols import Fusing, Specified, Tolerating, is_stochastic, provides
 from feedrace.registry.reprs import Configured
 
 Spec = Mapping[str, Any]
@@ -108,6 +116,7 @@ class _Promise:
 
 
 Promises = Mapping[str, _Promise]  # by dotted name
+Run = Callable[[Any, int, int, int], dict[str, Any]]  # of (record, number, position, inner)
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -132,13 +141,13 @@ class RecordStages:
         """The spec of the records that come out: a nest of `LeafSpec`s."""
         return self.specs[-1]
 
-    def runner(self, epoch: int) -> Callable[[Any, int, int, int], dict[str, Any]]:
+    def runner(self, epoch: int) -> Run:
         """Return a function of (record, number, position, inner) for records of an epoch.
 
         It returns the flat values of the record after all stages, by dotted name. number: of the
         record, for messages. position: in the epoch; inner: in a window of the sampler, else 0.
 
-        It raises `DataError` for a stage that returns something other than its spec says, and what
+        It raises `SpecError` for a stage that returns something other than its spec says, and what
         a stage raises with a note on the stage and the record. For one thread.
         """
         rngs = [None if key is None else _Rng(key, epoch) for key in self.keys]
@@ -160,6 +169,37 @@ class RecordStages:
             return values
 
         return run
+
+    def tolerated(
+        self, reader: Any, error: DataError, run: Run, *place: int
+    ) -> dict[str, Any] | None:
+        """Return the values in place of those of a record that a stage failed on.
+
+        None leaves the record out. reader: decides, if it is `protocols.Tolerating`. run: what
+        `runner` returned, which raised the error at this place: (number, position, inner).
+
+        Raises the error if it is not of a record, or not tolerated.
+        """
+        if not _is_of_record(error) or not provides(reader, Tolerating):
+            raise error
+
+        def make(records: dict[str, Any]) -> dict[str, Any] | DataError:
+            try:
+                return run(map_leaves(lambda leaf: np.asarray(leaf)[0], records), *place)
+            except DataError as another:
+                if _is_of_record(another):
+                    return another
+                raise
+
+        return reader.tolerate(place[0], error, make)  # type: ignore[no-any-return]
+
+
+class SpecError(DataError):
+    """A stage returned something other than its spec says: no fault of the record."""
+
+
+def _is_of_record(error: DataError) -> bool:
+    return not isinstance(error, SpecError | StorageError)
 
 
 def record_stages(stages: Sequence[Any], element_spec: Any, *, key: bytes | None) -> RecordStages:
@@ -267,7 +307,7 @@ def _checked(stage: str, number: int, record: Any, promise: Promises) -> dict[st
     if isinstance(record, dict) and record:
         shown = [f"{name}: {_shown(value)}" for name, value in sorted(leaves(record))]
         found = f"returned {', '.join(shown) or 'no field'}"
-    raise DataError(
+    raise SpecError(
         f"record stage {stage} {found} for record {number}; its spec, or what came in if it has "
         f"none, says {spec_text(promise)}; correct one of the two (feedrace.record takes `spec`)"
     )

@@ -1,6 +1,6 @@
 """What a part may have besides what its kind must have: nothing else is probed for."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from feedrace.protocols.kinds import Arrays
@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     import jax
     import numpy as np
     from numpy.typing import NDArray
+
+    from feedrace.errors import DataError
 
 # Optional, for any kind
 
@@ -109,6 +111,30 @@ class Locating(Protocol):
     def locate(self, number: int) -> tuple[str, int]:
         """Return the path or address of the record's file, and the record's number in it."""
         raise NotImplementedError
+
+
+class Tolerating(Protocol):
+    """A reader whose policy for records it could not read also holds for stages on records.
+
+    It is asked if a stage raises `DataError` for a record; any other error ends the iteration.
+    """
+
+    def tolerate(
+        self,
+        number: int,
+        error: "DataError",
+        make: "Callable[[Arrays], dict[str, Any] | DataError]",
+    ) -> dict[str, Any] | None:
+        """Return what `make` makes of the record that takes this one's place; None for none.
+
+        make: runs the stages on one record, in arrays with a leading axis of 1, as `fetch` returns
+            them; it returns the `DataError` of a record that is bad too.
+
+        The outcome depends on the arguments alone, whatever was read before; bad records are
+        `noted` in this thread. Several threads may call it at a time. Raises `error` if bad records
+        are not tolerated, and `DataError` if they are too many.
+        """
+        return None
 
 
 class Noted(Protocol):

@@ -1,9 +1,9 @@
 """Records by number from what a format's plugin writes, and one policy for the bad ones."""
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import attrs
 import numpy as np
@@ -18,6 +18,7 @@ from feedrace.storage.timing import DecodeClock, TimedReads
 
 _BY_TABLE = "records are found by number, through a table of where each begins"
 
+T = TypeVar("T")
 Failure = tuple[int, Exception]  # the slot of a record, and why it could not be read or decoded
 
 
@@ -188,6 +189,32 @@ class TolerantReader:
         bad: list[BadRecord] = vars(self._met.of_thread).pop("bad", [])
         return bad
 
+    def tolerate(
+        self,
+        number: int,
+        error: DataError,
+        make: Callable[[dict[str, Any]], dict[str, Any] | DataError],
+    ) -> dict[str, Any] | None:
+        """Return what `make` makes in place of a record that a stage failed on; None to skip it.
+
+        As `protocols.Tolerating` says. What stages find is not kept: it may differ between streams,
+        and with random numbers.
+        """
+        if self.on_error == "raise":
+            error.add_note(
+                "continue without the record with on_error = 'substitute' or 'skip' of the source"
+            )
+            raise error
+        met = [self._met.bad.get(number) or self._bad(number, error)]
+        made = None
+        if self.on_error == "substitute":
+            made, more = self._next_good(
+                met[0], lambda other, good: make(self.pack(np.array([other]), good))
+            )
+            met += more
+        vars(self._met.of_thread).setdefault("bad", []).extend(met)
+        return made
+
     def fill(self, numbers: NDArray[np.int64], arrays: Arrays) -> None:
         """Put the records of these numbers into the slots of arrays, as `fetch` does."""
         failures = sorted(self.content.load(numbers, arrays), key=itemgetter(0))
@@ -249,31 +276,44 @@ class TolerantReader:
         if self.on_error == "skip":
             self.content.layout.blank(arrays, slot)
         else:
-            met += self._substitute(number, arrays, slot)
+            copy = self.content.layout.copy
+            met += self._next_good(met[0], lambda _, good: copy(arrays, slot, good, 0))[1]
         self._met.causes[number] = tuple(met)
 
-    def _substitute(self, number: int, arrays: Arrays, slot: int) -> list[BadRecord]:
-        """Copy the next good record into a slot; return the bad ones on the way to it."""
+    def _next_good(
+        self, first: BadRecord, use: Callable[[int, Arrays], T | DataError]
+    ) -> tuple[T, list[BadRecord]]:
+        """Return what `use` makes of the next good record, and the bad ones on the way to it.
+
+        use: called with the number of a record that could be read, and its arrays; it returns a
+            `DataError` if the record is bad all the same.
+        """
         met: list[BadRecord] = []
-        known = self._met.bad
-        for other in range(number + 1, number + len(self)):
+        for other in range(first.number + 1, first.number + len(self)):
             other %= len(self)
-            if other not in known:
+            bad = self._met.bad.get(other)
+            if bad is None:
                 stand_in = self.content.layout.allocate(1)
                 failures = self.content.load(np.array([other]), stand_in)
-                if not failures:
-                    self.content.layout.copy(arrays, slot, stand_in, 0)
-                    return met
-                self._described(other, failures[0][1])
-            met.append(known[other])
+                if failures:
+                    bad = self._described(other, failures[0][1])
+                else:
+                    made = use(other, stand_in)
+                    if not isinstance(made, DataError):
+                        return made, met
+                    bad = self._bad(other, made)
+            met.append(bad)
             if len(met) >= self.budget:  # with the first one, too many wherever one counts
-                raise too_many((known[number], *met), self.budget)
-        raise DataError(f"none of {len(self)} records is good; the first bad one: {known[number]}")
+                raise too_many((first, *met), self.budget)
+        raise DataError(f"none of {len(self)} records is good; the first bad one: {first}")
 
     def _described(self, number: int, cause: Exception) -> BadRecord:
+        """Return what is wrong with a record that could not be read, and keep it."""
+        bad = self._met.bad[number] = self._bad(number, cause)
+        return bad
+
+    def _bad(self, number: int, cause: Exception) -> BadRecord:
         reason = str(cause) or type(cause).__name__
         if not isinstance(cause, DataError):
             reason = f"{type(cause).__name__}: {reason}"
-        where = self.content.locate(number)
-        bad = self._met.bad[number] = BadRecord(number, *where, reason.splitlines()[0])
-        return bad
+        return BadRecord(number, *self.content.locate(number), reason.splitlines()[0])

@@ -156,8 +156,9 @@ class CacheSource(ComposedSource):
         for number in sample_numbers(self.length):
             with suppress(Exception):  # it is raised if the record is asked for
                 read, each = loader.each(np.array([number]))
-                if read.skipped is None:
-                    samples.append(next(each))
+                values = next(each)
+                if read.skipped is None and values is not None:
+                    samples.append(values)
         fields = tuple(_field(name, leaf, samples) for name, leaf in leaves(every.spec))
         described = {field.name: f"{field.dtype}{list(field.shape)}" for field in fields}
         specs = [str(leaf) for _, leaf in leaves(every.spec)]

@@ -140,19 +140,29 @@ class CacheReader:
         A record that was left out has what the source gives for it, or nothing if there are stages.
         """
         read, each = self.loader.each(numbers[rows])
-        made = {
-            row: values
-            for row, values in zip(rows.tolist(), each, strict=True)
-            if values is not None
-        }
-        skipped = np.zeros(len(rows), bool) if read.skipped is None else read.skipped
+        made: dict[int, dict[str, Any]] = {}
+        skipped = np.zeros(len(rows), bool) if read.skipped is None else read.skipped.copy()
+        replaced: set[int] = set()  # by a stage's error
+        for i, row in enumerate(rows.tolist()):
+            count = len(read.noted)
+            values = next(each)
+            if values is None:
+                skipped[i] = True
+            else:
+                made[row] = values
+            if len(read.noted) > count:
+                replaced.add(row)
         self.opened.skipped.difference_update(numbers[rows[~skipped]].tolist())
         self.opened.skipped.update(numbers[rows[skipped]].tolist())
         good: list[int] = rows[~skipped].tolist()
         if read.noted:
             # What was noted is to be noted each time, so that what it concerns is not kept.
             self.opened.add(read.noted)
-            good = [row for row in good if not self._notes(numbers[row : row + 1])]
+            good = [
+                row
+                for row in good
+                if row not in replaced and not self._notes(numbers[row : row + 1])
+            ]
         return made, good
 
     def _notes(self, number: Numbers) -> bool:

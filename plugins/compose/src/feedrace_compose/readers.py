@@ -1,16 +1,17 @@
 """Reading records of composed sources: numpy alone, for workers; several threads at a time."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from feedrace.plugin import LeafSpec, check_numbers, map_leaves, protocols
+from feedrace.plugin import DataError, LeafSpec, check_numbers, map_leaves, protocols
 
 Numbers = NDArray[np.int64]
+Make = Callable[[dict[str, Any]], dict[str, Any] | DataError]
 
 
 class Selection(Protocol):
@@ -46,6 +47,13 @@ def invalid(source: Any, numbers: Numbers) -> NDArray[np.bool_]:
     return rows
 
 
+def tolerate(source: Any, number: int, error: DataError, make: Make) -> dict[str, Any] | None:
+    """Ask a reader what stands in for a record that a stage failed on, as `Tolerating` says."""
+    if not protocols.provides(source, protocols.Tolerating):
+        raise error
+    return source.tolerate(number, error, make)  # type: ignore[no-any-return]
+
+
 @attrs.frozen(eq=False)
 class SelectedReader(Skips):
     """Reads selected records of one source."""
@@ -59,6 +67,10 @@ class SelectedReader(Skips):
     def invalid_rows(self, indices: Numbers) -> NDArray[np.bool_]:
         """Return which of the records fetched last are blank."""
         return invalid(self.sources[0], self._numbers(indices))
+
+    def tolerate(self, number: int, error: DataError, make: Make) -> dict[str, Any] | None:
+        """Return what the source puts in place of a record that a stage failed on."""
+        return tolerate(self.sources[0], int(self._numbers(np.array([number]))[0]), error, make)
 
     def _numbers(self, indices: Numbers) -> Numbers:
         numbers = np.asarray(indices, np.int64)
@@ -119,6 +131,15 @@ class JoinedReader(Skips):
             blank[rows] = invalid(self.sources[i], numbers[rows] - self.starts[i])
         return blank
 
+    def tolerate(self, number: int, error: DataError, make: Make) -> dict[str, Any] | None:
+        """Return what the record's source puts in its place, if a stage failed on it."""
+        i = int(np.searchsorted(self.starts, number, side="right")) - 1
+
+        def filled(records: dict[str, Any]) -> dict[str, Any] | DataError:
+            return make(self._filled(i, records, 1))
+
+        return tolerate(self.sources[i], number - int(self.starts[i]), error, filled)
+
     def _groups(self, numbers: Numbers) -> list[tuple[int, Any]]:
         """Return (source, rows) for each source that has some of the numbers."""
         owners = np.searchsorted(self.starts, numbers, side="right") - 1
@@ -129,11 +150,12 @@ class JoinedReader(Skips):
         return [(int(i), rows) for i, rows in zip(found, np.split(order, firsts[1:]), strict=True)]
 
     def _piece(self, i: int, numbers: Numbers) -> dict[str, Any]:
-        records: dict[str, Any] = self.sources[i].fetch(numbers)
+        return self._filled(i, self.sources[i].fetch(numbers), len(numbers))
+
+    def _filled(self, i: int, records: dict[str, Any], count: int) -> dict[str, Any]:
         if not self.lacking[i]:
             return records
-        filled = map_leaves(lambda leaf: filling(leaf, len(numbers)), self.lacking[i])
-        return {**records, **filled}
+        return {**records, **map_leaves(lambda leaf: filling(leaf, count), self.lacking[i])}
 
 
 def filling(leaf: Any, count: int) -> Any:

@@ -263,7 +263,12 @@ class RowReader(Skips):
                 if blank[i]:
                     raise _changed(number, 0, int(known[i]))
                 if staged:
-                    record = run(record, number, number, 0)
+                    try:
+                        record = run(record, number, number, 0)
+                    except DataError as error:
+                        record = self.stages.tolerated(source, error, run, number, number, 0)
+                        if record is None:
+                            raise _changed(number, 0, int(known[i])) from error
                 yield self._checked(number, record, int(known[i]))
 
     def _checked(self, number: int, record: Mapping[str, Any], known: int) -> Tokens:

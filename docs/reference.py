@@ -200,15 +200,16 @@ _GROUP = re.compile(r"^# (Optional, for .*|What is not a source.*)$|^class (\w+)
 
 
 def grouped() -> dict[str, list[str]]:
-    """Return the optional protocols by the heading above them in their module."""
-    from feedrace.protocols import optional
+    """Return the full names of the optional protocols by the heading above them in their module."""
+    from feedrace.protocols import elements, optional
 
     found: dict[str, list[str]] = {}
-    for heading, name in _GROUP.findall(inspect.getsource(optional)):
-        if heading:
-            found[heading] = []
-        else:
-            found[next(reversed(found))].append(name)
+    for module in (optional, elements):
+        for heading, name in _GROUP.findall(inspect.getsource(module)):
+            if heading:
+                found[heading] = []
+            else:
+                found[next(reversed(found))].append(f"{module.__name__}.{name}")
     return found
 
 
@@ -229,7 +230,7 @@ def protocols() -> Iterator[str]:
     for heading, names in grouped().items():
         yield f"## {heading}"
         for name in names:
-            yield from _eval_rst(f"autoclass:: feedrace.protocols.optional.{name}")
+            yield from _eval_rst(f"autoclass:: {name}")
 
 
 def _eval_rst(directive: str, *options: str) -> Iterator[str]:

@@ -12,7 +12,7 @@ import pytest
 from feedrace.cli import main
 from feedrace.pipeline.options import PipelineOptions
 from feedrace.plan.state import MAX_BYTES
-from feedrace.protocols import kinds, optional
+from feedrace.protocols import elements, kinds, optional
 from feedrace.registry import available, hookspecs
 from feedrace.registry.first_party import FIRST_PARTY
 from feedrace.registry.making import config_class_of
@@ -118,7 +118,9 @@ def test_every_hook_is_described():
     assert all(hook.__doc__ for hook in hooks)
 
 
-@pytest.mark.parametrize(("name", "module"), [("kinds", kinds), ("protocols", optional)])
+@pytest.mark.parametrize(
+    ("name", "module"), [("kinds", kinds), ("protocols", optional), ("protocols", elements)]
+)
 def test_every_protocol_and_all_that_it_asks_for_is_described(name, module):
     own = [v for v in vars(module).values() if getattr(v, "__module__", "") == module.__name__]
     found = {value.__name__: value for value in own if getattr(value, "_is_protocol", False)}

@@ -98,3 +98,68 @@ def test_a_batcher_that_makes_no_batch_of_good_records_is_refused():
     pipeline = feedrace.Pipeline(source=Leaky(), batch_size=2, batcher=Nothing())
     with pytest.raises(feedrace.errors.DataError, match="Nothing made no batch of 3 records"):
         list(pipeline)
+
+
+class Choosy(Leaky):
+    """Its reader tolerates what a stage refuses; it notes which records that were."""
+
+    def __init__(self, instead):
+        self.instead, self.notes = instead, []
+
+    def reader(self):
+        return ChoosyReader(self.instead)
+
+    def note(self, noted):
+        self.notes += noted
+
+
+class ChoosyReader(Leaky):
+    def __init__(self, instead):
+        self.instead, self.found = instead, []
+
+    def noted(self):
+        found, self.found = self.found, []
+        return found
+
+    def tolerate(self, number, error, make):
+        if self.instead is None:
+            error.add_note("no record may be bad")
+            raise error
+        self.found = [(number, str(error))]
+        for other in self.instead:
+            made = make({"x": np.array([other + 100], np.int32)})
+            if not isinstance(made, feedrace.errors.DataError):
+                return made
+        return None
+
+
+def _refusing(record):
+    if record["x"] in (105, 106):
+        raise feedrace.errors.DataError("too odd")
+    if record["x"] == 107:
+        raise feedrace.errors.StorageError("the store is gone")
+    return record
+
+
+@pytest.mark.parametrize(
+    ("instead", "x"), [([], [0, 0, 0, 0, 0, 0]), ([6, 8], [0, 0, 0, 0, 0, 108])]
+)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_reader_decides_on_records_that_a_stage_refuses(instead, x, workers):
+    source = Choosy(instead)
+    stages = [feedrace.record(_refusing)]
+    sampler = {"use": "range", "stop": 6}
+    made = {"source": source, "stages": stages, "sampler": sampler, "batch_size": 6}
+    (batch,) = feedrace.Pipeline(**made, workers=workers)
+    assert np.asarray(batch["valid_mask"]).tolist() == [True] * 3 + [False] * 2 + [bool(instead)]
+    assert np.asarray(batch["x"]).tolist() == [100, 101, 102, *x[3:]]
+    assert source.notes == [(5, "too odd")]
+
+
+@pytest.mark.parametrize(("instead", "message"), [(None, "too odd"), ([7], "the store is gone")])
+def test_what_a_reader_does_not_tolerate_is_raised(instead, message):
+    stages = [feedrace.record(_refusing)]
+    pipeline = feedrace.Pipeline(source=Choosy(instead), stages=stages, batch_size=6)
+    with pytest.raises(feedrace.errors.DataError, match=message) as caught:
+        next(iter(pipeline))
+    assert instead or "no record may be bad" in caught.value.__notes__

@@ -79,8 +79,8 @@ class StoredConfig(StructuralConfig):
     shuffle: shuffle the source's own order, which holds if there is no sampler, differently in each
         epoch.
     seed: chooses that order.
-    on_error: what to do with a record that cannot be read or decoded: "raise" an error; "skip" it;
-        "substitute" the next good record.
+    on_error: what to do with a record that cannot be read or decoded, or for which a record stage
+        raises `DataError`: "raise" an error; "skip" it; "substitute" the next good record.
     error_budget: how many different bad records to tolerate: a count, or a share of all records.
     cache_dir: folder for what is kept of the files, such as tables of where records begin; None
         for the user's cache folder.

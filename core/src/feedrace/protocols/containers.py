@@ -5,8 +5,8 @@ from typing import Any
 
 from feedrace.errors import ConfigError, Problem, clipped, in_words
 from feedrace.protocols.checks import has, provides
+from feedrace.protocols.elements import ManyAtOnce, RandomAccess
 from feedrace.protocols.kinds import IndexedSource
-from feedrace.protocols.optional import ManyAtOnce, RandomAccess
 
 
 def columns_of(data: Any) -> Any:

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 import feedrace
+from feedrace.plugin import DataError
 from feedrace_preview.commands import preview
 from feedrace_preview.fields import rows_of, unchanged
 from feedrace_preview.gather import gather
@@ -224,3 +225,70 @@ def test_the_page_fits_a_phone_and_a_desk_in_a_browser(facts, tmp_path, width):
         capture_output=True, text=True, timeout=240,
     )  # fmt: skip
     assert "<title>true</title>" in shown.stdout
+
+
+class _Damaged:
+    """A record stage that refuses a number."""
+
+    on = "record"
+
+    def __init__(self, config=None, **_):
+        self.config = config
+
+    def __call__(self, record):
+        if record["x"] == 9:
+            raise DataError("nine is <damaged>")
+        return record
+
+    def spec(self, spec):
+        return spec
+
+
+NUMBERS = """
+batch_size = 4
+stages = [{ use = "damaged" }]
+source = { use = "memory", data = { x = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11] } }
+"""
+
+
+def _preview_with_a_damaged_record(place, config, *options):
+    place.write_text(config)
+    with feedrace.temporary():
+        feedrace.register("stage", "damaged", _Damaged)
+        return CliRunner().invoke(preview, [str(place), *options])
+
+
+def test_an_error_after_the_first_batch_is_shown_with_its_record(tmp_path):
+    place = tmp_path / "numbers.toml"
+    done = _preview_with_a_damaged_record(place, NUMBERS)
+    assert done.exit_code == 0, done.output
+    times = place.with_suffix(".html").read_text().split("<h2>Where the time goes</h2>")[1]
+    times = times.partition("</section>")[0]
+    assert "2 batches" in times and "nine is &lt;damaged&gt;" in times and "record 9" in times
+    done = _preview_with_a_damaged_record(place, NUMBERS, "--terminal")
+    assert done.exit_code == 0, done.output
+    assert "  nine is <damaged>\n" in done.output and "record 9" in done.output
+
+
+def test_an_error_in_the_first_batch_ends_the_preview_without_a_page(tmp_path):
+    place = tmp_path / "numbers.toml"
+    done = _preview_with_a_damaged_record(place, NUMBERS.replace("[0,", "[9,"))
+    assert done.exit_code == 1 and "nine is <damaged>" in done.output and "record 0" in done.output
+    assert not place.with_suffix(".html").exists()
+
+
+def test_an_error_before_the_first_batch_of_another_stream_leaves_the_others_shown(tmp_path):
+    place = tmp_path / "numbers.toml"
+    evaluated = """
+[scheduler]
+use = "interleaved"
+[[scheduler.callbacks]]
+stream = "valid"
+every_n_updates = 3
+source = { use = "memory", data = { x = [1, 2] } }
+"""
+    done = _preview_with_a_damaged_record(place, NUMBERS + evaluated, "--seconds", "0")
+    assert done.exit_code == 0, done.output
+    text = place.with_suffix(".html").read_text()
+    assert "after damaged" in text and "No batch of it came within the first steps" in text
+    assert "nine is &lt;damaged&gt;" in text and "record 9" in text

@@ -94,6 +94,29 @@ def test_the_command_writes_the_page_beside_the_config(config):
     assert Path(config).with_suffix(".html").read_text().startswith("<!doctype html>")
 
 
+def test_options_that_make_no_sense_are_usage_errors(config, tmp_path):
+    page = tmp_path / "page.html"
+    for options, why in (
+        (["--terminal", "-o", str(page)], "--terminal writes no page"),
+        (["--seconds", "-3"], "-3.0 is not in the range x>=0"),
+    ):
+        done = CliRunner().invoke(preview, [config, *options])
+        assert done.exit_code == 2 and why in done.output
+    assert not page.exists()
+
+
+def test_axes_that_vary_are_question_marks_as_in_a_repr(tmp_path):
+    place = tmp_path / "texts.toml"
+    place.write_text(
+        'batch_size = 2\nsource = { use = "memory", data = { text = ["a", "bc"] } }\n'
+        'stages = [{ use = "byte-tokens", field = "text", into = "tokens", keep = false }]\n'
+        'batcher = { use = "bucket", fields = ["tokens"], boundaries = [4] }\n'
+    )
+    (stream,) = gather(str(place), seconds=0).streams
+    assert stream.points[1].spec["tokens"] == "int32[?]"
+    assert stream.points[2].spec["tokens"] == "int32[2, 4]"
+
+
 def test_records_that_make_no_batch_yet_are_shown_one_by_one(tmp_path):
     place = tmp_path / "texts.toml"
     place.write_text(

@@ -208,7 +208,11 @@ def _name(kind: str, value: Any) -> str:
 
 
 def _spec(spec: Any) -> dict[str, str]:
-    return {name: f"{_kind(leaf)}{list(leaf.shape)}" for name, leaf in leaves(spec)}
+    return {name: f"{_kind(leaf)}[{_sizes(leaf.shape)}]" for name, leaf in leaves(spec)}
+
+
+def _sizes(shape: Sequence[int | None]) -> str:
+    return ", ".join("?" if size is None else str(size) for size in shape)
 
 
 def _kind(leaf: Any) -> str:

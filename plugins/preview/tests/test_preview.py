@@ -147,6 +147,61 @@ def test_packed_tokens_have_the_colour_of_their_segment_and_padding_is_dim():
     assert "t_mask" not in text
 
 
+TEXTS = """
+batch_size = 2
+source = { use = "memory", data = { text = ["a <b>\\n", "c"] } }
+stages = [{ use = "byte-tokens", field = "text", into = "tokens", keep = false, eos = 256 }]
+batcher = { use = "pack", fields = { tokens = 10 } }
+"""
+PADDED = """
+batch_size = 2
+source = { use = "memory", data = { text = ["a <b>\\n", "c"], length = [6, 1] } }
+stages = [
+    { use = "byte-tokens", field = "text", into = "tokens", keep = false, eos = 256 },
+    { use = "rescale", field = "length", scale = 0.5 },
+]
+batcher = { use = "bucket", fields = ["tokens"], boundaries = [8] }
+"""
+
+
+def _articles(place, config):
+    """Return what a page shows at each point."""
+    place.write_text(config)
+    return page(gather(str(place), seconds=0)).split("<article>")[1:]
+
+
+def test_tokens_of_bytes_are_text_with_other_ids_in_brackets(tmp_path):
+    place = tmp_path / "texts.toml"
+    _, record, batch = _articles(place, TEXTS)
+    assert "int32[7] a\u2423&lt;b&gt;\\n&lt;256&gt;</td>" in record
+    shown = re.findall(r'class="(t\d(?: padding)?)" title="(\w+), segment \d">(.*?)</span>', batch)
+    assert shown[:7] == [("t0", "97", "a"), ("t0", "32", "\u2423"), ("t0", "60", "&lt;"),
+                         ("t0", "98", "b"), ("t0", "62", "&gt;"), ("t0", "10", "\\n"),
+                         ("t0", "256", "&lt;256&gt;")]  # fmt: skip
+    shifted = TEXTS.replace("eos = 256", "bos = 1, offset = 3")
+    batch = _articles(place, shifted)[-1]
+    assert 'title="1, segment 1">&lt;1&gt;</span>' in batch
+    assert 'title="100, segment 1">a</span>' in batch
+
+
+def test_ids_that_are_no_bytes_are_numbers():
+    fields = {"t": np.array([[104, 105]]), "t_segmentation": np.array([[1, 1]])}
+    assert ">104</span>" in rows_of(_point(fields, []), set())
+
+
+def test_padded_tokens_have_their_padding_dimmed_and_their_record(tmp_path):
+    _, _, batch, last = _articles(tmp_path / "texts.toml", PADDED)
+    assert "record 0, 7 of 8 tokens" in batch and "record 1, 2 of 8 tokens" in batch
+    assert batch.count('class="t0" ') == 9 and batch.count('class="t0 padding" title="0"') == 7
+    assert 'title="256">&lt;256&gt;</span>' in batch and "[ True" not in batch
+    assert 'class="t0" ' not in last and "As before: tokens, tokens_mask" in last
+
+
+def test_a_long_row_of_tokens_says_that_there_are_more():
+    fields = {"t": np.zeros((1, 200), int), "t_mask": np.ones((1, 200), bool)}
+    assert "</span>  ...</p>" in rows_of(_point(fields, []), set())
+
+
 def test_only_what_looks_like_an_image_is_one():
     assert is_image(np.zeros((2, 8, 8, 3), np.uint8)) and is_image(np.zeros((2, 9, 8)))
     assert not is_image(np.zeros((2, 8, 8, 5))) and not is_image(np.zeros((2, 7, 8)))

@@ -1,5 +1,6 @@
 """The page and the lines show what a pipeline serves, and the page needs no network."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -192,7 +193,7 @@ def test_ids_that_are_no_bytes_are_numbers():
 def test_padded_tokens_have_their_padding_dimmed_and_their_record(tmp_path):
     _, _, batch, last = _articles(tmp_path / "texts.toml", PADDED)
     assert "record 0, 7 of 8 tokens" in batch and "record 1, 2 of 8 tokens" in batch
-    assert batch.count('class="t0" ') == 9 and batch.count('class="t0 padding" title="0"') == 7
+    assert batch.count('class="t0" ') == 9 and batch.count('class="t0 padding" title="0">0<') == 7
     assert 'title="256">&lt;256&gt;</span>' in batch and "[ True" not in batch
     assert 'class="t0" ' not in last and "As before: tokens, tokens_mask" in last
 
@@ -289,20 +290,47 @@ def test_random_stages_draw_for_a_record_what_they_draw_in_the_batch(tmp_path):
     assert len(set(drawn.fields["drawn"].tolist())) == 4
 
 
+_PRESSED = """<script>
+const press = (key, more) => document.dispatchEvent(new KeyboardEvent("keydown", { key, ...more }));
+const part = () => document.activeElement.id;
+const back = () => getComputedStyle(document.body).backgroundColor;
+const found = { fits: document.documentElement.scrollWidth <= innerWidth, backs: [back()] };
+found.parts = [..."kjkjj"].map((key) => (press(key), part()));
+for (const _ of document.querySelectorAll("section")) press("j");
+found.last = part();
+for (const key of "tt") { press(key); found.backs.push(back()); }
+press("t", { ctrlKey: true });
+found.backs.push(back());
+document.getElementById("theme").click();
+found.backs.push(back());
+document.title = JSON.stringify(found);
+</script>"""
+_LIGHT, _DARK = "rgb(255, 255, 255)", "rgb(20, 23, 26)"
+
+
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium")
 @pytest.mark.slow
-@pytest.mark.parametrize("width", [380, 1100])
-def test_the_page_fits_a_phone_and_a_desk_in_a_browser(facts, tmp_path, width):
+@pytest.mark.parametrize(
+    ("width", "flags", "before", "after"),
+    [(380, [], _LIGHT, _DARK), (1100, ["--force-dark-mode"], _DARK, _LIGHT)],
+)
+def test_the_page_fits_a_phone_and_a_desk_and_obeys_keys_in_a_browser(
+    facts, tmp_path, width, flags, before, after
+):
     place = tmp_path / "page.html"
-    check = "<script>document.title = document.documentElement.scrollWidth <= innerWidth;</script>"
-    place.write_text(page(facts).replace("</body>", f"{check}</body>"))
+    text = page(facts)
+    place.write_text(text.replace("</body>", f"{_PRESSED}</body>"))
     shown = subprocess.run(
         ["chromium", "--headless", "--no-sandbox", "--disable-gpu",
-         "--disable-background-networking", f"--window-size={width},800", "--dump-dom",
+         "--disable-background-networking", f"--window-size={width},800", *flags, "--dump-dom",
          place.as_uri()],
         capture_output=True, text=True, timeout=240,
     )  # fmt: skip
-    assert "<title>true</title>" in shown.stdout
+    found = json.loads(re.findall("<title>(.*)</title>", shown.stdout)[0])
+    assert found["fits"]
+    assert found["parts"] == ["part0", "part1", "part0", "part1", "part2"]
+    assert found["last"] == f"part{text.count('<section') - 1}"
+    assert found["backs"] == [before, after, before, before, after]
 
 
 class _Damaged:

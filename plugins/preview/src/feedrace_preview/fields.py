@@ -117,7 +117,7 @@ def _tokens(point: Point, name: str, segments: NDArray[Any], valid: NDArray[Any]
         spans = "".join(
             f'<span class="t{(int(mark) - 1) % _COLOURS if mark else "0 padding"}" '
             f'title="{_short(token)}{f", segment {mark}" if packed else ""}">'
-            f"{escape(_short(token) if first is None else _character(token, first))}</span> "
+            f"{escape(_character(token, first) if mark else _short(token))}</span> "
             for token, mark in zip(tokens[:_TOKENS], marks[:_TOKENS], strict=True)
         )
         held = f"{int(marks.max())} segments, " if packed else ""
@@ -132,8 +132,10 @@ def _more(tokens: NDArray[Any]) -> str:
     return " ..." if len(tokens) > _TOKENS else ""
 
 
-def _character(token: Any, first: int) -> str:
+def _character(token: Any, first: int | None) -> str:
     """Return a byte as a character or escape, another id in brackets; `first` is that of byte 0."""
+    if first is None:
+        return _short(token)
     byte = int(token) - first
     if not 0 <= byte < 256:
         return f"<{int(token)}>"

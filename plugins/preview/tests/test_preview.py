@@ -107,6 +107,8 @@ def test_options_that_make_no_sense_are_usage_errors(config, tmp_path):
 
 
 def test_axes_that_vary_are_question_marks_as_in_a_repr(tmp_path):
+    pytest.importorskip("feedrace_text")
+    pytest.importorskip("feedrace_batchers")
     place = tmp_path / "texts.toml"
     place.write_text(
         'batch_size = 2\nsource = { use = "memory", data = { text = ["a", "bc"] } }\n'
@@ -172,6 +174,8 @@ def _articles(place, config):
 
 
 def test_tokens_of_bytes_are_text_with_other_ids_in_brackets(tmp_path):
+    pytest.importorskip("feedrace_text")
+    pytest.importorskip("feedrace_batchers")
     place = tmp_path / "texts.toml"
     _, record, batch = _articles(place, TEXTS)
     assert "int32[7] a\u2423&lt;b&gt;\\n&lt;256&gt;</td>" in record
@@ -191,6 +195,8 @@ def test_ids_that_are_no_bytes_are_numbers():
 
 
 def test_padded_tokens_have_their_padding_dimmed_and_their_record(tmp_path):
+    pytest.importorskip("feedrace_text")
+    pytest.importorskip("feedrace_batchers")
     _, _, batch, last = _articles(tmp_path / "texts.toml", PADDED)
     assert "record 0, 7 of 8 tokens" in batch and "record 1, 2 of 8 tokens" in batch
     assert batch.count('class="t0" ') == 9 and batch.count('class="t0 padding" title="0">0<') == 7
@@ -384,6 +390,7 @@ def test_an_error_in_the_first_batch_ends_the_preview_without_a_page(tmp_path):
 
 
 def test_an_error_before_the_first_batch_of_another_stream_leaves_the_others_shown(tmp_path):
+    pytest.importorskip("feedrace_interleave")
     place = tmp_path / "numbers.toml"
     evaluated = """
 [scheduler]

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import report
+import style
 
 FEEDER_FOLDER = Path(__file__).with_name("feeders")
 H100, ENOUGH = 400 / 0.224, 0.9  # photographs/s of one; utilization: MLPerf Storage v2.0
@@ -106,8 +107,8 @@ def run(*, quick, peers, page):
     count, shares, rounds = PHOTOGRAPHS, SHARES, ROUNDS
     if quick:
         count, shares, rounds = QUICK, QUICK_SHARES, 1
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    began = report.begin()
+    _, _, cores = began
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         folder = Path(name) / "photographs"
         folder.mkdir()
@@ -139,7 +140,7 @@ def run(*, quick, peers, page):
         "digits": "\n".join(digits_table(digits)),
         "real": real_text(real),
     }
-    print("\n" + "\n\n".join(filter(None, parts.values())))
+    print("\n" + "\n\n".join(parts.values()))
     if page is not None:
         page.parent.mkdir(parents=True, exist_ok=True)
         draw(rows, page.with_suffix(".svg"))
@@ -147,8 +148,7 @@ def run(*, quick, peers, page):
             page,
             Path(__file__).with_suffix(".md"),
             count=f"{count:,}",
-            cores=cores,
-            machine=machine(load, cores),
+            **report.facts(began),
             batch=BATCH,
             rate=f"{H100:,.0f}",
             shares=", ".join(f"{share:g}" for share in shares),
@@ -238,27 +238,14 @@ def bare(folder, peers, rounds):
 
 
 def real_step(folder, cores, steps):
-    """Return what a real step saw, or print that it was not measured and return None."""
+    """Return what a real step saw, or why it was not measured, in words."""
     program = FEEDER_FOLDER / "resnet.py"
     try:
         text = report.ran(sys.executable, program, folder, cores, steps, JAX_PLATFORMS="")
     except RuntimeError as error:
         print(f"(the real step is left out: {error})", flush=True)
-        return None
-    seen = json.loads(text)
-    if seen is None:
-        print("(the real step was not measured: jax has no GPU here)", flush=True)
-    return seen
-
-
-def machine(load, cores):
-    """Return whether the machine was quiet before, in words."""
-    if load > cores / 4:
-        return (
-            f"**The machine was busy: its load was {load:.1f} on {cores} cores before this began. "
-            f"Take no figure below for that of a quiet one.**"
-        )
-    return f"The machine was quiet: its load was {load:.1f} on {cores} cores before this began."
+        return "its program failed"
+    return json.loads(text) or "JAX has no GPU here"
 
 
 def ours(row):
@@ -332,11 +319,11 @@ def digits_table(seen):
 
 
 def real_text(real):
-    """Return what a real step saw, in words; nothing without a GPU."""
-    if real is None:
-        return ""
+    """Return what a real step saw, or why it was not measured, in a sentence."""
+    if isinstance(real, str):
+        return f"The real step was not measured: {real}."
     return (
-        f"## A real step\n\nResNet-50 in bfloat16 on one {real['device']}, batches of "
+        f"ResNet-50 in bfloat16 on one {real['device']}, batches of "
         f"{real['batch']}: {real['fed']:,.0f} photographs/s fed by Feedrace's processes, "
         f"{real['alone']:,.0f} on a batch that is there, a utilization of "
         f"{real['fed'] / real['alone']:.1%}."
@@ -348,29 +335,26 @@ def draw(rows, path):
     figure, (lines, bars) = report.pyplot().subplots(
         1, 2, figsize=(9, 3), layout="constrained", width_ratios=(3, 2)
     )
-    greys = iter(("#555555", "#777777", "#999999", "#b3b3b3"))
-    blues, marks = iter((report.OURS, "#5fb0cb")), iter("osD^vPX*")
+    others, blues, marks = iter(style.OTHERS), iter(style.OURS), iter("osD^vPX*")
     for row in rows:
         rates, used = zip(*sorted([*row["curve"], (row["fed"], row["check"])]), strict=True)
         lines.plot(
             [rate / H100 for rate in rates],
             [100 * share for share in used],
-            color=next(blues if ours(row) else greys),
+            color=next(blues if ours(row) else others),
             marker=next(marks),
             markersize=4,
             linewidth=2 if ours(row) else 1,
             label=row["loader"],
             zorder=3 if ours(row) else 2,
         )
-    lines.axhline(100 * ENOUGH, color="#c44e52", linewidth=1, linestyle=":")
+    lines.axhline(100 * ENOUGH, color=style.INK, linewidth=1, linestyle=":")
     lines.set_xlabel("rate of the emulated step, in accelerators", fontsize=8)
     lines.set_title("utilization, %", fontsize=9)
-    lines.legend(fontsize=7, frameon=False, loc="lower left")
+    lines.legend(fontsize=7, loc="lower left")
     lines.set_ylim(40, 104)
     lines.set_xlim(left=0)
     lines.tick_params(labelsize=8)
-    for side in ("top", "right"):
-        lines.spines[side].set_visible(False)
     names, values = [row["loader"] for row in rows], [row["fed"] / H100 for row in rows]
     report.draw_bars(
         bars, "accelerators fed at 90 %", names, values, [f"{value:.2f}" for value in values]

@@ -87,7 +87,7 @@ def test_each_loader_has_the_rate_that_it_feeds_and_its_worst_epoch(shown):
         return {**loader(900.0)(rate, epochs), "unique": next(odd, 1536) if rate else 1536}
 
     asks = {"Feedrace, threads": loader(3000.0), "other": sometimes}
-    ours, other = feed.measured(asks, 1536, feed.SHARES, 3)
+    ours, other = feed.measured(asks, 1536, feed.SHARES, 3, 1.0)
     assert (ours["fed"], ours["check"], ours["rate"]) == pytest.approx((3000 / 0.9, 0.9, 3000))
     assert (other["fed"], other["unique"]) == (pytest.approx(1000), 1535)
     assert ours["unique"] == 1536

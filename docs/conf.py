@@ -17,6 +17,7 @@ version = release = importlib.metadata.version("feedrace")
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx_design", "reference"]
 exclude_patterns = ["_build", "examples/*"]
 html_theme = "furo"
+html_show_copyright = False
 html_static_path = ["static"]
 html_css_files = ["pages.css"]
 myst_enable_extensions = ["colon_fence"]
@@ -48,14 +49,20 @@ def as_rest(app, what, name, obj, options, lines):
         lines[i] = _FIELD.sub(r":\1: ", marked)
 
 
+def by_number(path):
+    """Return what sorts 15.feature before 15.feature.2, and that before 15.feature.10."""
+    return [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", path.name.removesuffix(".md"))]
+
+
 def with_news(app, page, text):
     """Append what comes with the next release to the changelog."""
     if page != "changelog":
         return
     changes = Path(app.srcdir).parent / "changes"
     for kind, title in (("feature", "Features"), ("bugfix", "Bugfixes"), ("removal", "Removals")):
-        text[0] += f"\n### {title}\n\n"
-        for fragment in sorted(changes.glob(f"*.{kind}.*md")):
+        fragments = sorted(changes.glob(f"*.{kind}.*md"), key=by_number)
+        text[0] += f"\n### {title}\n\n" if fragments else ""
+        for fragment in fragments:
             news = fragment.read_text(encoding="utf-8").strip()
             item = news if news.startswith("- ") else "- " + news.replace("\n", "\n  ")
             text[0] += item + "\n"

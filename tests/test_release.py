@@ -21,6 +21,8 @@ from tests.test_name import files_of
 NEXT = ".".join("789")  # put together, so that this file does not have it
 OF_OTHERS = {  # where the number is the version of something else, or of what was measured
     "docs/demonstrations/count-your-records.md",
+    "docs/demonstrations/feed-the-accelerator.md",
+    "docs/demonstrations/kill-shrink-grow.md",
     "docs/examples/feedrace-balanced/pyproject.toml",
     "plugins/testing/src/feedrace_testing/template/project/pyproject.toml.jinja",
     "plugins/testing/tests/test_new.py",
@@ -311,7 +313,8 @@ def test_the_workflow_publishes_what_it_built_and_checked_without_passwords():
     jobs = workflow["jobs"]
     assert any("tox run -e release" in step.get("run", "") for step in jobs["build"]["steps"])
     assert "id-token" not in jobs["build"]["permissions"]
-    assert jobs["publish"]["needs"] == "build"
+    assert [step["run"] for step in jobs["test"]["steps"] if "run" in step] == [".ci/run"]
+    assert jobs["publish"]["needs"] == ["build", "test"]
     assert jobs["publish"]["permissions"] == {"id-token": "write"}
     assert [step["uses"].partition("@")[0] for step in jobs["publish"]["steps"]] == [
         "actions/download-artifact", "pypa/gh-action-pypi-publish"

@@ -6,6 +6,8 @@ import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
+
 from feedrace.registry.catalog import API_LEVEL
 
 ROOT = Path(__file__).parents[1]
@@ -43,6 +45,7 @@ def test_packages_of_the_project_require_one_version():
 
 
 def test_the_changelog_has_what_comes_next():
+    pytest.importorskip("jupyter_cache", reason="the settings of the site need its libraries")
     conf = runpy.run_path(str(ROOT / "docs/conf.py"))
     text = [(ROOT / "docs/changelog.md").read_text()]
     conf["with_news"](SimpleNamespace(srcdir=str(ROOT / "docs")), "changelog", text)

@@ -79,6 +79,7 @@ def test_showing_a_pipeline_in_the_middle_of_an_iteration_moves_nothing():
     assert seen == expected
 
 
+@pytest.mark.together
 def test_a_pipeline_with_evaluations_shows_both_streams():
     pytest.importorskip("feedrace_interleave")
     scheduler = {
@@ -258,7 +259,7 @@ def test_nothing_of_it_is_imported_before_a_notebook_asks():
         "import sys, feedrace\n"
         "feedrace.available()\n"
         "import feedrace.pipeline.pipeline\n"
-        "names = ('feedrace.notebook', 'feedrace.registry.showing', 'feedrace.pipeline.showing')\n"
+        "names = ('feedrace.notebook', 'feedrace.registry.html', 'feedrace.pipeline.html')\n"
         "print([name for name in names if name in sys.modules], 'tqdm' in sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

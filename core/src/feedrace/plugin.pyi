@@ -44,7 +44,7 @@ from feedrace.modules.sampler import (
     SamplerModule as SamplerModule,
 )
 from feedrace.modules.source import SourceModule as SourceModule
-from feedrace.registry.shown import Configured as Configured
+from feedrace.registry.reprs import Configured as Configured
 
 # Errors
 from feedrace.errors import (

@@ -8,7 +8,7 @@ import numpy as np
 
 from feedrace.errors import DataError
 from feedrace.host.records import VALID_MASK
-from feedrace.registry.shown import Configured
+from feedrace.registry.reprs import Configured
 
 
 class _Stage(Configured):

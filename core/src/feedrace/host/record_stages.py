@@ -13,7 +13,7 @@ from feedrace.errors import ConfigError, DataError, Problem, class_name, clipped
 from feedrace.host.records import arriving_dtype, is_host_dtype, leaves, map_leaves
 from feedrace.host.stages import LeafSpec, note_function_of_array, spec_text
 from feedrace.protocols import Fusing, Specified, is_stochastic, provides
-from feedrace.registry.shown import Configured
+from feedrace.registry.reprs import Configured
 
 Spec = Mapping[str, Any]
 

@@ -10,7 +10,7 @@ from feedrace.config.mapping import shown_fields
 from feedrace.modules import state as states
 from feedrace.modules.cache import IdentityDict, cached
 from feedrace.modules.statistics import Statistics
-from feedrace.registry.shown import Configured
+from feedrace.registry.reprs import Configured
 
 
 class Module(Configured, Statistics, nnx.Module):

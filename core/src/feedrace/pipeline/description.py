@@ -28,7 +28,7 @@ class Described:
         return repr(self)  # flax shows all attributes
 
     def _repr_html_(self) -> str:
-        from feedrace.pipeline.showing import html_of
+        from feedrace.pipeline.html import html_of
 
         return html_of(self._parts, self._progress)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from feedrace.errors import StateError, clipped
 from feedrace.plan.steps import TRAIN, Step, StreamPlan
 from feedrace.plan.windows import WindowPlan
-from feedrace.registry.shown import Configured
+from feedrace.registry.reprs import Configured
 
 Plans = Mapping[str, StreamPlan | WindowPlan]
 

@@ -10,7 +10,7 @@ import pluggy
 
 from feedrace.errors import BrokenPluginError, ConfigError, Problem, clipped, in_words
 from feedrace.registry.kinds import CAPABILITIES, KINDS
-from feedrace.registry.shown import Declared
+from feedrace.registry.reprs import Declared
 
 API_LEVEL = 1
 CODE = "code"  # the namespace of what `feedrace.register` offers

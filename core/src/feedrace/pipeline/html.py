@@ -11,7 +11,7 @@ from feedrace.pipeline.iteration import Progress
 from feedrace.pipeline.options import PipelineOptions
 from feedrace.pipeline.streams import Parts
 from feedrace.protocols import place_of
-from feedrace.registry.showing import name_of
+from feedrace.registry.html import name_of
 
 _PARTS = {field.name for field in attrs.fields(PipelineOptions) if field.type is Any} - {"sharding"}
 

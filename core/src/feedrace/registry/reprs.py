@@ -15,9 +15,9 @@ class Configured:
         return f"{type(self).__name__}({', '.join(shown_fields(getattr(self, 'config', None)))})"
 
     def _repr_html_(self) -> str:
-        from feedrace.registry import showing
+        from feedrace.registry import html
 
-        return showing.component(self)
+        return html.component(self)
 
 
 class Declared:
@@ -29,6 +29,6 @@ class Declared:
         return f"{type(self).__name__}({self.origin})"
 
     def _repr_html_(self) -> str:
-        from feedrace.registry import showing
+        from feedrace.registry import html
 
-        return showing.declaration(self)
+        return html.declaration(self)

@@ -38,15 +38,22 @@ utils.executenb = functools.partial(utils.executenb, coalesce_streams=True)
 os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]
 os.environ["TQDM_DISABLE"] = "1"  # whether a bar comes depends on how busy the machine is
 
-_FIELD = re.compile(r"^([a-z_]\w*(?:, [a-z_]\w*)*): ")
+_FIELD = re.compile(r"^([a-z_]\w*(?:, [a-z_]\w*)*): (.*)")
 _CODE = re.compile(r"`([^`]+)`(\w*)")
 
 
 def as_rest(app, what, name, obj, options, lines):
-    """Turn the docstrings' plain fields and code marks into those of reStructuredText."""
-    for i, line in enumerate(lines):
+    """Turn the docstrings' plain fields and code marks into those of reStructuredText.
+
+    Fields become a list of definitions: of a field list, Sphinx would capitalize the names.
+    """
+    made, may = [], False  # whether a field may come: after an empty line, or another field
+    for line in lines:
         marked = _CODE.sub(lambda m: f"``{m[1]}``" + (f"\\ {m[2]}" if m[2] else ""), line)
-        lines[i] = _FIELD.sub(r":\1: ", marked)
+        field = _FIELD.fullmatch(marked) if may else None
+        made += [f"``{field[1]}``", f"    {field[2]}"] if field else [marked]
+        may = not line or field is not None or (may and line.startswith(" "))
+    lines[:] = made
 
 
 def by_number(path):

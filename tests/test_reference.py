@@ -170,6 +170,18 @@ def test_every_page_is_in_the_list_and_has_no_mark_left():
         assert "<!-- made" not in page(name)
 
 
+def test_names_of_parameters_are_shown_as_they_are_written():
+    pytest.importorskip("jupyter_cache")  # which the settings of the site import
+    as_rest = runpy.run_path(str(ROOT / "docs/conf.py"))["as_rest"]
+    text = "It is\nplain: text.\n\nstep_fn: takes `batch`es,\n    and more.\na, b: two.\n"
+    as_rest(None, "function", "name", None, None, lines := text.split("\n"))
+    assert lines == [
+        *("It is", "plain: text.", ""),
+        *("``step_fn``", r"    takes ``batch``\ es,", "    and more."),
+        *("``a, b``", "    two.", ""),
+    ]
+
+
 @pytest.mark.parametrize(
     ("schema", "words"),
     [

@@ -17,6 +17,7 @@ version = release = importlib.metadata.version("feedrace")
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx_design", "reference"]
 exclude_patterns = ["_build", "examples/*"]
 html_theme = "furo"
+html_show_copyright = False
 html_static_path = ["static"]
 html_css_files = ["pages.css"]
 myst_enable_extensions = ["colon_fence"]
@@ -37,15 +38,27 @@ utils.executenb = functools.partial(utils.executenb, coalesce_streams=True)
 os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]
 os.environ["TQDM_DISABLE"] = "1"  # whether a bar comes depends on how busy the machine is
 
-_FIELD = re.compile(r"^([a-z_]\w*(?:, [a-z_]\w*)*): ")
+_FIELD = re.compile(r"^([a-z_]\w*(?:, [a-z_]\w*)*): (.*)")
 _CODE = re.compile(r"`([^`]+)`(\w*)")
 
 
 def as_rest(app, what, name, obj, options, lines):
-    """Turn the docstrings' plain fields and code marks into those of reStructuredText."""
-    for i, line in enumerate(lines):
+    """Turn the docstrings' plain fields and code marks into those of reStructuredText.
+
+    Fields become a list of definitions: of a field list, Sphinx would capitalize the names.
+    """
+    made, may = [], False  # whether a field may come: after an empty line, or another field
+    for line in lines:
         marked = _CODE.sub(lambda m: f"``{m[1]}``" + (f"\\ {m[2]}" if m[2] else ""), line)
-        lines[i] = _FIELD.sub(r":\1: ", marked)
+        field = _FIELD.fullmatch(marked) if may else None
+        made += [f"``{field[1]}``", f"    {field[2]}"] if field else [marked]
+        may = not line or field is not None or (may and line.startswith(" "))
+    lines[:] = made
+
+
+def by_number(path):
+    """Return what sorts 15.feature before 15.feature.2, and that before 15.feature.10."""
+    return [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", path.name.removesuffix(".md"))]
 
 
 def with_news(app, page, text):
@@ -54,8 +67,9 @@ def with_news(app, page, text):
         return
     changes = Path(app.srcdir).parent / "changes"
     for kind, title in (("feature", "Features"), ("bugfix", "Bugfixes"), ("removal", "Removals")):
-        text[0] += f"\n### {title}\n\n"
-        for fragment in sorted(changes.glob(f"*.{kind}.*md")):
+        fragments = sorted(changes.glob(f"*.{kind}.*md"), key=by_number)
+        text[0] += f"\n### {title}\n\n" if fragments else ""
+        for fragment in fragments:
             news = fragment.read_text(encoding="utf-8").strip()
             item = news if news.startswith("- ") else "- " + news.replace("\n", "\n  ")
             text[0] += item + "\n"

@@ -31,7 +31,8 @@ from feedrace.registry.kinds import CAPABILITIES
 from feedrace.registry.making import config_class_of
 from feedrace.registry.schema import field_documents, object_schema
 
-# What the code reads from the environment; `_FEEDRACE_COMPLETE` is click's.
+# What is read from the environment: by the code, but `_FEEDRACE_COMPLETE` by click, and
+# `TQDM_DISABLE` by tqdm.
 VARIABLES = {
     "FEEDRACE_PLUGINS": "Only these plugins are used, by namespace, with commas between; if it is "
     "empty, none. Nothing of the others is imported.",
@@ -43,6 +44,8 @@ VARIABLES = {
     "XDG_CACHE_HOME": "The user's folder for caches; by default `~/.cache`.",
     "FEEDRACE_WORKER": "Set in worker processes, and by nobody else: a script that starts workers "
     "again when a worker imports it is then an error.",
+    "TQDM_DISABLE": "Set to 1 before Python starts, no progress bars are shown: tqdm, which draws "
+    "them, reads it.",
     "TFDS_DATA_DIR": "The folder of prepared TensorFlow datasets, if a config has no `data_dir`; "
     "by default `~/tensorflow_datasets`.",
     "TF_CPP_MIN_LOG_LEVEL": "How much TensorFlow logs; set to 2 if it is not set, before "
@@ -200,7 +203,7 @@ _GROUP = re.compile(r"^# (Optional, for .*|What is not a source.*)$|^class (\w+)
 
 
 def grouped() -> dict[str, list[str]]:
-    """Return the full names of the optional protocols by the heading above them in their module."""
+    """Return the optional protocols by the heading above them in their modules."""
     from feedrace.protocols import elements, optional
 
     found: dict[str, list[str]] = {}
@@ -209,28 +212,28 @@ def grouped() -> dict[str, list[str]]:
             if heading:
                 found[heading] = []
             else:
-                found[next(reversed(found))].append(f"{module.__name__}.{name}")
+                found[next(reversed(found))].append(name)
     return found
 
 
 def kinds() -> Iterator[str]:
     for kind, protocol in KINDS.items():
         yield f"## {kind.capitalize()}"
-        yield from _eval_rst(f"autoclass:: feedrace.protocols.kinds.{protocol.__name__}")
+        yield from _eval_rst(f"autoclass:: feedrace.plugin.protocols.{protocol.__name__}")
         rows = ((f"`{name}`", sentence(text)) for name, text in CAPABILITIES[kind].items())
         if CAPABILITIES[kind]:
             yield "What a component of this kind may promise in its `capabilities`:"
             yield from table("capability|meaning", rows)
     yield "## Of the modules"
     for protocol in (Source, Stateful):
-        yield from _eval_rst(f"autoclass:: feedrace.protocols.kinds.{protocol.__name__}")
+        yield from _eval_rst(f"autoclass:: feedrace.plugin.protocols.{protocol.__name__}")
 
 
 def protocols() -> Iterator[str]:
     for heading, names in grouped().items():
-        yield f"## {heading}"
+        yield f"## {heading.removeprefix('Optional, ').capitalize()}"
         for name in names:
-            yield from _eval_rst(f"autoclass:: {name}")
+            yield from _eval_rst(f"autoclass:: feedrace.plugin.protocols.{name}")
 
 
 def _eval_rst(directive: str, *options: str) -> Iterator[str]:

@@ -64,33 +64,34 @@ def README_md(run: Run) -> Iterator[None]:  # noqa: N802
 def docs_start_md(run: Run) -> Iterator[None]:
     """A folder of photographs, and a plugin that is registered rather than installed."""
     image_folder(Path("photographs"))
-    module = "my_negative.config:MyNegativeConfig"
-    feedrace.register("stage", "my-negative", "my_negative.my_negative:MyNegative", config=module)
-    folder = os.path.abspath("my-negative/src")  # is not there yet: sys.path would forget it
+    module = "my_brighter.config:MyBrighterConfig"
+    feedrace.register("stage", "my-brighter", "my_brighter.my_brighter:MyBrighter", config=module)
+    folder = os.path.abspath("my-brighter/src")  # is not there yet: sys.path would forget it
 
     class Finder:
         @staticmethod
         def find_spec(name, path=None, target=None):
-            return PathFinder.find_spec(name, [folder]) if name == "my_negative" else None
+            return PathFinder.find_spec(name, [folder]) if name == "my_brighter" else None
 
     sys.meta_path.append(Finder)
     try:
         yield
     finally:
         sys.meta_path.remove(Finder)
-        for name in [name for name in sys.modules if name.startswith("my_negative")]:
+        for name in [name for name in sys.modules if name.startswith("my_brighter")]:
             del sys.modules[name]
-    arrays, photographs, negative = [batches for _, batches in run.served]
+    arrays, photographs, brighter = [batches for _, batches in run.served]
     assert records_in(arrays) == 2000
     assert np.asarray(arrays[0]["image"]).max() <= 1
     assert records_in(photographs) == 10 * COUNT
     assert photographs[0]["image"].shape == (32, 224, 224, 3)
     assert Path("photographs.html").stat().st_size > 10_000
     images = run.names["images"]
-    assert np.array_equal(negative[0]["image"], 255 - images[:64])
+    assert np.array_equal(brighter[0]["image"], np.minimum(1.5 * images[:64], 255))
     assert run.names["batch"]["image"].shape == (64, 8, 8)
     assert run.names["step"].update == 4
-    assert next(iter(run.names["pipeline"]))["image"][0, 0, 0] == 255 - images[0, 0, 0]
+    first = next(iter(run.names["pipeline"]))["image"]
+    assert np.array_equal(first, brighter[0]["image"])
 
 
 def docs_accelerators_md(run: Run) -> Iterator[None]:

@@ -26,6 +26,8 @@ LANGUAGES = (*CONFIGS, "python", "sh", "text")
 DIRECTIVES = ("{eval-rst}", "{include}", "{literalinclude}", "{toctree}")
 MARK = re.compile(r" *<!-- runs: (?:needs (?P<needs>.+)|in (?P<test>.+)|no, (?P<reason>.+)) -->")
 _FENCE = re.compile(r"( *)(`{3,})(?:\{code-(?:block|cell)\} *)?(.*)")
+_FENCED = re.compile(r"^( *`{3,}).*?^\1 *$", re.MULTILINE | re.DOTALL)
+_INLINE = re.compile(r"(?<!`)`feedrace\s([^`]+)`(?!`)")
 _FILE = re.compile(r"# ([\w-]+\.(?:toml|yaml|py))\b")
 WHOLE = {"batch_size": 2}  # for configs of commands that need none
 PART = {**WHOLE, "seed": 0, "source": {"use": "memory", "data": {"x": [1, 2]}}}
@@ -106,6 +108,11 @@ def blocks_of(page: str, text: str) -> Iterator[Block]:
         i = end + 1
 
 
+def commands_of(text: str) -> list[str]:
+    """Return what follows `feedrace` in the inline code of a page, on one line each."""
+    return [" ".join(one.split()) for one in _INLINE.findall(_FENCED.sub("", text))]
+
+
 @attrs.define
 class Run:
     """One page being run in the current folder, which is empty but for the data of the page."""
@@ -141,7 +148,8 @@ class Run:
     def config(self, block: Block) -> None:
         path = named(block, block.language) or Path(f"line-{block.line}.{block.language}")
         path.write_text(block.text)
-        if MARK.fullmatch(block.mark) and not block.runs and "in " in block.mark:
+        mark = MARK.fullmatch(block.mark)
+        if mark and mark["test"]:
             return  # it may name what only that test has
         if block.language == "toml" and tomllib.loads(block.text).keys() & {"project", "tool"}:
             return

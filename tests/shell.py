@@ -67,17 +67,35 @@ def _check(shell: Shell, command: list[str]) -> None:
     COMMANDS[name](shell, arguments)
 
 
-def _feedrace(shell: Shell, arguments: list[str]) -> None:
+def check_mention(command: str) -> None:
+    """Check the names in a command that prose mentions; CONFIG and the like stand for yours."""
+    called, context, rest = _resolved(command.split())
+    known = {"-h", "--help"}.union(*(p.opts + p.secondary_opts for p in called.params))
+    unknown = {one.partition("=")[0] for one in rest if re.match("--?[a-z]", one)} - known
+    assert not unknown, f"{context.command_path} has no option {unknown}"
+    if called.name in ("show", "why"):
+        for reference in (one for one in rest if not one.isupper()):
+            done = CliRunner().invoke(main, ["plugins", called.name, reference])
+            assert done.exit_code == 0, done.output
+
+
+def _resolved(arguments: list[str]) -> tuple[click.Command, click.Context, list[str]]:
+    """Return the command that is called, its context, and the arguments that it is given."""
     command: click.Command = main
     parent, rest = None, list(arguments)
     while True:  # with the settings of each, of which click keeps what they say of --help
         settings = command.context_settings
         context = click.Context(command, info_name=command.name, parent=parent, **settings)
         if not isinstance(command, click.Group) or (rest and rest[0].startswith("-")):
-            break
+            return command, context, rest
         _, found, rest = command.resolve_command(context, rest)
         assert found is not None
         parent, command = context, found
+
+
+def _feedrace(shell: Shell, arguments: list[str]) -> None:
+    command, context, rest = _resolved(arguments)
+    parent = context.parent
     options, _, _ = command.make_parser(context).parse_args(list(rest))
     missing = [
         str(options[parameter.name])

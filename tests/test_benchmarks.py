@@ -267,6 +267,27 @@ def test_the_blocks_of_a_store_that_hosts_fetch_are_counted(imported):
     assert scale.requests([np.array([0])], 3 * whole) == 3
 
 
+def test_the_page_of_scale_takes_what_a_filter_keeps_from_the_kept_figures(
+    imported, tmp_path, monkeypatch
+):
+    scale = imported("scale")
+    kept = {
+        "compose": {"figures": {"what is kept of a filter for each record": [1.5, "bits", "2"]}}
+    }
+    monkeypatch.setattr(scale, "KEPT", tmp_path / "figures.json")
+    scale.KEPT.write_text(json.dumps(kept))
+    monkeypatch.setattr(scale.os, "sched_getaffinity", lambda _: range(7))
+    costs = dict.fromkeys(("numbers", "fewer", "small", "large", "start", "late", "table"), 1.0)
+    checked = {"steps": 1, "crowded": 1, "per_epoch": 1}
+    page = scale.document({**costs, "state": 1}, checked, 1, [])
+    assert "keep 1.5 bits a record ([`compose`](index.md)), 188 GB" in page
+    assert page.count("7 cores") == 2
+
+
+def test_the_kept_figures_have_what_a_filter_keeps(imported):
+    assert 1 <= imported("scale").kept_bits() <= 2
+
+
 def test_the_plan_serves_all_records_of_a_very_large_set_once(imported):
     scale = imported("scale")
     assert scale.turned_back(1000) == 3000

@@ -1,10 +1,7 @@
 """The pages have every public name and option; `test_pages.py` runs their blocks."""
 
 import importlib
-import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -40,19 +37,3 @@ def test_a_module_on_the_api_page_defines_what_the_page_is_to_show():
     for name in modules:
         values = vars(importlib.import_module(name)).values()
         assert any(getattr(value, "__module__", "") == name for value in values), name
-
-
-def test_the_table_of_options_matches_the_schema_of_configs():
-    command = [sys.executable, "-m", "feedrace.cli", "schema"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-    schema = json.loads(done.stdout)
-    table = (ROOT / "docs/configs.md").read_text().partition("| --- |")[2].partition("\n\n")[0]
-    rows = re.findall(r"^\| `(\w+)` \| .* \| (.*) \|$", table, re.MULTILINE)
-    assert sorted(name for name, _ in rows) == sorted(set(schema["properties"]) - {"$schema"})
-    for name, shown in rows:
-        assert (shown == "required") == (name in schema["required"]), name
-        default = schema["properties"][name].get("default")
-        if isinstance(default, bool):
-            assert shown == f"`{json.dumps(default)}`", name
-        elif default is not None:
-            assert shown == f"{default:g}", name

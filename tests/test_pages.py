@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from tests import page_data, pages
+from tests import page_data, pages, shell
 
 
 @pytest.fixture
@@ -43,6 +43,31 @@ def test_every_block_has_a_language_that_is_run_or_a_reason():
     ]
     assert {block.language for block in blocks} >= {"python", "toml", "sh"}
     assert [f"{block.place}: {block.fault}" for block in blocks if block.fault] == []
+
+
+@pytest.mark.parametrize("page", pages.pages())
+def test_the_commands_that_a_page_mentions_are_there(page):
+    for command in pages.commands_of((pages.ROOT / page).read_text()):
+        shell.check_mention(command)
+
+
+@pytest.mark.parametrize(
+    ("command", "problem"),
+    [
+        ("ran", "no command is called 'ran'"),
+        ("plugins\n  shows", "no command is called 'shows'"),
+        ("run CONFIG --steps 2 --traces a.json", "run has no option {'--traces'}"),
+        ("plugins show sampler/epoch-aware", "sampler/epoch-aware"),
+        ("plugins why epoch-awar", "epoch-awar"),
+    ],
+)
+def test_a_command_that_is_mentioned_and_not_there_is_an_error(command, problem):
+    text = f"Say `feedrace run CONFIG --steps 2`, or `feedrace {command}` at once.\n"
+    right, wrong = pages.commands_of("```sh\nfeedrace ran `x`\n```\n" + text)
+    shell.check_mention(right)
+    with pytest.raises(Exception) as caught:
+        shell.check_mention(wrong)
+    assert problem in f"{caught.value} {getattr(caught.value, 'message', '')}"
 
 
 def run_made(text):
@@ -144,5 +169,6 @@ def test_a_block_that_is_not_run_is_still_checked(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SyntaxError):
         run_made("<!-- runs: no, it is wrong -->\n```python\nx = = 1\n```\n")
-    with pytest.raises(Exception, match="unknown key"):
-        run_made("<!-- runs: no, it is wrong -->\n```toml\nsources = 1\n```\n")
+    for reason in ("it is wrong", "it reads in a bucket"):
+        with pytest.raises(Exception, match="unknown key"):
+            run_made(f"<!-- runs: no, {reason} -->\n```toml\nsources = 1\n```\n")

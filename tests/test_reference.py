@@ -9,6 +9,7 @@ import attrs
 import click
 import pytest
 
+from feedrace import plugin
 from feedrace.cli import main
 from feedrace.pipeline.options import PipelineOptions
 from feedrace.plan.state import MAX_BYTES
@@ -107,7 +108,7 @@ def test_every_environment_variable_that_the_code_reads_is_there():
     names = {name for text in sources for pair in re.findall(read, text) for name in pair if name}
     assert len(names) >= 8
     shown = rows(page("environment"))
-    assert shown.keys() == names | {"_FEEDRACE_COMPLETE"}
+    assert shown.keys() == names | {"_FEEDRACE_COMPLETE", "TQDM_DISABLE"}  # of libraries
     assert all(meaning for (meaning,) in shown.values())
 
 
@@ -119,13 +120,20 @@ def test_every_hook_is_described():
 
 
 @pytest.mark.parametrize(
-    ("name", "module"), [("kinds", kinds), ("protocols", optional), ("protocols", elements)]
+    ("name", "modules"), [("kinds", [kinds]), ("protocols", [optional, elements])]
 )
-def test_every_protocol_and_all_that_it_asks_for_is_described(name, module):
-    own = [v for v in vars(module).values() if getattr(v, "__module__", "") == module.__name__]
+def test_every_protocol_and_all_that_it_asks_for_is_described(name, modules):
+    own = [
+        value
+        for module in modules
+        for value in vars(module).values()
+        if getattr(value, "__module__", "") == module.__name__
+    ]
     found = {value.__name__: value for value in own if getattr(value, "_is_protocol", False)}
-    shown = re.findall(rf"autoclass:: {module.__name__}\.(\w+)\n   :members:", page(name))
+    shown = re.findall(r"autoclass:: feedrace\.plugin\.protocols\.(\w+)\n   :members:", page(name))
     assert sorted(shown) == sorted(found)
+    assert all(getattr(plugin.protocols, one) is found[one] for one in shown)
+    assert "feedrace.protocols" not in page(name)  # it is private
     for each in found.values():
         assert each.__doc__
         for attribute in each.__annotations__:
@@ -134,6 +142,12 @@ def test_every_protocol_and_all_that_it_asks_for_is_described(name, module):
             v for k, v in vars(each).items() if callable(v) and k[:4] not in ("__in", "__su")
         ]
         assert [one.__qualname__ for one in methods if not one.__doc__] == []
+
+
+def test_optional_protocols_stand_by_the_kind_that_may_have_them():
+    text = sections(page("protocols"))
+    assert list(text)[:2] == ["For any kind", "For sources"]
+    assert "protocols.Configured\n" in text["For any kind"]
 
 
 def test_every_key_of_a_state_is_there_beside_a_real_one():
@@ -161,6 +175,18 @@ def test_every_page_is_in_the_list_and_has_no_mark_left():
     for name in listed.split():
         assert "<!-- made: " in (REFERENCE / f"{name}.md").read_text()
         assert "<!-- made" not in page(name)
+
+
+def test_names_of_parameters_are_shown_as_they_are_written():
+    pytest.importorskip("jupyter_cache")  # which the settings of the site import
+    as_rest = runpy.run_path(str(ROOT / "docs/conf.py"))["as_rest"]
+    text = "It is\nplain: text.\n\nstep_fn: takes `batch`es,\n    and more.\na, b: two.\n"
+    as_rest(None, "function", "name", None, None, lines := text.split("\n"))
+    assert lines == [
+        *("It is", "plain: text.", ""),
+        *("``step_fn``", r"    takes ``batch``\ es,", "    and more."),
+        *("``a, b``", "    two.", ""),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 SHOW = Path(__file__).parents[1] / "docs/examples/show"
-MODULES = ("kill_shrink_grow", "killing", "texts", "report", "peers")
+MODULES = ("kill_shrink_grow", "killing", "texts", "report", "peers", "style")
 
 
 @pytest.fixture
@@ -136,11 +136,48 @@ def row(loader, **more):
     return {**found, **more}
 
 
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        ((0, 0, (8, 8)), "yes"),
+        ((0, 0, (7, 8)), "0 lost, 0 repeated, 1 batches differ"),
+        ((3, 0, (8, 8)), "3 lost, 0 repeated, 0 batches differ"),
+        ((0, 1200, (8, 9)), "0 lost, 1,200 repeated, 1 batches differ"),
+    ],
+)
+def test_another_number_of_workers_is_a_yes_only_if_nothing_changes(show, found, words):
+    assert show.outcome(*found) == words
+
+
+def test_a_run_that_is_too_short_differs_from_one_that_was_not_killed(show):
+    whole = [batch(i) for i in range(4)]
+    assert show.compared(whole, whole) == (4, 4)
+    assert show.compared(whole[:3], whole) == show.compared(whole, whole[:3]) == (3, 4)
+
+
+def test_feedrace_is_judged_by_what_it_served(show, monkeypatch, tmp_path):
+    """One run is whole, then one is killed at its second batch, and its rest has other bytes."""
+    whole = [batch(i, stream="train") for i in range(4)]
+    other = {**whole[3], "rows": ["other bytes"]}
+    begun = {"begin": 0, "place": {}}
+    logs = iter([(begun, whole), (begun, whole[:2]), ({**begun, "begin": 2}, [whole[2], other])])
+    monkeypatch.setattr(show.killing, "attempt", lambda *given, **more: (None, True))
+    monkeypatch.setattr(show.killing, "read", lambda _: next(logs))
+    monkeypatch.setattr(show, "first_batches", lambda *given, **more: {})
+    monkeypatch.setattr(show, "means", lambda *given: [0.0] * 3)
+    monkeypatch.setattr(show, "places", lambda *given: [2])
+    given = {"folder": str(tmp_path / "a"), "records": 4, "epochs": 1}
+    found = show.trained(sys.executable, "program", given, 1, 0)
+    assert (found["lost"], found["repeated"], found["same"]) == (0, 0, (3, 4))
+    assert found["other"] == "0 lost, 0 repeated, 1 batches differ"
+
+
 def test_what_feedrace_loses_comes_first(show):
-    rows = [row("Feedrace", lost=2), row("a", seconds=[1, 0.1, 1], fill=None), row("b", bytes=250)]
+    rows = [row("Feedrace", lost=2), row("a", seconds=[1, 0.1, 0.16], fill=None)]
+    rows += [row("b", bytes=250, seconds=[0.1, 1, 1]), row("c", lost=2)]
     lines = [line for line in show.table(rows) if line]
     assert lines[:3] == [
-        "First batch sooner, at 50 %: a 2.00x.",
+        "First batch sooner: a (2.00x at 50 %, 1.25x at 95 %), b (2.00x at 5 %).",
         "Smaller state: b 4.00x.",
         "Fewer texts lost or repeated: a, b.",
     ]

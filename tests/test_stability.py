@@ -56,3 +56,16 @@ def test_the_changelog_has_what_comes_next():
     other = ["a page"]
     conf["with_news"](SimpleNamespace(srcdir=str(ROOT / "docs")), "start", other)
     assert other == ["a page"]
+
+
+def test_the_news_have_headings_with_items_alone_and_are_in_the_order_of_their_numbers(tmp_path):
+    pytest.importorskip("jupyter_cache", reason="the settings of the site need its libraries")
+    (tmp_path / "changes").mkdir()
+    for name in ("15.feature.10", "15.feature", "9.feature", "15.feature.2", "+word.feature"):
+        (tmp_path / f"changes/{name}.md").write_text(f"News {name}.")
+    text = [""]
+    conf = runpy.run_path(str(ROOT / "docs/conf.py"))
+    conf["with_news"](SimpleNamespace(srcdir=str(tmp_path / "docs")), "changelog", text)
+    names = re.findall(r"^- News (.*)\.$", text[0], re.MULTILINE)
+    assert names == ["9.feature", "15.feature", "15.feature.2", "15.feature.10", "+word.feature"]
+    assert re.findall(r"^#.*", text[0], re.MULTILINE) == ["### Features"]

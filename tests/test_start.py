@@ -1,20 +1,28 @@
-"""The start page: the errors that it explains are those that come."""
+"""The start page: its errors are those that come, and its plugin has no faults."""
 
+import contextlib
 import io
 import re
+import runpy
 import shutil
+import sys
+import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from flax import nnx
 from PIL import Image
 from tests.conftest import ROOT
 from tests.page_data import image_folder
+from tests.pages import blocks_of
 
 import feedrace
+from feedrace.cli import main
 from feedrace.registry.explanation import catalog, not_found
+from feedrace_testing.scaffold import make
 
 CONFIG = {
     "batch_size": 4,
@@ -76,6 +84,44 @@ def test_the_errors_of_the_start_page_are_those_that_come(tmp_path, monkeypatch)
     spans = explained()
     assert len(spans) > 7
     assert [span for span in spans if not any(span in message for message in found)] == []
+
+
+def test_the_plugin_of_the_start_page_has_no_faults_and_passes_its_tests(tmp_path, monkeypatch):
+    """Only the last line of what `plugins new` writes is another, so that listings stay true."""
+    make("my-brighter", "stage", tmp_path / "my-brighter")
+    source = tmp_path / "my-brighter/src"
+    page = "docs/start.md"
+    (block,) = (b for b in blocks_of(page, (ROOT / page).read_text()) if b.caption)
+    path = tmp_path / block.caption
+    written, shown = path.read_text().splitlines(), block.text.splitlines()
+    assert written[:-1] == shown[:-1]
+    assert written[-1] != shown[-1]
+    path.write_text(block.text)
+    metadata = source / "my_brighter-0.1.0.dist-info"  # as an installation would leave it
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: my-brighter\nVersion: 0.1.0\n")
+    points = tomllib.loads((tmp_path / "my-brighter/pyproject.toml").read_text())["project"]
+    ((name, module),) = points["entry-points"]["feedrace"].items()
+    (metadata / "entry_points.txt").write_text(f"[feedrace]\n{name} = {module}\n")
+    monkeypatch.syspath_prepend(str(source))
+    monkeypatch.chdir(tmp_path)
+    catalog.refresh()
+    try:
+        done = CliRunner().invoke(main, ["plugins", "check", "./my-brighter"])
+        assert done.exit_code == 0, done.output
+        assert "my-brighter 0.1.0 declares 1 component" in done.output
+        names = runpy.run_path(str(tmp_path / "my-brighter/tests/test_my_brighter.py"))
+        suite = names["TestMyBrighter"]()
+        tests = [test for test in dir(suite) if test.startswith("test_")]
+        assert len(tests) > 5
+        for test in tests:
+            with contextlib.suppress(pytest.skip.Exception):  # of capabilities it does not promise
+                getattr(suite, test)()
+    finally:
+        monkeypatch.undo()
+        catalog.refresh()
+        for name in [name for name in sys.modules if name.startswith("my_brighter")]:
+            del sys.modules[name]
 
 
 def _jpeg(pixels) -> bytes:

@@ -390,6 +390,8 @@ def test_objects_that_give_no_records_by_number_get_the_line_that_works():
         Pipeline(source=Given, batch_size=1)
     with pytest.raises(ConfigError, match="source: 'abc' is not a table"):
         Pipeline(source="abc", batch_size=1)
+    with pytest.raises(ConfigError, match=r"'a[.]parquet' is not a table; name"):
+        Pipeline(source="a.parquet", batch_size=1)
 
 
 def test_a_source_that_can_also_be_indexed_stays_what_it_is(parts):

@@ -65,7 +65,7 @@ def test_stats_say_that_training_is_the_limit():
 def test_advice_where_training_is_the_limit():
     seconds = dict.fromkeys(("source", "decode", "batch", "host stages", "transfer"), 0.1)
     stats = {"steps": 3, "input_bound": 0.02, "seconds": seconds}
-    assert advice(stats) == "Training waited for data 2% of the time: the input is not the limit."
+    assert advice(stats) == "The loop waited for data 2% of the time: the input is not the limit."
 
 
 def test_a_stall_names_the_part_and_the_records():

@@ -1,29 +1,12 @@
 """The pictures of the benchmarks, which are readable on a light and on a dark background."""
 
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
-_INK = "#7d7d7d"  # contrast of 4 against white and against furo's black
-_OURS = ("#0e93ad", "#57b5c7")
-_OTHERS = ("#d9822b", "#a06cc9", "#5d9c4b", "#c9566b", "#8a8a8a")
-_STYLE = {
-    "svg.hashsalt": "feedrace",
-    "axes.edgecolor": _INK,
-    "axes.labelcolor": _INK,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-    "savefig.facecolor": "none",
-    "font.size": 9,
-    "grid.color": _INK,
-    "grid.alpha": 0.25,
-    "legend.frameon": False,
-    "legend.labelcolor": _INK,
-    "text.color": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-}
+sys.path.insert(0, str(Path(__file__).parents[2] / "docs" / "examples" / "show"))
+
+from style import GREY, INK, OTHERS, OURS, STYLE
 
 
 class Lines(NamedTuple):
@@ -103,7 +86,7 @@ def draw(results: dict[str, dict], folder: Path) -> dict[str, tuple[str, str]]:
         {name: one for result in results.values() for name, one in result.get(kind, {}).items()}
         for kind in ("rates", "charts")
     )
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         for kinds, found, drawn in ((RATES, rates, _bars), (CHARTS, charts, _lines)):
             for name, about in kinds.items():
                 if name in found:
@@ -124,15 +107,15 @@ def _bars(axes, rates, about):
         for (name, _), mine in zip(ranked, ours, strict=True)
     ]
     values = [rate for _, rate in ranked]
-    bars = axes.barh(names, values, color=[_OURS[0] if mine else _OTHERS[-1] for mine in ours])
-    axes.bar_label(bars, [f"{value:,.0f}" for value in values], padding=3, color=_INK)
+    bars = axes.barh(names, values, color=[OURS[0] if mine else GREY for mine in ours])
+    axes.bar_label(bars, [f"{value:,.0f}" for value in values], padding=3, color=INK)
     axes.set_xlim(0, 1.15 * max(values))
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set_xlabel("records/s")
 
 
 def _lines(axes, chart, about):
-    others, mine, colours = iter(_OTHERS), iter(_OURS), {}
+    others, mine, colours = iter(OTHERS), iter(OURS), {}
     marks = iter("osD^vPX*")
     for contender, points in chart["lines"].items():
         work, _, kind = contender.rpartition(", ")  # work by threads has the colour of processes
@@ -140,7 +123,7 @@ def _lines(axes, chart, about):
         bare = contender.startswith("bare")
         if name not in colours:
             ours = contender.startswith("Feedrace")
-            colours[name] = _INK if bare else next(mine if ours else others)
+            colours[name] = INK if bare else next(mine if ours else others)
         axes.plot(
             *zip(*points, strict=True),
             marker="" if bare else next(marks),

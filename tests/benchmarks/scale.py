@@ -28,6 +28,7 @@ from feedrace.storage.blocks import BLOCK as STORE_BLOCK
 RECORDS, HOSTS, BATCH = 10**12, 1024, 65_536
 STEP = 1.0  # seconds of a training step
 FILES = 100_000
+KEPT = Path(__file__).parents[2] / "docs" / "benchmarks" / "figures.json"
 KINDS = {"rows of 2,048 tokens": 4_096, "photographs": 110_000, "clips": 2_000_000}  # bytes
 SAMPLERS = {
     "shuffle": {},
@@ -160,6 +161,12 @@ def table_bytes(lines=10_000):
     return sum(array.nbytes for array in table.arrays.values()) / lines
 
 
+def kept_bits():
+    """Return the bits that a filter keeps of a record: the kept figure of `compose`."""
+    figures = json.loads(KEPT.read_text())["compose"]["figures"]
+    return figures["what is kept of a filter for each record"][0]
+
+
 def plan_cost(records, seconds):
     """Return the seconds that the numbers of a global batch take, in the plan's own blocks."""
     batches, steps = plan_of("shuffle", records).batches(1000), 0
@@ -217,6 +224,7 @@ def hosts_table(costs):
 
 def document(costs, checked, turned, reads):
     """Return the page."""
+    bits, cores = kept_bits(), len(os.sched_getaffinity(0))
     template = Template(Path(__file__).with_suffix(".md").read_text(encoding="utf-8"))
     return template.substitute(
         batch=f"{BATCH:,}",
@@ -238,7 +246,9 @@ def document(costs, checked, turned, reads):
         large=f"{1 / costs['large']:,.0f}",
         table_bytes=f"{costs['table']:.0f}",
         table_all=f"{costs['table'] * RECORDS / 1e12:,.0f}",
-        filter_all=f"{1.07 * RECORDS / 8 / 1e9:,.0f}",
+        cores=f"{cores} core{'s' if cores > 1 else ''}",
+        bits=f"{bits:g}",
+        filter_all=f"{bits * RECORDS / 8 / 1e9:,.0f}",
         reads="\n".join(reads_table(reads)),
         hosts="\n".join(hosts_table(costs)),
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import report
+import style
 
 LOADERS = {"feedrace": None, "torch": "torch", "tensorflow": "tensorflow", "grain": "grain",
            "datarax": "datarax"}  # fmt: skip
@@ -31,7 +32,7 @@ def patches(count):
 
 
 def run(*, quick, peers, page):
-    count = QUICK if quick else RECORDS
+    began, count = report.begin(), QUICK if quick else RECORDS
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data.npz"
         np.savez(data, **patches(count))
@@ -52,6 +53,7 @@ def run(*, quick, peers, page):
             Path(__file__).with_suffix(".md"),
             count=f"{count:,}",
             table=text,
+            **report.facts(began),
             ways="\n".join(f"- {row['loader']}: {row['how']}" for row in rows),
             versions=report.versions_of(rows),
         )
@@ -124,9 +126,9 @@ def draw(rows, path):
     leaks = [100 * row["leaked"][0] / row["leaked"][1] if row["leaked"] else 0 for row in rows]
     lost, rates = [row["lost"] for row in rows], [row["rate"] / 1e3 for row in rows]
     panels = [
-        ("records lost in an epoch", lost, "{:,.0f}", report.FAULTS),
-        ("held-out records seen in training", leaks, "{:.3g} %", report.FAULTS),
-        ("thousand records/s", rates, "{:,.0f}", report.OTHERS),
+        ("records lost in an epoch", lost, "{:,.0f}", style.FAULT),
+        ("held-out records seen in training", leaks, "{:.3g} %", style.FAULT),
+        ("thousand records/s", rates, "{:,.0f}", style.GREY),
     ]
     figure, axes = report.pyplot().subplots(1, 3, figsize=(9, 2.7), layout="constrained")
     for axis, (title, values, form, others) in zip(axes, panels, strict=True):

@@ -14,14 +14,15 @@ from pathlib import Path
 
 import numpy as np
 import report
+import style
 
 FEEDER_FOLDER = Path(__file__).with_name("feeders")
 H100, ENOUGH = 400 / 0.224, 0.9  # photographs/s of one; utilization: MLPerf Storage v2.0
 BATCH = 64
-PHOTOGRAPHS, QUICK = 24 * BATCH, 5 * BATCH
+PHOTOGRAPHS, QUICK = 24 * BATCH, 2 * BATCH
 SHARES = (0.8, 0.95, 1.1, 1.25, 1.5)  # of a loader's rate: the emulated rates
 QUICK_SHARES = (0.9, 1.25)
-ROUNDS, SECONDS = 3, 1.0
+ROUNDS, SECONDS, QUICK_SECONDS = 3, 1.0, 0.4
 # By name: program, environment (None for this one), kind of workers. Peers follow ours.
 FEEDERS = {
     "Feedrace, threads": ("feedrace", None, "thread"),
@@ -103,11 +104,11 @@ class Feeder:
 
 
 def run(*, quick, peers, page):
-    count, shares, rounds = PHOTOGRAPHS, SHARES, ROUNDS
+    count, shares, rounds, seconds = PHOTOGRAPHS, SHARES, ROUNDS, SECONDS
     if quick:
-        count, shares, rounds = QUICK, QUICK_SHARES, 1
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+        count, shares, rounds, seconds = QUICK, QUICK_SHARES, 1, QUICK_SECONDS
+    began = report.begin()
+    _, _, cores = began
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         folder = Path(name) / "photographs"
         folder.mkdir()
@@ -125,7 +126,7 @@ def run(*, quick, peers, page):
         environments = {name: peer for name, (_, peer, _) in FEEDERS.items()}
         feeders = report.each(environments, peers, sys.executable, started)
         asks = {name: feeder.ask for name, feeder in feeders.items()}
-        rows = measured(asks, count, shares, rounds)
+        rows = measured(asks, count, shares, rounds, seconds)
         rows = [{**row, **feeders[row["loader"]].facts} for row in rows]
         stack.close()
         alone = bare(folder, peers, rounds)
@@ -139,7 +140,7 @@ def run(*, quick, peers, page):
         "digits": "\n".join(digits_table(digits)),
         "real": real_text(real),
     }
-    print("\n" + "\n\n".join(filter(None, parts.values())))
+    print("\n" + "\n\n".join(parts.values()))
     if page is not None:
         page.parent.mkdir(parents=True, exist_ok=True)
         draw(rows, page.with_suffix(".svg"))
@@ -147,8 +148,7 @@ def run(*, quick, peers, page):
             page,
             Path(__file__).with_suffix(".md"),
             count=f"{count:,}",
-            cores=cores,
-            machine=machine(load, cores),
+            **report.facts(began),
             batch=BATCH,
             rate=f"{H100:,.0f}",
             shares=", ".join(f"{share:g}" for share in shares),
@@ -161,17 +161,18 @@ def run(*, quick, peers, page):
         )
 
 
-def measured(asks, count, shares, rounds):
+def measured(asks, count, shares, rounds, seconds):
     """Return a row for each loader: the rate that it feeds at 90 %, and what was seen on the way.
 
     asks: by a loader's name, a function of `rate` and `epochs` that runs it, as `emulated.run`.
+    seconds: the least that a run takes.
     """
     free, seen, check = (defaultdict(list) for _ in range(3))
     for _ in range(2):
         for name, ask in asks.items():
             free[name].append(ask(rate=None, epochs=2))
     first = {name: runs[1]["rate"] for name, runs in free.items()}  # it may warm up at first
-    epochs = {name: max(1, math.ceil(SECONDS * rate / count)) for name, rate in first.items()}
+    epochs = {name: max(1, math.ceil(seconds * rate / count)) for name, rate in first.items()}
     for k in range(rounds):
         for name, ask in asks.items():
             free[name].append(ask(rate=None, epochs=epochs[name]))
@@ -238,27 +239,14 @@ def bare(folder, peers, rounds):
 
 
 def real_step(folder, cores, steps):
-    """Return what a real step saw, or print that it was not measured and return None."""
+    """Return what a real step saw, or why it was not measured, in words."""
     program = FEEDER_FOLDER / "resnet.py"
     try:
         text = report.ran(sys.executable, program, folder, cores, steps, JAX_PLATFORMS="")
     except RuntimeError as error:
         print(f"(the real step is left out: {error})", flush=True)
-        return None
-    seen = json.loads(text)
-    if seen is None:
-        print("(the real step was not measured: jax has no GPU here)", flush=True)
-    return seen
-
-
-def machine(load, cores):
-    """Return whether the machine was quiet before, in words."""
-    if load > cores / 4:
-        return (
-            f"**The machine was busy: its load was {load:.1f} on {cores} cores before this began. "
-            f"Take no figure below for that of a quiet one.**"
-        )
-    return f"The machine was quiet: its load was {load:.1f} on {cores} cores before this began."
+        return "its program failed"
+    return json.loads(text) or "JAX has no GPU here"
 
 
 def ours(row):
@@ -332,11 +320,11 @@ def digits_table(seen):
 
 
 def real_text(real):
-    """Return what a real step saw, in words; nothing without a GPU."""
-    if real is None:
-        return ""
+    """Return what a real step saw, or why it was not measured, in a sentence."""
+    if isinstance(real, str):
+        return f"The real step was not measured: {real}."
     return (
-        f"## A real step\n\nResNet-50 in bfloat16 on one {real['device']}, batches of "
+        f"ResNet-50 in bfloat16 on one {real['device']}, batches of "
         f"{real['batch']}: {real['fed']:,.0f} photographs/s fed by Feedrace's processes, "
         f"{real['alone']:,.0f} on a batch that is there, a utilization of "
         f"{real['fed'] / real['alone']:.1%}."
@@ -348,29 +336,26 @@ def draw(rows, path):
     figure, (lines, bars) = report.pyplot().subplots(
         1, 2, figsize=(9, 3), layout="constrained", width_ratios=(3, 2)
     )
-    greys = iter(("#555555", "#777777", "#999999", "#b3b3b3"))
-    blues, marks = iter((report.OURS, "#5fb0cb")), iter("osD^vPX*")
+    others, blues, marks = iter(style.OTHERS), iter(style.OURS), iter("osD^vPX*")
     for row in rows:
         rates, used = zip(*sorted([*row["curve"], (row["fed"], row["check"])]), strict=True)
         lines.plot(
             [rate / H100 for rate in rates],
             [100 * share for share in used],
-            color=next(blues if ours(row) else greys),
+            color=next(blues if ours(row) else others),
             marker=next(marks),
             markersize=4,
             linewidth=2 if ours(row) else 1,
             label=row["loader"],
             zorder=3 if ours(row) else 2,
         )
-    lines.axhline(100 * ENOUGH, color="#c44e52", linewidth=1, linestyle=":")
+    lines.axhline(100 * ENOUGH, color=style.INK, linewidth=1, linestyle=":")
     lines.set_xlabel("rate of the emulated step, in accelerators", fontsize=8)
     lines.set_title("utilization, %", fontsize=9)
-    lines.legend(fontsize=7, frameon=False, loc="lower left")
-    lines.set_ylim(40, 104)
+    lines.legend(fontsize=7, loc="lower left")
+    lines.set_ylim(20, 104)  # room for the legend
     lines.set_xlim(left=0)
     lines.tick_params(labelsize=8)
-    for side in ("top", "right"):
-        lines.spines[side].set_visible(False)
     names, values = [row["loader"] for row in rows], [row["fed"] / H100 for row in rows]
     report.draw_bars(
         bars, "accelerators fed at 90 %", names, values, [f"{value:.2f}" for value in values]

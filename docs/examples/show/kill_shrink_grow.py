@@ -7,11 +7,11 @@ import random
 import shutil
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import killing
 import report
+import style
 import texts
 
 LOADERS = {"feedrace": None, "grain": "grain", "torchdata": "torchdata", "datasets": "datasets",
@@ -21,11 +21,10 @@ EPOCHS, EVERY, KILLS, QUICK_KILLS = 2, 10, 20, 4
 PROCESSES = (1, 2, 4, 1)
 WORKERS = (2, {"kind": "process", "count": 1}, 0, 4, {"kind": "process", "count": 2})
 SHARES = (5, 50, 95)
-COLOURS = (report.OURS, "#d9822b", "#8a5fb0", "#5a9e4b", "#7d7d7d")
 
 
 def run(*, quick, peers, page):
-    began = time.perf_counter()
+    began = report.begin()
     kills = QUICK_KILLS if quick else KILLS
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
@@ -49,9 +48,8 @@ def run(*, quick, peers, page):
             return resumed(python, program, own, kills)
 
         rows = list(report.each(LOADERS, peers, sys.executable, served).values())
-    minutes = (time.perf_counter() - began) / 60
     text, ours = "\n".join(table(rows)), "\n".join(own_table(rows[0]))
-    print(f"\n{text}\n\n{ours}\n\n{minutes:.1f} minutes")
+    print(f"\n{text}\n\n{ours}")
     if page is not None:
         page.parent.mkdir(parents=True, exist_ok=True)
         draw(rows, page.with_suffix(".svg"))
@@ -63,7 +61,7 @@ def run(*, quick, peers, page):
             kills=kills,
             table=text,
             ours=ours,
-            minutes=f"{minutes:.0f}",
+            **report.facts(began),
             ways="\n".join(f"- {row['loader']}: {row['how']}" for row in rows),
             versions=report.versions_of(rows),
         )
@@ -100,15 +98,16 @@ def trained(python, program, given, kills, held_out, **variables):
         if name == "held-out"
     ]
     lost, repeated = killing.times(train, given["records"], given["epochs"])
+    same = compared(stream, whole)
     return {
         **facts,
         **rates(whole),
         "kills": kills,
         "lost": lost,
         "repeated": repeated,
-        "same": (killing.equal(stream, whole), max(len(whole), len(stream))),
+        "same": same,
         "again": (alike, again),
-        "other": "yes",
+        "other": outcome(lost, repeated, same),
         "inside": inside,
         "windows": windows,
         "evaluations": (sum(evaluations), len(evaluations)),
@@ -143,16 +142,14 @@ def resumed(python, program, given, kills):
         begun, batches = killing.read(logs)
         if begun is not None:
             runs.append((begun["begin"], batches))
-    stream, again, alike = killing.lived(runs)
+    stream, _, _ = killing.lived(runs)
     lost, repeated = killing.times(stream, given["records"], given["epochs"])
     return {
         **facts,
         **rates(whole),
-        "kills": kills,
         "lost": lost,
         "repeated": repeated,
-        "same": (killing.equal(stream, whole), max(len(whole), len(stream))),
-        "again": (alike, again),
+        "same": compared(stream, whole),
         "other": other_workers(python, program, given, whole) if facts["workers"] else "-",
     }
 
@@ -169,9 +166,20 @@ def other_workers(python, program, given, whole):
     begun, batches = killing.read(logs)
     stream = whole[: begun["begin"]] + batches
     lost, repeated = killing.times(stream, given["records"], given["epochs"])
-    if (lost, repeated) == (0, 0) and killing.equal(stream, whole) == len(whole):
+    return outcome(lost, repeated, compared(stream, whole))
+
+
+def compared(stream, whole):
+    """Return (batches as in the run that was never killed, all batches of the longer run)."""
+    return killing.equal(stream, whole), max(len(stream), len(whole))
+
+
+def outcome(lost, repeated, same):
+    """Return "yes" if nothing was lost or repeated and all batches are the same, or the counts."""
+    alike, every = same
+    if (lost, repeated, alike) == (0, 0, every):
         return "yes"
-    return f"{lost:,} lost, {repeated:,} repeated"
+    return f"{lost:,} lost, {repeated:,} repeated, {every - alike:,} batches differ"
 
 
 def places(batches, kills):
@@ -221,8 +229,19 @@ def table(rows):
 def behind(rows):
     """Yield a line for each measure in which a peer is ahead of Feedrace."""
     ours, *peers = rows
+    sooner = []
+    for row in peers:
+        places = [
+            f"{mine / theirs:.2f}x at {share} %"
+            for share, mine, theirs in zip(SHARES, ours["seconds"], row["seconds"], strict=True)
+            if theirs < mine
+        ]
+        if places:
+            sooner.append(f"{row['loader']} ({', '.join(places)})")
+    if sooner:
+        yield f"First batch sooner: {', '.join(sooner)}."
+        yield ""
     measures = (
-        ("First batch sooner, at 50 %", lambda row: 1 / row["seconds"][1], "{:.2f}x"),
         ("Smaller state", lambda row: 1 / row["bytes"], "{:.2f}x"),
         ("Fuller rows", lambda row: row["fill"] or 0, "{:.2f}x"),
         ("Fewer texts lost or repeated", lambda row: -row["lost"] - row["repeated"], None),
@@ -279,7 +298,7 @@ def draw(rows, path):
     figure, (lines, *bars) = report.pyplot().subplots(
         1, 3, figsize=(10, 3), layout="constrained", width_ratios=(1.4, 1, 1)
     )
-    for row, mark, colour in zip(rows, "os^Dv", COLOURS, strict=False):
+    for row, mark, colour in zip(rows, "os^Dv", (style.OURS[0], *style.OTHERS), strict=False):
         lines.plot(SHARES, row["seconds"], marker=mark, label=row["loader"], color=colour)
     lines.set_yscale("log")
     lines.set_ylim(0.2 * min(min(row["seconds"]) for row in rows))  # room for the legend

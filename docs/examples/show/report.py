@@ -1,13 +1,15 @@
 """What the demonstrations share: a program in a peer's environment, tables, pictures, pages."""
 
 import os
+import re
 import subprocess
+import time
 from string import Template
 
 import peers as environments
+import style
 
 QUIET = {"JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
-OURS, OTHERS, FAULTS = "#1f6f8b", "#b8b8b8", "#c8635f"
 
 
 def ran(python, program, *arguments, **variables):
@@ -24,6 +26,34 @@ def ran(python, program, *arguments, **variables):
     if done.returncode:
         raise RuntimeError(f"it ended with {done.stderr[-400:]}")
     return done.stdout
+
+
+def begin():
+    """Return (the time, the load of the machine, its cores), before a demonstration begins."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    return time.perf_counter(), load, cores
+
+
+def facts(began):
+    """Return what a page says of its run, in words: `minutes`, `cores` and `machine`."""
+    moment, load, cores = began
+    minutes = max(1, round((time.perf_counter() - moment) / 60))
+    return {
+        "minutes": f"{minutes} minute{'s' if minutes > 1 else ''}",
+        "cores": f"{cores} core{'s' if cores > 1 else ''}",
+        "machine": machine(load, cores),
+    }
+
+
+def machine(load, cores):
+    """Return a sentence if the machine was busy before a demonstration began, or nothing."""
+    if load <= cores / 4:
+        return ""
+    return (
+        f"**The machine was busy: its load was {load:.1f} on {cores} cores before this began. "
+        f"Take no figure below for that of a quiet one.**"
+    )
 
 
 def each(loaders, peers, own, serve):
@@ -60,19 +90,19 @@ def versions_of(rows):
 
 
 def pyplot():
-    """Return matplotlib's pyplot, set to draw the same SVG each time."""
+    """Return matplotlib's pyplot, set to draw the same SVG each time, in our style."""
     import matplotlib
 
     matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "feedrace"
+    matplotlib.rcParams.update(style.STYLE)
     from matplotlib import pyplot
 
     return pyplot
 
 
-def draw_bars(axis, title, names, values, labels, *, others=OTHERS, size=8):
+def draw_bars(axis, title, names, values, labels, *, others=style.GREY, size=8):
     """Draw one bar a name, those of Feedrace in a colour, with a label at the end of each."""
-    colours = [OURS if name.startswith("Feedrace") else others for name in names]
+    colours = [style.OURS[0] if name.startswith("Feedrace") else others for name in names]
     axis.bar_label(axis.barh(names, values, color=colours), labels, padding=3, fontsize=size)
     axis.set_title(title, fontsize=size + 1)
     axis.invert_yaxis()
@@ -89,7 +119,11 @@ def save(figure, path):
 
 
 def write(page, template, **words):
-    """Write a page from a template, whose `$picture` is the page's picture."""
+    """Write a page from a template, whose `$picture` is the page's picture.
+
+    A word that is empty leaves no blank lines.
+    """
     text = Template(template.read_text(encoding="utf-8"))
-    page.write_text(text.substitute(picture=f"{page.stem}.svg", **words), encoding="utf-8")
+    text = text.substitute(picture=f"{page.stem}.svg", **words)
+    page.write_text(re.sub(r"\n{3,}", "\n\n", text), encoding="utf-8")
     print(f"\nwritten: {page}")

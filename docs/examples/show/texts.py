@@ -21,9 +21,7 @@ def documents(share):
     library = Path(sysconfig.get_paths()["stdlib"])
     files = sorted(file for file in library.rglob("*.py") if not LEFT_OUT & set(file.parts))
     for number, file in enumerate(files[::share]):
-        for stretch in re.split(
-            r"\n(?=(?:async )?def |class |@)", file.read_text("utf-8", "replace")
-        ):
+        for stretch in DEFINITION.split(file.read_text("utf-8", "replace")):
             for text in cut(stretch):
                 yield number % 20 == 7, text
 

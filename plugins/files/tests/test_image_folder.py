@@ -79,6 +79,11 @@ def test_patterns_and_lists_have_names_below_their_own_folders(folder, tmp_path)
     assert relative.column("path").tolist() == images_of(folder).column("path").tolist()
 
 
+def test_labels_that_are_asked_for_need_folders_of_classes(folder):
+    with pytest.raises(ConfigError, match="'label' is no column of image-folder without folders"):
+        images_of(str(folder / "dog" / "a.jpg"), columns=["image", "label"])
+
+
 def csv(folder, text):
     (folder / "labels.csv").write_text(text)
     return "labels.csv"

@@ -1,5 +1,6 @@
 """The page and the lines show what a pipeline serves, and the page needs no network."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 import feedrace
+from feedrace.plugin import DataError
 from feedrace_preview.commands import preview
 from feedrace_preview.fields import rows_of, unchanged
 from feedrace_preview.gather import gather
@@ -93,6 +95,31 @@ def test_the_command_writes_the_page_beside_the_config(config):
     assert Path(config).with_suffix(".html").read_text().startswith("<!doctype html>")
 
 
+def test_options_that_make_no_sense_are_usage_errors(config, tmp_path):
+    page = tmp_path / "page.html"
+    for options, why in (
+        (["--terminal", "-o", str(page)], "--terminal writes no page"),
+        (["--seconds", "-3"], "-3.0 is not in the range x>=0"),
+    ):
+        done = CliRunner().invoke(preview, [config, *options])
+        assert done.exit_code == 2 and why in done.output
+    assert not page.exists()
+
+
+def test_axes_that_vary_are_question_marks_as_in_a_repr(tmp_path):
+    pytest.importorskip("feedrace_text")
+    pytest.importorskip("feedrace_batchers")
+    place = tmp_path / "texts.toml"
+    place.write_text(
+        'batch_size = 2\nsource = { use = "memory", data = { text = ["a", "bc"] } }\n'
+        'stages = [{ use = "byte-tokens", field = "text", into = "tokens", keep = false }]\n'
+        'batcher = { use = "bucket", fields = ["tokens"], boundaries = [4] }\n'
+    )
+    (stream,) = gather(str(place), seconds=0).streams
+    assert stream.points[1].spec["tokens"] == "int32[?]"
+    assert stream.points[2].spec["tokens"] == "int32[2, 4]"
+
+
 def test_records_that_make_no_batch_yet_are_shown_one_by_one(tmp_path):
     place = tmp_path / "texts.toml"
     place.write_text(
@@ -121,6 +148,65 @@ def test_packed_tokens_have_the_colour_of_their_segment_and_padding_is_dim():
     assert 'class="t0 padding" title="0, segment 0"' in text
     assert "2 segments, 3 of 4 tokens" in text
     assert "t_mask" not in text
+
+
+TEXTS = """
+batch_size = 2
+source = { use = "memory", data = { text = ["a <b>\\n", "c"] } }
+stages = [{ use = "byte-tokens", field = "text", into = "tokens", keep = false, eos = 256 }]
+batcher = { use = "pack", fields = { tokens = 10 } }
+"""
+PADDED = """
+batch_size = 2
+source = { use = "memory", data = { text = ["a <b>\\n", "c"], length = [6, 1] } }
+stages = [
+    { use = "byte-tokens", field = "text", into = "tokens", keep = false, eos = 256 },
+    { use = "rescale", field = "length", scale = 0.5 },
+]
+batcher = { use = "bucket", fields = ["tokens"], boundaries = [8] }
+"""
+
+
+def _articles(place, config):
+    """Return what a page shows at each point."""
+    place.write_text(config)
+    return page(gather(str(place), seconds=0)).split("<article>")[1:]
+
+
+def test_tokens_of_bytes_are_text_with_other_ids_in_brackets(tmp_path):
+    pytest.importorskip("feedrace_text")
+    pytest.importorskip("feedrace_batchers")
+    place = tmp_path / "texts.toml"
+    _, record, batch = _articles(place, TEXTS)
+    assert "int32[7] a\u2423&lt;b&gt;\\n&lt;256&gt;</td>" in record
+    shown = re.findall(r'class="(t\d(?: padding)?)" title="(\w+), segment \d">(.*?)</span>', batch)
+    assert shown[:7] == [("t0", "97", "a"), ("t0", "32", "\u2423"), ("t0", "60", "&lt;"),
+                         ("t0", "98", "b"), ("t0", "62", "&gt;"), ("t0", "10", "\\n"),
+                         ("t0", "256", "&lt;256&gt;")]  # fmt: skip
+    shifted = TEXTS.replace("eos = 256", "bos = 1, offset = 3")
+    batch = _articles(place, shifted)[-1]
+    assert 'title="1, segment 1">&lt;1&gt;</span>' in batch
+    assert 'title="100, segment 1">a</span>' in batch
+
+
+def test_ids_that_are_no_bytes_are_numbers():
+    fields = {"t": np.array([[104, 105]]), "t_segmentation": np.array([[1, 1]])}
+    assert ">104</span>" in rows_of(_point(fields, []), set())
+
+
+def test_padded_tokens_have_their_padding_dimmed_and_their_record(tmp_path):
+    pytest.importorskip("feedrace_text")
+    pytest.importorskip("feedrace_batchers")
+    _, _, batch, last = _articles(tmp_path / "texts.toml", PADDED)
+    assert "record 0, 7 of 8 tokens" in batch and "record 1, 2 of 8 tokens" in batch
+    assert batch.count('class="t0" ') == 9 and batch.count('class="t0 padding" title="0">0<') == 7
+    assert 'title="256">&lt;256&gt;</span>' in batch and "[ True" not in batch
+    assert 'class="t0" ' not in last and "As before: tokens, tokens_mask" in last
+
+
+def test_a_long_row_of_tokens_says_that_there_are_more():
+    fields = {"t": np.zeros((1, 200), int), "t_mask": np.ones((1, 200), bool)}
+    assert "</span>  ...</p>" in rows_of(_point(fields, []), set())
 
 
 def test_only_what_looks_like_an_image_is_one():
@@ -210,17 +296,112 @@ def test_random_stages_draw_for_a_record_what_they_draw_in_the_batch(tmp_path):
     assert len(set(drawn.fields["drawn"].tolist())) == 4
 
 
+_PRESSED = """<script>
+const press = (key, more) => document.dispatchEvent(new KeyboardEvent("keydown", { key, ...more }));
+const part = () => document.activeElement.id;
+const back = () => getComputedStyle(document.body).backgroundColor;
+const found = { fits: document.documentElement.scrollWidth <= innerWidth, backs: [back()] };
+found.parts = [..."kjkjj"].map((key) => (press(key), part()));
+for (const _ of document.querySelectorAll("section")) press("j");
+found.last = part();
+for (const key of "tt") { press(key); found.backs.push(back()); }
+press("t", { ctrlKey: true });
+found.backs.push(back());
+document.getElementById("theme").click();
+found.backs.push(back());
+document.title = JSON.stringify(found);
+</script>"""
+_LIGHT, _DARK = "rgb(255, 255, 255)", "rgb(20, 23, 26)"
+
+
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium")
 @pytest.mark.slow
-@pytest.mark.parametrize("width", [380, 1100])
-def test_the_page_fits_a_phone_and_a_desk_in_a_browser(facts, tmp_path, width):
+@pytest.mark.parametrize(
+    ("width", "flags", "before", "after"),
+    [(380, [], _LIGHT, _DARK), (1100, ["--force-dark-mode"], _DARK, _LIGHT)],
+)
+def test_the_page_fits_a_phone_and_a_desk_and_obeys_keys_in_a_browser(
+    facts, tmp_path, width, flags, before, after
+):
     place = tmp_path / "page.html"
-    check = "<script>document.title = document.documentElement.scrollWidth <= innerWidth;</script>"
-    place.write_text(page(facts).replace("</body>", f"{check}</body>"))
+    text = page(facts)
+    place.write_text(text.replace("</body>", f"{_PRESSED}</body>"))
     shown = subprocess.run(
         ["chromium", "--headless", "--no-sandbox", "--disable-gpu",
-         "--disable-background-networking", f"--window-size={width},800", "--dump-dom",
+         "--disable-background-networking", f"--window-size={width},800", *flags, "--dump-dom",
          place.as_uri()],
         capture_output=True, text=True, timeout=240,
     )  # fmt: skip
-    assert "<title>true</title>" in shown.stdout
+    found = json.loads(re.findall("<title>(.*)</title>", shown.stdout)[0])
+    assert found["fits"]
+    assert found["parts"] == ["part0", "part1", "part0", "part1", "part2"]
+    assert found["last"] == f"part{text.count('<section') - 1}"
+    assert found["backs"] == [before, after, before, before, after]
+
+
+class _Damaged:
+    """A record stage that refuses a number."""
+
+    on = "record"
+
+    def __init__(self, config=None, **_):
+        self.config = config
+
+    def __call__(self, record):
+        if record["x"] == 9:
+            raise DataError("nine is <damaged>")
+        return record
+
+    def spec(self, spec):
+        return spec
+
+
+NUMBERS = """
+batch_size = 4
+stages = [{ use = "damaged" }]
+source = { use = "memory", data = { x = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11] } }
+"""
+
+
+def _preview_with_a_damaged_record(place, config, *options):
+    place.write_text(config)
+    with feedrace.temporary():
+        feedrace.register("stage", "damaged", _Damaged)
+        return CliRunner().invoke(preview, [str(place), *options])
+
+
+def test_an_error_after_the_first_batch_is_shown_with_its_record(tmp_path):
+    place = tmp_path / "numbers.toml"
+    done = _preview_with_a_damaged_record(place, NUMBERS)
+    assert done.exit_code == 0, done.output
+    times = place.with_suffix(".html").read_text().split("<h2>Where the time goes</h2>")[1]
+    times = times.partition("</section>")[0]
+    assert "2 batches" in times and "nine is &lt;damaged&gt;" in times and "record 9" in times
+    done = _preview_with_a_damaged_record(place, NUMBERS, "--terminal")
+    assert done.exit_code == 0, done.output
+    assert "  nine is <damaged>\n" in done.output and "record 9" in done.output
+
+
+def test_an_error_in_the_first_batch_ends_the_preview_without_a_page(tmp_path):
+    place = tmp_path / "numbers.toml"
+    done = _preview_with_a_damaged_record(place, NUMBERS.replace("[0,", "[9,"))
+    assert done.exit_code == 1 and "nine is <damaged>" in done.output and "record 0" in done.output
+    assert not place.with_suffix(".html").exists()
+
+
+def test_an_error_before_the_first_batch_of_another_stream_leaves_the_others_shown(tmp_path):
+    pytest.importorskip("feedrace_interleave")
+    place = tmp_path / "numbers.toml"
+    evaluated = """
+[scheduler]
+use = "interleaved"
+[[scheduler.callbacks]]
+stream = "valid"
+every_n_updates = 3
+source = { use = "memory", data = { x = [1, 2] } }
+"""
+    done = _preview_with_a_damaged_record(place, NUMBERS + evaluated, "--seconds", "0")
+    assert done.exit_code == 0, done.output
+    text = place.with_suffix(".html").read_text()
+    assert "after damaged" in text and "No batch of it came within the first steps" in text
+    assert "nine is &lt;damaged&gt;" in text and "record 9" in text

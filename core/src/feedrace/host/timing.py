@@ -11,7 +11,7 @@ PARTS = ("plan", "source", "record stages", "batch", "host stages", "transfer", 
 _ADVICE = {
     "source": "more workers, a source that holds its records, or smaller records help",
     "decode": "more workers, or records that take less decoding, help",
-    "record stages": "more workers help: processes, if the stages are Python that holds its lock",
+    "record stages": "more workers help, or processes if the stages are Python that holds its lock",
     "batch": "records of one shape, and a source that gives whole batches, help",
     "host stages": "move host stages to the device where JAX can do them, or make them work on "
     "records, in workers",
@@ -172,12 +172,12 @@ def advice(stats: Mapping[str, Any]) -> str:
     if not stats["steps"]:
         return "Nothing was run yet."
     if share < 0.1:
-        return f"Training waited for data {share:.0%} of the time: the input is not the limit."
+        return f"The loop waited for data {share:.0%} of the time: the input is not the limit."
     making = {part: seconds[part] for part in _ADVICE}
     worst = max(making, key=lambda part: making[part])
     part = making[worst] / (sum(making.values()) or 1.0)
     return (
-        f"Training waited for data {share:.0%} of the time; {part:.0%} of making a batch is "
+        f"The loop waited for data {share:.0%} of the time; {part:.0%} of making a batch is "
         f"{worst!r}: {_ADVICE[worst]}."
     )
 

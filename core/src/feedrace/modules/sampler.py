@@ -96,7 +96,10 @@ class SamplerModule(StructuralModule):
         """Number of positions in one epoch: the config's `num_records`."""
         number = getattr(self.config, "num_records", None)
         if number is None:
-            message = f"missing; {type(self).__name__} needs the number of records"
+            message = (
+                f"missing; {type(self).__name__} needs the number of records: give it, or let a "
+                f"pipeline make the sampler of its name and take the number from its source"
+            )
             raise ConfigError([Problem("num_records", message)])
         return int(number)
 

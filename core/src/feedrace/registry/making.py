@@ -1,6 +1,7 @@
 """From a mapping that names a component to its checked spec, and on to the component itself."""
 
 import contextlib
+import re
 import warnings
 import weakref
 from collections.abc import Mapping, Sequence, Set
@@ -45,9 +46,10 @@ def parse(kind: str, value: Any, path: str = "", defaults: Mapping[str, Any] | N
         except ConfigError as error:
             raise ConfigError(error.at(path)) from None
     if isinstance(value, str):
-        raise ConfigError(
-            [Problem(path, f'{clipped(value)} is not a table; write use = "{str(value)[:80]}"')]
-        )
+        line = f'write use = "{value[:80]}" in one, as in {{ use = "{value[:80]}" }}'
+        if kind == "source" and re.search(r"[./]", value):
+            line = 'name the source that reads it, as in { use = "parquet", path = "..." }'
+        raise ConfigError([Problem(path, f"{clipped(value)} is not a table; {line}")])
     if value is None or isinstance(value, Number | Sequence | Set | date | time):
         message = f'{clipped(value)} is not a {kind}; write a table with use = "name"'
         raise ConfigError([Problem(path, message)])

@@ -7,7 +7,9 @@ A loader's module defines `epochs(data, seed, count)`, which yields `count` epoc
 run, each an iterable of batches (dicts of arrays with the fields of `data`), or None if the loader
 does not say where its epochs end; then it yields one stream, which is cut every `len(data)`
 records. `held_out(data, seed, count)` does the same for a training part of four fifths, made as the
-loader's users make it, and returns (ids of the test part, epochs).
+loader's users make it, and returns (ids of the test part, epochs). A module whose epochs cannot be
+timed one after another defines `timed`, called as `epochs`; `TIMED` is how many are, after the
+first.
 """
 
 import importlib.metadata
@@ -54,7 +56,8 @@ def main(loader):
         for number, ids in enumerate(ids_of(loader.epochs(data, seed, EPOCHS), size)):
             made[f"seed {seed} epoch {number}"] = ids
     rates = []
-    for epoch in loader.epochs(data, 0, 1 + getattr(loader, "TIMED", TIMED)):
+    timed = getattr(loader, "timed", loader.epochs)
+    for epoch in timed(data, 0, 1 + getattr(loader, "TIMED", TIMED)):
         seconds, records = seconds_of_an_epoch(epoch)
         if records:
             rates.append(records / seconds)

@@ -55,7 +55,7 @@ def serve(loader, given):
     run = loader(given, state)
     seen, shares = 0, list(SHARES) * (at == 0)
     with open(folder / given["log"], "a", buffering=1) as log:
-        log.write(json.dumps({"begin": at, "state": len(state or b"")}) + "\n")
+        log.write(json.dumps({"begin": at}) + "\n")
         for batch in run:
             at += 1
             log.write(json.dumps(entry(batch)) + "\n")

@@ -43,7 +43,8 @@ class ImageFolderSource(FileSource):
             else csv_labels(storage, config, roots, names)
         )
         fields = ["image", "path"] if labels is None else ["image", "label", "path"]
-        columns = chosen(fields, config.columns, "image-folder")
+        where = "image-folder" if labels else "image-folder without folders of classes"
+        columns = chosen(fields, config.columns, where)
         if config.on_error == "raise" and "image" in columns:
             _check_whole(files)
         content = ImageContent(storage, files, names, labels, columns)

@@ -110,7 +110,8 @@ class DecodeImage(Configured):
                 "a JPEG" if data[:3] == jpeg.START else "a PNG" if data[:8] == _PNG else "an image"
             )
             found = f"field {self.config.field!r} holds {kind} of {len(data):,} bytes"
-            message = f"{_NAME}: {found} that cannot be decoded: {error}"
+            why = str(error).partition(" <_io.BytesIO")[0]  # an address, which Pillow adds
+            message = f"{_NAME}: {found} that cannot be decoded: {why}"
             raise DataError(message) from error
 
 

@@ -14,7 +14,11 @@ from feedrace.plugin import report_errors
 )
 @click.option("--terminal", is_flag=True, help="Print the essentials here, and write no page.")
 @click.option(
-    "--seconds", default=2.0, show_default=True, help="How long to serve batches for the timing."
+    "--seconds",
+    type=click.FloatRange(min=0),
+    default=2.0,
+    show_default=True,
+    help="How long to serve batches for the timing.",
 )
 @report_errors
 def preview(config: str, output: str | None, terminal: bool, seconds: float) -> None:
@@ -23,6 +27,8 @@ def preview(config: str, output: str | None, terminal: bool, seconds: float) -> 
     The page is one file that needs no network. The pipeline is built once for each stage, and
     some batches are read.
     """
+    if terminal and output:
+        raise click.UsageError("--terminal writes no page; leave out it or --output.")
     from feedrace_preview.gather import gather  # imports JAX
 
     facts = gather(config, seconds)

@@ -45,14 +45,14 @@ def rows_of(point: Point, same: set[str]) -> str:
         return ""
     count = max(len(value) for value in fields.values())
     valid = np.asarray(fields.get(VALID_MASK, np.ones(count, bool)))
-    packed = [name for name in fields if f"{name}_segmentation" in fields]
     images = [name for name, value in fields.items() if is_image(value) and name not in same]
-    masks = {f"{name}_{end}" for name in packed for end in ("segmentation", "position", "mask")}
-    plain = [name for name in fields if name not in {*packed, *images, *masks, *same, VALID_MASK}]
+    filled = {name: marks for name in fields if (marks := _segments(name, fields)) is not None}
+    masks = {f"{name}_{end}" for name in filled for end in ("segmentation", "position", "mask")}
+    plain = [name for name in fields if name not in {*filled, *images, *masks, *same, VALID_MASK}]
     captioned = [name for name in fields if fields[name].ndim == 1 and not is_image(fields[name])]
     captioned = [name for name in captioned if name != VALID_MASK][:_CAPTIONED]
     shown = [_sheet(name, point, captioned, valid) for name in images]
-    shown += [_tokens(name, fields, valid) for name in packed]
+    shown += [_tokens(point, name, filled[name], valid) for name in filled if name not in same]
     listed = [name for name in plain if not (images and name in captioned)]
     shown += [_table(point, listed, valid)] if listed else []
     names = ", ".join(sorted(same - {VALID_MASK}))
@@ -73,8 +73,11 @@ def _row_name(point: Point, row: int, valid: NDArray[Any]) -> str:
 
 
 def _value(point: Point, name: str, row: int) -> str:
-    """Return a value in one line, a label with the name of its class."""
+    """Return a value in one line: a label with the name of its class, tokens of bytes as text."""
     value = point.fields[name][row]
+    if name in point.bytes_from and np.ndim(value) == 1:
+        text = "".join(_character(token, point.bytes_from[name]) for token in value[:_TOKENS])
+        return f"{value.dtype}{list(value.shape)} {text}{_more(value)}"
     if name == "label" and point.names and np.ndim(value) == 0 and 0 <= value < len(point.names):
         return f"{_short(value)} {point.names[int(value)]}"
     return _short(value)
@@ -97,27 +100,46 @@ def _sheet(name: str, point: Point, captioned: list[str], valid: NDArray[Any]) -
     return f"<h4>{escape(name)}{note}</h4><div class=sheet>{''.join(tiles)}</div>"
 
 
-def _tokens(name: str, fields: Fields, valid: NDArray[Any]) -> str:
+def _segments(name: str, fields: Fields) -> NDArray[Any] | None:
+    """Return the segment of each token of a field, 0 in padding; None if nothing says what is."""
+    if f"{name}_segmentation" in fields:
+        return fields[f"{name}_segmentation"]
+    mask = fields.get(f"{name}_mask")
+    padded = mask is not None and mask.dtype == bool and mask.shape == fields[name].shape
+    return mask if padded and fields[name].ndim == 2 else None
+
+
+def _tokens(point: Point, name: str, segments: NDArray[Any], valid: NDArray[Any]) -> str:
     """Return rows of tokens, a colour for each segment; padding is dim."""
     lines = []
-    is_text = fields[name].dtype.kind in "iu" and 32 <= fields[name].max(initial=0) < 256
-    shown = _character if is_text else _short
-    for row, tokens in enumerate(fields[name]):
-        segments = fields[f"{name}_segmentation"][row]
+    first, packed = point.bytes_from.get(name), segments.dtype != bool
+    for row, (tokens, marks) in enumerate(zip(point.fields[name], segments, strict=True)):
         spans = "".join(
-            f'<span class="t{(int(segment) - 1) % _COLOURS if segment else "0 padding"}" '
-            f'title="{_short(token)}, segment {int(segment)}">{escape(shown(token))}</span> '
-            for token, segment in zip(tokens[:_TOKENS], segments[:_TOKENS], strict=True)
+            f'<span class="t{(int(mark) - 1) % _COLOURS if mark else "0 padding"}" '
+            f'title="{_short(token)}{f", segment {mark}" if packed else ""}">'
+            f"{escape(_character(token, first) if mark else _short(token))}</span> "
+            for token, mark in zip(tokens[:_TOKENS], marks[:_TOKENS], strict=True)
         )
-        filled = f"{int(segments.max())} segments, {np.count_nonzero(segments)} of {len(segments)}"
+        held = f"{int(marks.max())} segments, " if packed else ""
+        words = f"{held}{np.count_nonzero(marks)} of {len(marks)} tokens"
+        words = ", ".join(filter(None, [_row_name(point, row, valid), words]))
         dim = "" if valid[row] else " class=padding"
-        lines.append(f"<p{dim}><small>{filled} tokens</small><br>{spans}</p>")
+        lines.append(f"<p{dim}><small>{words}</small><br>{spans}{_more(tokens)}</p>")
     return f"<h4>{escape(name)}</h4><div class=tokens>{''.join(lines)}</div>"
 
 
-def _character(token: Any) -> str:
-    """Return a byte as a character, as the stage `byte-tokens` makes them."""
-    return chr(token) if 32 < token < 127 else f"{int(token):02x}" if token != 32 else "\u2423"
+def _more(tokens: NDArray[Any]) -> str:
+    return " ..." if len(tokens) > _TOKENS else ""
+
+
+def _character(token: Any, first: int | None) -> str:
+    """Return a byte as a character or escape, another id in brackets; `first` is that of byte 0."""
+    if first is None:
+        return _short(token)
+    byte = int(token) - first
+    if not 0 <= byte < 256:
+        return f"<{int(token)}>"
+    return "\u2423" if byte == 32 else repr(bytes([byte]))[2:-1]
 
 
 def _table(point: Point, names: list[str], valid: NDArray[Any]) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import feedrace
-from feedrace.plugin import TRAIN, clipped, protocols, registry
+from feedrace.plugin import TRAIN, FeedraceError, clipped, protocols, registry
 from feedrace_preview.points import BATCHING, ROWS, WHOLE, Point, batch_size_of, points_of
 
 _IN_CODE = "registered in code"  # of a component that no dist brings
@@ -61,7 +61,8 @@ class Facts:
     """All that a preview shows.
 
     schedule: (stream, update) of the first steps; empty if there is one stream. timeline: lines.
-    seconds: by part of the work, while `batches` batches were served.
+    seconds: by part of the work, while `batches` batches were served. problem: the error that ended
+        this, with its record; "" if there was none.
     """
 
     title: str
@@ -73,25 +74,27 @@ class Facts:
     seconds: Mapping[str, float]
     batches: int
     records_per_second: float
+    problem: str
 
 
 def gather(path: str, seconds: float) -> Facts:
     """Build the pipeline of a config file, read some batches, and return what there is to show.
 
-    seconds: how long batches are served to see where the time goes. Raises as `feedrace.load`.
+    seconds: how long batches are served to see where the time goes. Raises as `feedrace.load`, and
+    as the pipeline does if it makes no first batch; later errors become the `problem`.
     """
     pipeline = feedrace.load(path)
     start = pipeline.get_state()
     parts = [_part(place, kind, value) for place, (kind, value) in pipeline.components().items()]
     parts += _default_batchers(parts, list(pipeline.plans))
-    firsts = _first_steps(pipeline)
+    firsts, early = _first_steps(pipeline)
     streams = [_stream(pipeline, name, firsts.get(name)) for name in pipeline.plans]
     scheduler = pipeline.scheduler
     timeline = (
         scheduler.timeline(pipeline.plans) if protocols.provides(scheduler, protocols.Drawn) else []
     )
     pipeline.set_state(start)
-    spent, batches, rate = _timed(pipeline, seconds)
+    spent, batches, rate, late = _timed(pipeline, seconds)
     return Facts(
         title=Path(path).name,
         versions=dict(part.dist.split() for part in parts if part.dist != _IN_CODE),
@@ -102,6 +105,7 @@ def gather(path: str, seconds: float) -> Facts:
         seconds=spent,
         batches=batches,
         records_per_second=rate,
+        problem=late or early,
     )
 
 
@@ -134,15 +138,25 @@ def _default_batchers(parts: Sequence[Part], streams: Sequence[str]) -> list[Par
     ]  # fmt: skip
 
 
-def _first_steps(pipeline: Any) -> dict[str, Any]:
-    """Return the first step of each stream that comes within some steps."""
+def _first_steps(pipeline: Any) -> tuple[dict[str, Any], str]:
+    """Return the first step of each stream that comes within some steps, and what ended them."""
     found: dict[str, Any] = {}
-    with pipeline.steps() as steps:
-        for number, step in enumerate(steps):
-            found.setdefault(step.stream, step)
-            if len(found) == len(pipeline.plans) or number >= _STEPS:
-                break
-    return found
+    try:
+        with pipeline.steps() as steps:
+            for number, step in enumerate(steps):
+                found.setdefault(step.stream, step)
+                if len(found) == len(pipeline.plans) or number >= _STEPS:
+                    break
+    except (FeedraceError, OSError) as error:
+        if not found:
+            raise
+        return found, _in_words(error)
+    return found, ""
+
+
+def _in_words(error: Exception) -> str:
+    """Return an error with its notes, which name the record and its file."""
+    return "\n".join([str(error), *getattr(error, "__notes__", [])])
 
 
 def _stream(pipeline: Any, name: str, first: Any) -> Stream:
@@ -180,19 +194,25 @@ def _schedule(pipeline: Any) -> list[tuple[str, int]]:
     return [(step.stream, step.update or 0) for step in itertools.islice(planned, _STEPS)]
 
 
-def _timed(pipeline: Any, seconds: float) -> tuple[dict[str, float], int, float]:
-    """Serve batches for some seconds; return the seconds by part, the batches and records/s."""
-    batches, records, before = 0, 0, pipeline.stats()["seconds"]
+def _timed(pipeline: Any, seconds: float) -> tuple[dict[str, float], int, float, str]:
+    """Serve batches for some seconds; return the seconds by part, the batches and records/s.
+
+    The last value is the error that ended it earlier, "" if there was none.
+    """
+    problem, batches, records, before = "", 0, 0, pipeline.stats()["seconds"]
     began = time.perf_counter()
-    with pipeline.steps() as steps:
-        for step in steps:
-            batches, records = batches + 1, records + len(step.indices)
-            if batches == _WARM:  # compiled, and the workers have started
-                began, records = time.perf_counter(), 0
-                before = pipeline.stats()["seconds"]
-            elif time.perf_counter() - began > seconds:
-                break
+    try:
+        with pipeline.steps() as steps:
+            for step in steps:
+                batches, records = batches + 1, records + len(step.indices)
+                if batches == _WARM:  # compiled, and the workers have started
+                    began, records = time.perf_counter(), 0
+                    before = pipeline.stats()["seconds"]
+                elif time.perf_counter() - began > seconds:
+                    break
+    except (FeedraceError, OSError) as error:
+        problem = _in_words(error)
     took = time.perf_counter() - began
     spent = {k: v - before.get(k, 0.0) for k, v in pipeline.stats()["seconds"].items()}
     spent = {name: float(value) for name, value in spent.items() if value > 1e-4}
-    return spent, batches, records / took if records else 0.0
+    return spent, batches, records / took if records else 0.0, problem

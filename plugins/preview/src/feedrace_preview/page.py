@@ -160,7 +160,7 @@ _PARTS = {
 
 
 def _times(facts: Facts) -> str:
-    """Return the rate and a bar for each part of the work."""
+    """Return the rate, what ended the loop early, and a bar for each part of the work."""
     rate = f"{facts.batches:,} batches, {facts.records_per_second:,.0f} records/s."
     said = (
         "A loop took batches as fast as they came, and trained nothing. Workers share the parts, "
@@ -168,4 +168,9 @@ def _times(facts: Facts) -> str:
     )
     named = {f"{name}: {_PARTS[name]}" if name in _PARTS else name: value
              for name, value in facts.seconds.items()}  # fmt: skip
-    return f"<p>{rate} {said}</p>{bars(named)}"
+    ended = (
+        f"<p>An error ended it early:</p><pre>{escape(facts.problem)}</pre>"
+        if facts.problem
+        else ""
+    )
+    return f"<p>{rate} {said}</p>{ended}{bars(named)}"

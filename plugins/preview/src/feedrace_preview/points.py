@@ -32,7 +32,8 @@ class Point:
 
     after: the name of the stage before it, of the batcher or of the source. place: what there is,
         in words. spec: of a field, in words. records: the number of the record in each row; empty
-        if rows hold several. names: of the classes that the field `label` numbers.
+        if rows hold several. names: of the classes that the field `label` numbers. bytes_from: of a
+        field that the stage `byte-tokens` makes, the id of byte 0.
     problem: why there is no batch here, if there is none.
     """
 
@@ -42,6 +43,7 @@ class Point:
     fields: Fields
     records: NDArray[np.int64]
     names: Sequence[str] = ()
+    bytes_from: Mapping[str, int] = attrs.field(factory=dict)
     problem: str = ""
 
 
@@ -68,7 +70,7 @@ def points_of(pipeline: Any, name: str, first: Any) -> Iterator[Point]:
     seed = pipeline.config.get("seed")
     epoch = _Epoch(source, plan.sampler, plan.records_per_epoch)
     positions = _positions(plan, first)
-    names = _classes(source)
+    names, bytes_from = _classes(source), dict(_bytes_from(stages))
     for count in range(on_record + 1):
         every = all_records(epoch, named[:count], seed=seed)
         made = [(p, row) for p in positions.tolist() for row in every.sample(np.array([p]))]
@@ -83,6 +85,7 @@ def points_of(pipeline: Any, name: str, first: Any) -> Iterator[Point]:
             fields=fields,
             records=records,
             names=names,
+            bytes_from=bytes_from,
         )
     config = {
         "source": source,
@@ -109,6 +112,7 @@ def points_of(pipeline: Any, name: str, first: Any) -> Iterator[Point]:
             fields=_rows(batch),
             records=_of_rows(batch, first),
             names=names,
+            bytes_from=bytes_from,
             problem=problem,
         )
 
@@ -186,6 +190,14 @@ def _classes(source: Any) -> Sequence[str]:
     return ()
 
 
+def _bytes_from(stages: Sequence[Any]) -> Iterator[tuple[str, int]]:
+    """Yield the fields that the stage `byte-tokens` makes, each with the id of byte 0."""
+    for stage in stages:
+        if registry.component_of("stage", stage).reference == "text/byte-tokens":
+            config = registry.describe("stage", stage)
+            yield config.get("into") or config["field"], config.get("offset", 0)
+
+
 def _column(values: list[Any]) -> NDArray[Any]:
     """Return the values of some records as one array, of objects if they differ in shape."""
     if all(isinstance(v, np.ndarray | np.generic | int | float) for v in values):
@@ -208,7 +220,11 @@ def _name(kind: str, value: Any) -> str:
 
 
 def _spec(spec: Any) -> dict[str, str]:
-    return {name: f"{_kind(leaf)}{list(leaf.shape)}" for name, leaf in leaves(spec)}
+    return {name: f"{_kind(leaf)}[{_sizes(leaf.shape)}]" for name, leaf in leaves(spec)}
+
+
+def _sizes(shape: Sequence[int | None]) -> str:
+    return ", ".join("?" if size is None else str(size) for size in shape)
 
 
 def _kind(leaf: Any) -> str:

@@ -30,6 +30,9 @@ def lines(facts: Facts) -> Iterator[str]:
         yield from facts.timeline
     yield ""
     yield f"{facts.batches:,} batches, {facts.records_per_second:,.0f} records/s"
+    if facts.problem:
+        yield "an error ended it early:"
+        yield from (f"  {line}" for line in facts.problem.splitlines())
     most = max(facts.seconds.values(), default=1.0)
     for name, seconds in sorted(facts.seconds.items(), key=lambda item: -item[1]):
         yield f"  {name:<14} {'#' * round(_WIDTH * seconds / most):<{_WIDTH}} {seconds:.3f} s"

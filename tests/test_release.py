@@ -26,6 +26,7 @@ OF_OTHERS = {  # where the number is the version of something else, or of what w
     "docs/examples/feedrace-balanced/pyproject.toml",
     "plugins/testing/src/feedrace_testing/template/project/pyproject.toml.jinja",
     "plugins/testing/tests/test_new.py",
+    "tests/test_start.py",
 }
 
 

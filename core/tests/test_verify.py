@@ -23,12 +23,12 @@ import feedrace
 
 class Forgetful:
     config = None
-    def __len__(self): return 12
+    def __len__(self): return 10_007  # more than process ids are apart
     def element_spec(self):
         return feedrace.create("source", "memory", data={"x": [1]}).element_spec()
     def fetch(self, indices): return {"x": np.asarray(indices, np.int32)}
     def indices(self, start, stop):
-        return (np.arange(start, stop) + os.getpid()) % 12
+        return (np.arange(start, stop) + os.getpid()) % 10_007
 
 @feedrace.plugin.hookimpl
 def feedrace_components():
@@ -59,7 +59,7 @@ def test_a_source_that_forgets_is_found_out(tmp_path, monkeypatch):
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: forgetful\nVersion: 1\n")
     (info / "entry_points.txt").write_text("[feedrace]\nforgetful = forgetful\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    config = {"batch_size": 4, "source": {"use": "forgetful/forgetful"}}
+    config = {"batch_size": 4000, "source": {"use": "forgetful/forgetful"}}
     (tmp_path / "p.json").write_text(json.dumps(config))
     done = CliRunner().invoke(main, ["verify-resume", str(tmp_path / "p.json"), "--stops", "1"])
     assert done.exit_code == 1, done.output

@@ -106,6 +106,7 @@ def test_options_that_make_no_sense_are_usage_errors(config, tmp_path):
     assert not page.exists()
 
 
+@pytest.mark.together
 def test_axes_that_vary_are_question_marks_as_in_a_repr(tmp_path):
     pytest.importorskip("feedrace_text")
     pytest.importorskip("feedrace_batchers")
@@ -173,6 +174,7 @@ def _articles(place, config):
     return page(gather(str(place), seconds=0)).split("<article>")[1:]
 
 
+@pytest.mark.together
 def test_tokens_of_bytes_are_text_with_other_ids_in_brackets(tmp_path):
     pytest.importorskip("feedrace_text")
     pytest.importorskip("feedrace_batchers")
@@ -194,6 +196,7 @@ def test_ids_that_are_no_bytes_are_numbers():
     assert ">104</span>" in rows_of(_point(fields, []), set())
 
 
+@pytest.mark.together
 def test_padded_tokens_have_their_padding_dimmed_and_their_record(tmp_path):
     pytest.importorskip("feedrace_text")
     pytest.importorskip("feedrace_batchers")
@@ -389,6 +392,7 @@ def test_an_error_in_the_first_batch_ends_the_preview_without_a_page(tmp_path):
     assert not place.with_suffix(".html").exists()
 
 
+@pytest.mark.together
 def test_an_error_before_the_first_batch_of_another_stream_leaves_the_others_shown(tmp_path):
     pytest.importorskip("feedrace_interleave")
     place = tmp_path / "numbers.toml"

@@ -61,12 +61,12 @@ def test_a_page_says_how_long_it_took_and_whether_the_machine_was_busy(counting,
     template = (SHOW / name).with_suffix(".md")
     names = Template(template.read_text()).get_identifiers()
     words = dict.fromkeys(set(names) - {"picture"}, "some")
-    for load, busy in ((9.0, True), (0.3, False)):
-        began = (time.perf_counter() - 60 * 7, load, 3)
+    for share, busy in ((0.9, True), (0.1, False)):
+        began = (time.perf_counter() - 60 * 7, share, 3)
         report.write(page, template, **words | report.facts(began))
         text = page.read_text()
         assert "here it took 7 minutes" in " ".join(text.split())
-        assert ("**The machine was busy: its load was 9.0 on 3 cores" in text) == busy
+        assert ("**The machine was busy: 90% of its 3 cores" in text) == busy
         assert "\n\n\n" not in text
         assert "two cores" not in text
 

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import time
+from pathlib import Path
 from string import Template
 
 import peers as environments
@@ -29,29 +30,42 @@ def ran(python, program, *arguments, **variables):
 
 
 def begin():
-    """Return (the time, the load of the machine, its cores), before a demonstration begins."""
+    """Return (the time, the share of its processors in use, its cores), before work begins."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    return time.perf_counter(), load, cores
+    return time.perf_counter(), in_use(cores), cores
+
+
+def in_use(cores):
+    """Return which share of the machine's processors others use, seen for two seconds."""
+    place = Path("/proc/stat")
+    if not place.exists():
+        return os.getloadavg()[0] / cores if hasattr(os, "getloadavg") else 0.0
+    seen = []
+    for pause in (2, 0):
+        times = [int(word) for word in place.read_text().split("\n")[0].split()[1:9]]
+        seen.append((sum(times), times[3] + times[4]))  # all; idle, or waiting for a disk
+        time.sleep(pause)
+    (whole, idle), (later, resting) = seen
+    return 1 - (resting - idle) / max(later - whole, 1)
 
 
 def facts(began):
     """Return what a page says of its run, in words: `minutes`, `cores` and `machine`."""
-    moment, load, cores = began
+    moment, share, cores = began
     minutes = max(1, round((time.perf_counter() - moment) / 60))
     return {
         "minutes": f"{minutes} minute{'s' if minutes > 1 else ''}",
         "cores": f"{cores} core{'s' if cores > 1 else ''}",
-        "machine": machine(load, cores),
+        "machine": machine(share, cores),
     }
 
 
-def machine(load, cores):
+def machine(share, cores):
     """Return a sentence if the machine was busy before a demonstration began, or nothing."""
-    if load <= cores / 4:
+    if share <= 0.2:
         return ""
     return (
-        f"**The machine was busy: its load was {load:.1f} on {cores} cores before this began. "
+        f"**The machine was busy: {share:.0%} of its {cores} cores were in use before this began. "
         f"Take no figure below for that of a quiet one.**"
     )
 

@@ -145,10 +145,11 @@ def _refusing(record):
     ("instead", "x"), [([], [0, 0, 0, 0, 0, 0]), ([6, 8], [0, 0, 0, 0, 0, 108])]
 )
 @pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.filterwarnings("ignore:sampler.num_records")
 def test_a_reader_decides_on_records_that_a_stage_refuses(instead, x, workers):
     source = Choosy(instead)
     stages = [feedrace.record(_refusing)]
-    sampler = {"use": "range", "stop": 6}
+    sampler = {"use": "sequential", "num_records": 6}
     made = {"source": source, "stages": stages, "sampler": sampler, "batch_size": 6}
     (batch,) = feedrace.Pipeline(**made, workers=workers)
     assert np.asarray(batch["valid_mask"]).tolist() == [True] * 3 + [False] * 2 + [bool(instead)]

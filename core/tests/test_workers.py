@@ -37,17 +37,18 @@ def parts(monkeypatch):
 @pytest.fixture(autouse=True)
 def nothing_left():
     """No test leaves a worker's thread, a process or shared memory behind."""
+    before = worker_threads()  # that tests of another file keep
     yield
     deadline = time.monotonic() + 20
-    while time.monotonic() < deadline and (worker_processes() or worker_threads()):
+    while time.monotonic() < deadline and (worker_processes() or worker_threads() - before):
         gc.collect()
         time.sleep(0.02)
     assert not worker_processes()
-    assert not worker_threads()
+    assert not worker_threads() - before
 
 
 def worker_threads():
-    return [t.name for t in threading.enumerate() if t.name.startswith("feedrace-worker")]
+    return {t for t in threading.enumerate() if t.name.startswith("feedrace-worker")}
 
 
 def ran(script, text):

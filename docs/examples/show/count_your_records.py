@@ -46,17 +46,7 @@ def run(*, quick, peers, page):
     text = "\n".join(table(rows, count))
     print(f"\n{text}")
     if page is not None:
-        page.parent.mkdir(parents=True, exist_ok=True)
-        draw(rows, page.with_suffix(".svg"))
-        report.write(
-            page,
-            Path(__file__).with_suffix(".md"),
-            count=f"{count:,}",
-            table=text,
-            **report.facts(began),
-            ways="\n".join(f"- {row['loader']}: {row['how']}" for row in rows),
-            versions=report.versions_of(rows),
-        )
+        report.publish(page, __file__, rows, began, draw, count=f"{count:,}", table=text)
 
 
 def counted(made, count):

@@ -142,21 +142,17 @@ def run(*, quick, peers, page):
     }
     print("\n" + "\n\n".join(parts.values()))
     if page is not None:
-        page.parent.mkdir(parents=True, exist_ok=True)
-        draw(rows, page.with_suffix(".svg"))
-        report.write(
+        report.publish(
             page,
-            Path(__file__).with_suffix(".md"),
+            __file__,
+            [{**row, "how": row["how"].replace("CORES", str(cores))} for row in rows],
+            began,
+            draw,
             count=f"{count:,}",
-            **report.facts(began),
             batch=BATCH,
             rate=f"{H100:,.0f}",
             shares=", ".join(f"{share:g}" for share in shares),
             rounds=rounds,
-            ways="\n".join(f"- {row['loader']}: {row['how']}" for row in rows).replace(
-                "CORES", str(cores)
-            ),
-            versions=report.versions_of(rows),
             **parts,
         )
 

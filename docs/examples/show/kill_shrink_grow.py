@@ -51,19 +51,17 @@ def run(*, quick, peers, page):
     text, ours = "\n".join(table(rows)), "\n".join(own_table(rows[0]))
     print(f"\n{text}\n\n{ours}")
     if page is not None:
-        page.parent.mkdir(parents=True, exist_ok=True)
-        draw(rows, page.with_suffix(".svg"))
-        report.write(
+        report.publish(
             page,
-            Path(__file__).with_suffix(".md"),
+            __file__,
+            rows,
+            began,
+            draw,
             records=f"{train:,}",
             held_out=f"{held_out:,}",
             kills=kills,
             table=text,
             ours=ours,
-            **report.facts(began),
-            ways="\n".join(f"- {row['loader']}: {row['how']}" for row in rows),
-            versions=report.versions_of(rows),
         )
 
 

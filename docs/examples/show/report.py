@@ -132,6 +132,19 @@ def save(figure, path):
     pyplot().close(figure)
 
 
+def publish(page, program, rows, began, draw, **words):
+    """Draw the rows of a demonstration, and write its page by the template beside its program.
+
+    rows: of loaders, with `how` each was set up and its `versions`. began: what `begin` returned.
+    draw: called with the rows and the picture's path.
+    """
+    page.parent.mkdir(parents=True, exist_ok=True)
+    draw(rows, page.with_suffix(".svg"))
+    ways = "\n".join(f"- {row['loader']}: {row['how']}" for row in rows)
+    words |= facts(began) | {"ways": ways, "versions": versions_of(rows)}
+    write(page, Path(program).with_suffix(".md"), **words)
+
+
 def write(page, template, **words):
     """Write a page from a template, whose `$picture` is the page's picture.
 

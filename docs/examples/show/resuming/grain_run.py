@@ -2,7 +2,6 @@
 
 import json
 import sys
-from pathlib import Path
 
 import grain
 import logged
@@ -19,16 +18,9 @@ HOW = (
 LENGTH, ROWS, BINS = 2048, 8, 64
 
 
-class Lines:
-    def __init__(self, folder):
-        files = sorted(Path(folder).glob("*.jsonl"))
-        self.lines = [line for file in files for line in file.read_bytes().splitlines()]
-
-    def __len__(self):
-        return len(self.lines)
-
+class Lines(logged.Texts):
     def __getitem__(self, i):
-        record = json.loads(self.lines[i])
+        record = self.record(i)
         tokens = np.frombuffer(record["text"].encode(), np.uint8).astype(np.int32)
         return {"tokens": tokens, "id": np.full(len(tokens), record["id"], np.int32)}
 

@@ -25,6 +25,20 @@ SHARES = (5, 50, 95)
 REPEATS = 3
 
 
+class Texts:
+    """The texts of a folder by number, for loaders that ask for them so."""
+
+    def __init__(self, folder):
+        files = sorted(Path(folder).glob("*.jsonl"))
+        self.lines = [line for file in files for line in file.read_bytes().splitlines()]
+
+    def __len__(self):
+        return len(self.lines)
+
+    def record(self, i):
+        return json.loads(self.lines[i])
+
+
 def digest(data):
     return hashlib.blake2b(data, digest_size=8).hexdigest()
 

@@ -1,9 +1,7 @@
 """torchdata: a map-style dataset in a `StatefulDataLoader` that shuffles, with workers."""
 
-import json
 import pickle
 import sys
-from pathlib import Path
 
 import logged
 import torch
@@ -19,16 +17,9 @@ HOW = (
 )
 
 
-class Records(Dataset):
-    def __init__(self, folder):
-        files = sorted(Path(folder).glob("*.jsonl"))
-        self.lines = [line for file in files for line in file.read_bytes().splitlines()]
-
-    def __len__(self):
-        return len(self.lines)
-
+class Records(logged.Texts, Dataset):
     def __getitem__(self, i):
-        record = json.loads(self.lines[i])
+        record = self.record(i)
         return record["id"], torch.frombuffer(bytearray(record["text"], "utf-8"), dtype=torch.uint8)
 
 
